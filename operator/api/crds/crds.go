@@ -1,0 +1,10 @@
+// Package crds holds the generated CustomResourceDefinitions, embedded so that the operator, its tests and the tools all
+// speak of the same bytes. The chart flokoa-crds is generated from the same source.
+package crds
+
+import _ "embed"
+
+// Agents is the CustomResourceDefinition of the Agent, as YAML.
+//
+//go:embed agent.flokoa.ai_agents.yaml
+var Agents []byte

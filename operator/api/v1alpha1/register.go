@@ -1,0 +1,20 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+// GroupVersion is the API group and version of every type in this package.
+var GroupVersion = schema.GroupVersion{Group: "agent.flokoa.ai", Version: "v1alpha1"}
+
+// AgentKind is the kind of an Agent, as it stands in owner references and events.
+const AgentKind = "Agent"
+
+// AddToScheme teaches a scheme the types of this package.
+func AddToScheme(scheme *runtime.Scheme) error {
+	scheme.AddKnownTypes(GroupVersion, &Agent{}, &AgentList{})
+	metav1.AddToGroupVersion(scheme, GroupVersion)
+	return nil
+}

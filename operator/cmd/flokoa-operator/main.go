@@ -1,0 +1,40 @@
+// Command flokoa-operator runs AI agents, described by Agent resources, as Deployments and Services.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/flokoa/flokoa/operator/internal/app"
+)
+
+// version is set by the linker.
+var version = "dev"
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "flokoa-operator:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) error {
+	options, err := app.ParseOptions(args, os.Stderr)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return nil
+	case err != nil:
+		return err
+	case options.Version:
+		fmt.Println(version)
+		return nil
+	}
+	return app.Run(ctx, options, version, os.Stderr)
+}

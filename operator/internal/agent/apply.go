@@ -1,0 +1,123 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flokoa/flokoa/operator/api/v1alpha1"
+	"github.com/flokoa/flokoa/operator/internal/render"
+	"github.com/flokoa/flokoa/operator/internal/status"
+)
+
+// apply puts every child in place. A child that cannot be does not keep the others from it.
+func (c *Controller) apply(ctx context.Context, agent *v1alpha1.Agent, children render.Children) error {
+	return errors.Join(
+		placeChild(ctx, c, agent, child{"Deployment", &appsv1.Deployment{}}, children.Deployment),
+		c.placeService(ctx, agent, children.Service),
+	)
+}
+
+// placeService also removes a Service that is no longer wanted, and one that has to be replaced because the address of a
+// Service cannot be given up or taken on.
+func (c *Controller) placeService(ctx context.Context, agent *v1alpha1.Agent, want *corev1ac.ServiceApplyConfiguration) error {
+	live := &corev1.Service{}
+	err := c.client.Get(ctx, client.ObjectKeyFromObject(agent), live)
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("reading Service %q: %w", agent.Name, err)
+	}
+	exists := err == nil && judge(agent, live) == ours
+	if exists && (want == nil || isHeadless(live.Spec.ClusterIP) != isHeadless(ptr.Deref(want.Spec.ClusterIP, ""))) {
+		err := c.client.Delete(ctx, live, client.Preconditions{UID: &live.UID})
+		if client.IgnoreNotFound(err) != nil {
+			return failed(child{"Service", live}, err)
+		}
+	}
+	if want == nil {
+		return nil
+	}
+	return placeChild(ctx, c, agent, child{"Service", &corev1.Service{}}, want)
+}
+
+func isHeadless(clusterIP string) bool { return clusterIP == corev1.ClusterIPNone }
+
+// child is a live object to read into, and the kind that messages call it by.
+type child struct {
+	kind   string
+	object client.Object
+}
+
+// configuration is a typed apply configuration of a child.
+type configuration[T any] interface {
+	runtime.ApplyConfiguration
+	WithUID(types.UID) T
+}
+
+// placeChild applies a child where it is absent or differs, and leaves an object that is not this Agent's alone. The
+// configuration is consumed: the response overwrites it.
+//
+// Server-Side Apply with force would adopt a stranger's object of the same name without a word, so who controls it is
+// read first, and the uid that was read is part of what is applied: an object put in its place meanwhile makes a conflict.
+// What remains is an object created between the read that found none and the first apply; it would be adopted.
+func placeChild[T any](ctx context.Context, c *Controller, agent *v1alpha1.Agent, live child, want configuration[T]) error {
+	err := c.find(ctx, agent, live.object)
+	switch {
+	case apierrors.IsNotFound(err):
+		return failed(live, c.client.Apply(ctx, want, FieldOwner, client.ForceOwnership))
+	case err != nil:
+		return failed(live, err)
+	}
+	switch judge(agent, live.object) {
+	case strangers:
+		return conflict(agent, live)
+	case departing:
+		return waitFor(agent, live)
+	}
+	same, err := inPlace(live.object, want)
+	if err != nil {
+		return failed(live, err)
+	}
+	if same {
+		return nil
+	}
+	want.WithUID(live.object.GetUID())
+	return failed(live, c.client.Apply(ctx, want, FieldOwner, client.ForceOwnership))
+}
+
+// find reads the object that has a child's name, whoever owns it: from the cache, which has the operator's own, else from
+// the API server.
+func (c *Controller) find(ctx context.Context, agent *v1alpha1.Agent, into client.Object) error {
+	err := c.client.Get(ctx, client.ObjectKeyFromObject(agent), into)
+	if apierrors.IsNotFound(err) {
+		return c.live.Get(ctx, client.ObjectKeyFromObject(agent), into)
+	}
+	return err
+}
+
+// failed says what the API server made of a child, nil when nothing went wrong.
+func failed(live child, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &status.Failure{Reason: v1alpha1.ReasonApplyFailed, Message: fmt.Sprintf("%s: %v", live.kind, err), Cause: err}
+}
+
+func conflict(agent *v1alpha1.Agent, live child) error {
+	return &status.Failure{Reason: v1alpha1.ReasonNameConflict, Message: fmt.Sprintf(
+		"a %s named %q exists that this Agent does not control: rename the Agent, remove the %s, or, to take it over, annotate it with %s=%s",
+		live.kind, agent.Name, live.kind, v1alpha1.AnnotationAdopt, agent.Name)}
+}
+
+func waitFor(agent *v1alpha1.Agent, live child) error {
+	return &status.Failure{Reason: v1alpha1.ReasonRolloutInProgress, Message: fmt.Sprintf(
+		"waiting for the %s %q to be removed before it is made anew", live.kind, agent.Name)}
+}

@@ -1,0 +1,96 @@
+// Package agent reconciles Agents: it is the only package that talks to the API server about them. Rendering and judging
+// are done by the pure packages render and status.
+package agent
+
+import (
+	"context"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/client-go/tools/events"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/flokoa/flokoa/operator/api/v1alpha1"
+	"github.com/flokoa/flokoa/operator/internal/render"
+	"github.com/flokoa/flokoa/operator/internal/status"
+)
+
+// FieldOwner is the field manager of everything the operator applies.
+const FieldOwner = client.FieldOwner("flokoa-operator")
+
+// recheckWaiting is how soon an Agent that waits for something to be removed is looked at again. The removal itself
+// wakes it at once; this is for an object that has lost the label by which its removal would be seen.
+const recheckWaiting = 10 * time.Second
+
+// Controller brings one Agent at a time to what its spec says.
+type Controller struct {
+	// client reads from caches that hold the operator's own children only, and waits until they have seen its own writes.
+	client client.Client
+	// live reads from the API server, for what the caches cannot hold: objects that are not the operator's.
+	live   client.Reader
+	events events.EventRecorder
+	now    func() time.Time
+}
+
+// New makes a controller that reads through a cached client and, for what its caches do not hold, a live reader.
+func New(cached client.Client, live client.Reader, recorder events.EventRecorder) *Controller {
+	return &Controller{client: cached, live: live, events: recorder, now: time.Now}
+}
+
+// Reconcile brings an Agent's children and status up to date. It sends no request that writes when nothing has to change.
+func (c *Controller) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
+	agent := &v1alpha1.Agent{}
+	if err := c.client.Get(ctx, request.NamespacedName, agent); err != nil {
+		return reconcile.Result{}, client.IgnoreNotFound(err)
+	}
+	if !agent.DeletionTimestamp.IsZero() {
+		return reconcile.Result{}, nil // the garbage collector removes the children
+	}
+	placed := c.place(ctx, agent)
+	seen, err := c.observe(ctx, agent)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	was := agent.DeepCopy()
+	agent.Status = status.Of(agent, seen, placed)
+	if !equality.Semantic.DeepEqual(was.Status, agent.Status) {
+		if err := c.client.Status().Patch(ctx, agent, client.MergeFrom(was), FieldOwner); err != nil {
+			return reconcile.Result{}, client.IgnoreNotFound(err)
+		}
+		c.tell(was, agent)
+	}
+	return classify(placed)
+}
+
+// place renders the children and puts them in place.
+func (c *Controller) place(ctx context.Context, agent *v1alpha1.Agent) error {
+	children, err := render.Agent(agent)
+	if err != nil {
+		return &status.Failure{Reason: v1alpha1.ReasonInvalidSpec, Message: err.Error(), Cause: err}
+	}
+	return c.apply(ctx, agent, children)
+}
+
+// classify decides what happens after a pass: a spec that cannot be rendered waits for another spec, a removal that is
+// under way is waited for, and everything else is tried again with backoff.
+func classify(err error) (reconcile.Result, error) {
+	waiting := true
+	for _, failure := range status.Failures(err) {
+		switch failure.Reason {
+		case v1alpha1.ReasonInvalidSpec:
+			return reconcile.Result{}, reconcile.TerminalError(err)
+		case v1alpha1.ReasonRolloutInProgress:
+		default:
+			waiting = false
+		}
+	}
+	switch {
+	case err == nil:
+		return reconcile.Result{}, nil
+	case waiting:
+		return reconcile.Result{RequeueAfter: recheckWaiting}, nil
+	default:
+		return reconcile.Result{}, err
+	}
+}

@@ -1,0 +1,76 @@
+// Package app puts the operator together: options, client configuration, manager, caches, probes and controllers.
+package app
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+)
+
+// Options are what the operator is told on its command line.
+type Options struct {
+	// Kubeconfig is the path of a kubeconfig file; empty inside a pod, where its ServiceAccount is used.
+	Kubeconfig string
+	// LeaderElect makes the operator work only while it holds the lease, so that several may run.
+	LeaderElect bool
+	// LeaderElectionNamespace holds the lease; empty for the pod's own namespace.
+	LeaderElectionNamespace string
+	// MetricsBindAddress and HealthProbeBindAddress are host:port to listen on; "0" for neither.
+	MetricsBindAddress, HealthProbeBindAddress string
+	// Concurrency is the number of Agents that are worked on at a time.
+	Concurrency int
+	// KubeAPIQPS and KubeAPIBurst limit the requests sent to the API server, per second.
+	KubeAPIQPS   float64
+	KubeAPIBurst int
+	// LogLevel is debug, info, warn or error; LogFormat is json or text.
+	LogLevel  slog.Level
+	LogFormat string
+	// Version asks for the version instead of running.
+	Version bool
+}
+
+// ParseOptions reads the command line. It returns flag.ErrHelp when help was asked for and has been printed to output.
+func ParseOptions(args []string, output io.Writer) (Options, error) {
+	o := Options{}
+	flags := flag.NewFlagSet("flokoa-operator", flag.ContinueOnError)
+	flags.SetOutput(output)
+	flags.Usage = func() {
+		fmt.Fprintf(output, "flokoa-operator runs AI agents, described by Agent resources, as Deployments and Services.\n\nFlags:\n")
+		flags.PrintDefaults()
+	}
+	flags.StringVar(&o.Kubeconfig, "kubeconfig", "", "`path` of a kubeconfig file; without it, the ServiceAccount of the pod is used")
+	flags.BoolVar(&o.LeaderElect, "leader-elect", true, "work only while holding the lease flokoa-operator, so that several replicas may run")
+	flags.StringVar(&o.LeaderElectionNamespace, "leader-election-namespace", "", "`namespace` of the lease; without it, the pod's own")
+	flags.StringVar(&o.MetricsBindAddress, "metrics-bind-address", ":8080", "`host:port` that serves /metrics in plain HTTP; 0 for none")
+	flags.StringVar(&o.HealthProbeBindAddress, "health-probe-bind-address", ":8081", "`host:port` that serves /healthz and /readyz; 0 for none")
+	flags.IntVar(&o.Concurrency, "concurrency", 8, "`number` of Agents that are worked on at a time")
+	flags.Float64Var(&o.KubeAPIQPS, "kube-api-qps", 200, "`requests` per second that may be sent to the API server")
+	flags.IntVar(&o.KubeAPIBurst, "kube-api-burst", 400, "`requests` that may be sent at once on top of --kube-api-qps")
+	flags.TextVar(&o.LogLevel, "log-level", slog.LevelInfo, "least `level` that is logged: debug, info, warn or error")
+	flags.StringVar(&o.LogFormat, "log-format", "json", "`format` of the log on standard error: json or text")
+	flags.BoolVar(&o.Version, "version", false, "print the version and exit")
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	if flags.NArg() > 0 {
+		return o, fmt.Errorf("unexpected argument %q: every setting is a flag, see --help", flags.Arg(0))
+	}
+	return o, o.validate()
+}
+
+func (o Options) validate() error {
+	switch {
+	case o.Concurrency < 1:
+		return errors.New("--concurrency must be 1 or more")
+	case o.KubeAPIQPS <= 0 || o.KubeAPIBurst < 1:
+		return errors.New("--kube-api-qps and --kube-api-burst must be more than 0")
+	case o.LogFormat != "json" && o.LogFormat != "text":
+		return fmt.Errorf("--log-format %q: use json or text", o.LogFormat)
+	case o.Kubeconfig != "" && o.LeaderElect && o.LeaderElectionNamespace == "":
+		return errors.New("--leader-election-namespace is needed with --kubeconfig: outside a pod there is no namespace to take the lease in")
+	default:
+		return nil
+	}
+}

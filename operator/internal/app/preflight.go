@@ -1,0 +1,142 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"github.com/flokoa/flokoa/operator/api/crds"
+	"github.com/flokoa/flokoa/operator/api/v1alpha1"
+)
+
+const (
+	// crdPatience is how long the CRD may take to be served: the API server publishes a new one a moment after accepting it.
+	crdPatience = 10 * time.Second
+	crdRecheck  = 500 * time.Millisecond
+)
+
+// preflight refuses to start, in one line, where the operator could not do its work: without its CRD, with one that lacks
+// fields it needs, or without the permission to read Agents.
+func preflight(ctx context.Context, config *rest.Config) error {
+	schemas, err := discovery.NewDiscoveryClientForConfig(config)
+	if err != nil {
+		return fmt.Errorf("no way to the API server: %w", err)
+	}
+	if err := waitForCRD(ctx, schemas); err != nil {
+		return err
+	}
+	scheme := runtime.NewScheme()
+	if err := v1alpha1.AddToScheme(scheme); err != nil {
+		return err
+	}
+	reader, err := client.New(config, client.Options{Scheme: scheme})
+	if err != nil {
+		return fmt.Errorf("no way to the API server: %w", err)
+	}
+	err = reader.List(ctx, &v1alpha1.AgentList{}, client.Limit(1))
+	if apierrors.IsForbidden(err) {
+		return fmt.Errorf("not allowed to list Agents: bind this account to the ClusterRole of the chart flokoa-operator: %w", err)
+	}
+	return err
+}
+
+var errNotServed = errors.New("the API server does not serve agents.agent.flokoa.ai: install the chart flokoa-crds first")
+
+// waitForCRD returns nil once the served CRD has every field of the one this operator was built with.
+func waitForCRD(ctx context.Context, schemas discovery.DiscoveryInterface) error {
+	var last error
+	err := wait.PollUntilContextTimeout(ctx, crdRecheck, crdPatience, true, func(context.Context) (bool, error) {
+		served, err := servedSchema(schemas)
+		if err == nil {
+			err = lacks(served)
+		}
+		last = err
+		return err == nil, nil
+	})
+	if err != nil && last != nil {
+		return last
+	}
+	return err
+}
+
+// servedSchema is the schema of the Agent as the API server publishes it.
+func servedSchema(schemas discovery.DiscoveryInterface) (*apiextensionsv1.JSONSchemaProps, error) {
+	paths, err := schemas.OpenAPIV3().Paths()
+	if err != nil {
+		return nil, fmt.Errorf("no way to the API server: %w", err)
+	}
+	path, ok := paths["apis/"+v1alpha1.GroupVersion.String()]
+	if !ok {
+		return nil, errNotServed
+	}
+	raw, err := path.Schema(runtime.ContentTypeJSON)
+	if err != nil {
+		return nil, fmt.Errorf("reading the schema of %s: %w", v1alpha1.GroupVersion, err)
+	}
+	document := struct {
+		Components struct {
+			Schemas map[string]*apiextensionsv1.JSONSchemaProps `json:"schemas"`
+		} `json:"components"`
+	}{}
+	if err := json.Unmarshal(raw, &document); err != nil {
+		return nil, fmt.Errorf("reading the schema of %s: %w", v1alpha1.GroupVersion, err)
+	}
+	for name, schema := range document.Components.Schemas {
+		if strings.HasSuffix(name, "."+v1alpha1.GroupVersion.Version+"."+v1alpha1.AgentKind) {
+			return schema, nil
+		}
+	}
+	return nil, errNotServed
+}
+
+// lacks names the fields that this operator knows and the served CRD does not.
+func lacks(served *apiextensionsv1.JSONSchemaProps) error {
+	crd := &apiextensionsv1.CustomResourceDefinition{}
+	if err := yaml.Unmarshal(crds.Agents, crd); err != nil {
+		return fmt.Errorf("reading the embedded CRD: %w", err)
+	}
+	var missing []string
+	for _, section := range []string{"spec", "status"} {
+		want, have := crd.Spec.Versions[0].Schema.OpenAPIV3Schema.Properties[section], served.Properties[section]
+		missing = append(missing, missingFields(section, &want, &have)...)
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	slices.Sort(missing)
+	const most = 5
+	if len(missing) > most {
+		missing = append(missing[:most], "...")
+	}
+	return fmt.Errorf("the served CRD agents.agent.flokoa.ai lacks %s: upgrade the chart flokoa-crds before the operator", strings.Join(missing, ", "))
+}
+
+// missingFields are the paths below a schema that another lacks; a missing field stands for everything below it.
+func missingFields(path string, want, have *apiextensionsv1.JSONSchemaProps) []string {
+	if want.Items != nil && have.Items != nil && want.Items.Schema != nil && have.Items.Schema != nil {
+		return missingFields(path, want.Items.Schema, have.Items.Schema)
+	}
+	var missing []string
+	for name, property := range want.Properties {
+		below, ok := have.Properties[name]
+		if !ok {
+			missing = append(missing, path+"."+name)
+			continue
+		}
+		missing = append(missing, missingFields(path+"."+name, &property, &below)...)
+	}
+	return missing
+}

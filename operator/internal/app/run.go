@@ -1,0 +1,137 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+
+	"github.com/go-logr/logr"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
+	"k8s.io/utils/ptr"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/flokoa/flokoa/operator/api/v1alpha1"
+	"github.com/flokoa/flokoa/operator/internal/agent"
+)
+
+// leaseName is the name of the Lease that operators of one namespace elect their leader by.
+const leaseName = "flokoa-operator"
+
+// Run runs the operator until the context ends; it then finishes the passes under way, gives up the lease and returns nil.
+// version stands in the user agent of every request.
+func Run(ctx context.Context, options Options, version string, logs io.Writer) error {
+	logger := logr.FromSlogHandler(logHandler(options, logs))
+	ctrl.SetLogger(logger)
+	klog.SetLogger(logger.WithName("client-go"))
+	config, err := restConfig(options, version)
+	if err != nil {
+		return err
+	}
+	if err := preflight(ctx, config); err != nil {
+		return err
+	}
+	manager, err := newManager(options, config, logger)
+	if err != nil {
+		return fmt.Errorf("setting up: %w", err)
+	}
+	if err := addProbes(ctx, manager); err != nil {
+		return fmt.Errorf("setting up probes: %w", err)
+	}
+	if err := agent.Register(ctx, manager, options.Concurrency); err != nil {
+		return fmt.Errorf("setting up the controller: %w", err)
+	}
+	return manager.Start(ctx)
+}
+
+func logHandler(options Options, logs io.Writer) slog.Handler {
+	settings := &slog.HandlerOptions{Level: options.LogLevel}
+	if options.LogFormat == "text" {
+		return slog.NewTextHandler(logs, settings)
+	}
+	return slog.NewJSONHandler(logs, settings)
+}
+
+// restConfig is how the API server is reached.
+func restConfig(options Options, version string) (*rest.Config, error) {
+	config, err := rest.InClusterConfig()
+	if options.Kubeconfig != "" {
+		config, err = clientcmd.BuildConfigFromFlags("", options.Kubeconfig)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("no way to the API server (give --kubeconfig, or run in a pod with a ServiceAccount): %w", err)
+	}
+	config.QPS, config.Burst = float32(options.KubeAPIQPS), options.KubeAPIBurst
+	config.UserAgent = "flokoa-operator/" + version
+	return config, nil
+}
+
+func newScheme() (*runtime.Scheme, error) {
+	scheme := runtime.NewScheme()
+	if err := clientgoscheme.AddToScheme(scheme); err != nil {
+		return nil, err
+	}
+	return scheme, v1alpha1.AddToScheme(scheme)
+}
+
+func newManager(options Options, config *rest.Config, logger logr.Logger) (ctrl.Manager, error) {
+	scheme, err := newScheme()
+	if err != nil {
+		return nil, err
+	}
+	return ctrl.NewManager(config, ctrl.Options{
+		Scheme: scheme,
+		Logger: logger,
+		Cache:  cacheOptions(),
+		Client: client.Options{Cache: &client.CacheOptions{
+			// A pass that follows a write sees it: an unchanged child is never applied twice, and no status is computed from
+			// what was before the write.
+			EnableReadYourWritesConsistency: ptr.To(true),
+		}},
+		Metrics:                       metricsserver.Options{BindAddress: options.MetricsBindAddress},
+		HealthProbeBindAddress:        options.HealthProbeBindAddress,
+		LeaderElection:                options.LeaderElect,
+		LeaderElectionID:              leaseName,
+		LeaderElectionNamespace:       options.LeaderElectionNamespace,
+		LeaderElectionReleaseOnCancel: true,
+	})
+}
+
+// watched are the kinds the operator keeps in its caches.
+func watched() []client.Object {
+	return []client.Object{&v1alpha1.Agent{}, &appsv1.Deployment{}, &corev1.Service{}, &corev1.Pod{}}
+}
+
+// addProbes serves /healthz while the process answers, and /readyz once every cache has its objects: leader or standby.
+func addProbes(ctx context.Context, manager ctrl.Manager) error {
+	if err := manager.AddHealthzCheck("ping", healthz.Ping); err != nil {
+		return err
+	}
+	var informers []cache.Informer
+	for _, object := range watched() {
+		informer, err := manager.GetCache().GetInformer(ctx, object, cache.BlockUntilSynced(false))
+		if err != nil {
+			return err
+		}
+		informers = append(informers, informer)
+	}
+	return manager.AddReadyzCheck("caches", func(*http.Request) error {
+		for i, informer := range informers {
+			if !informer.HasSynced() {
+				return fmt.Errorf("the cache of %T has not synced", watched()[i])
+			}
+		}
+		return nil
+	})
+}

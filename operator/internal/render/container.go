@@ -1,0 +1,83 @@
+package render
+
+import (
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+
+	"github.com/flokoa/flokoa/operator/api/v1alpha1"
+)
+
+// completeAgent fills in what the user left out of the agent's own container.
+func completeAgent(agent *v1alpha1.Agent, container *corev1ac.ContainerApplyConfiguration) {
+	orDefault(&container.Name, defaultContainerName)
+	for i, port := range agent.Spec.Runtime.Spec.Container.Ports {
+		orDefault(&container.Ports[i].Name, portName(port))
+		orDefault(&container.Ports[i].Protocol, corev1.ProtocolTCP)
+	}
+	container.Env = append(agentEnv(agent), container.Env...)
+	if drain := drainSeconds(agent); drain > 0 && !hasPreStop(agent.Spec.Runtime.Spec.Container) {
+		orNew(&container.Lifecycle).WithPreStop(corev1ac.LifecycleHandler().WithSleep(corev1ac.SleepAction().WithSeconds(drain)))
+	}
+	if availability(agent).Probes != v1alpha1.ProbesNone {
+		completeProbes(agent, container)
+	}
+}
+
+// hasPreStop tells whether the user drains connections in a way of his own.
+func hasPreStop(container corev1.Container) bool {
+	return container.Lifecycle != nil && container.Lifecycle.PreStop != nil
+}
+
+// agentEnv is the agent's own identity. It comes first, so that the user's entries can refer to it with $(NAME); where
+// the user has an entry of the same name, his stands.
+func agentEnv(agent *v1alpha1.Agent) []corev1ac.EnvVarApplyConfiguration {
+	var env []corev1ac.EnvVarApplyConfiguration
+	add := func(name, value string) {
+		theirs := slices.ContainsFunc(agent.Spec.Runtime.Spec.Container.Env, func(e corev1.EnvVar) bool { return e.Name == name })
+		if value != "" && !theirs {
+			env = append(env, *corev1ac.EnvVar().WithName(name).WithValue(value))
+		}
+	}
+	add(v1alpha1.EnvAgentName, agent.Name)
+	add(v1alpha1.EnvAgentNamespace, agent.Namespace)
+	add(v1alpha1.EnvAgentURL, URL(agent))
+	return env
+}
+
+// completeProbes adds the guide's probes ("Health probes": its paths and timings) where the user has none. The startup
+// probe gives a slow model load five minutes; it goes only with the default liveness probe, because in front of a user's
+// liveness on another path it would kill the container.
+func completeProbes(agent *v1alpha1.Agent, container *corev1ac.ContainerApplyConfiguration) {
+	port := mainPort(agent.Spec.Runtime.Spec.Container)
+	if port == nil {
+		return
+	}
+	if container.ReadinessProbe == nil {
+		container.ReadinessProbe = httpProbe("/ready", port.ContainerPort).
+			WithInitialDelaySeconds(10).WithPeriodSeconds(5).WithTimeoutSeconds(3).WithSuccessThreshold(1).WithFailureThreshold(3)
+	}
+	if container.LivenessProbe != nil {
+		return
+	}
+	container.LivenessProbe = httpProbe("/health", port.ContainerPort).
+		WithInitialDelaySeconds(30).WithPeriodSeconds(10).WithTimeoutSeconds(5).WithFailureThreshold(3)
+	if container.StartupProbe == nil {
+		container.StartupProbe = httpProbe("/health", port.ContainerPort).
+			WithPeriodSeconds(5).WithTimeoutSeconds(5).WithFailureThreshold(60)
+	}
+}
+
+func httpProbe(path string, port int32) *corev1ac.ProbeApplyConfiguration {
+	return corev1ac.Probe().WithHTTPGet(corev1ac.HTTPGetAction().WithPath(path).WithPort(intstr.FromInt32(port)))
+}
+
+// ContainerName is the name of the agent's container in the pod.
+func ContainerName(agent *v1alpha1.Agent) string {
+	if name := agent.Spec.Runtime.Spec.Container.Name; name != "" {
+		return name
+	}
+	return defaultContainerName
+}

@@ -1,0 +1,53 @@
+package render
+
+import (
+	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/flokoa/flokoa/operator/api/v1alpha1"
+)
+
+// Defaults of the Deployment, outside the pod template.
+const (
+	defaultReplicas                = 1
+	defaultMinReadySeconds         = 0
+	defaultProgressDeadlineSeconds = 600
+	defaultRevisionHistoryLimit    = 3
+)
+
+func deployment(agent *v1alpha1.Agent, template *corev1ac.PodTemplateSpecApplyConfiguration) *appsv1ac.DeploymentApplyConfiguration {
+	spec := agent.Spec.Runtime.Spec
+	return appsv1ac.Deployment(agent.Name, agent.Namespace).
+		WithLabels(labels(agent)).
+		WithOwnerReferences(owner(agent)).
+		WithSpec(appsv1ac.DeploymentSpec().
+			WithReplicas(Replicas(agent)).
+			WithSelector(metav1ac.LabelSelector().WithMatchLabels(Selector(agent))).
+			WithStrategy(strategy(spec.Strategy)).
+			WithMinReadySeconds(ptr.Deref(spec.MinReadySeconds, defaultMinReadySeconds)).
+			WithProgressDeadlineSeconds(ptr.Deref(spec.ProgressDeadlineSeconds, defaultProgressDeadlineSeconds)).
+			WithRevisionHistoryLimit(ptr.Deref(spec.RevisionHistoryLimit, defaultRevisionHistoryLimit)).
+			WithTemplate(template))
+}
+
+// Replicas is the number of pods an Agent wants.
+func Replicas(agent *v1alpha1.Agent) int32 {
+	return ptr.Deref(agent.Spec.Runtime.Spec.Replicas, defaultReplicas)
+}
+
+// strategy never goes below the wanted count unless the user allows it. Kubernetes' own default of 25% does from four
+// replicas on.
+func strategy(user *v1alpha1.RolloutStrategy) *appsv1ac.DeploymentStrategyApplyConfiguration {
+	surge, unavailable := intstr.FromInt32(1), intstr.FromInt32(0)
+	if user != nil {
+		surge = ptr.Deref(user.MaxSurge, surge)
+		unavailable = ptr.Deref(user.MaxUnavailable, unavailable)
+	}
+	return appsv1ac.DeploymentStrategy().
+		WithType(appsv1.RollingUpdateDeploymentStrategyType).
+		WithRollingUpdate(appsv1ac.RollingUpdateDeployment().WithMaxSurge(surge).WithMaxUnavailable(unavailable))
+}
