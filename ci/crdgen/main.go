@@ -36,14 +36,17 @@ var embedded = []string{
 	"spec.runtime.spec.volumes.image", "status.conditions",
 }
 
-// Bounds for what the types leave unbounded, by field name; the first line of each is for every other name.
+// Bounds for what the types leave unbounded, by the end of the path; "" is for every other one. They are what the API
+// server of the child allows, or far more than anybody needs.
 var (
-	maxItems      = map[string]int64{"": 64, "env": 256, "command": 256, "args": 256, "ports": 32}
-	maxLength     = map[string]int64{"": 1024, "value": 32768, "command": 32768, "args": 32768, "message": 32768, "port": 63}
-	maxPortName   = int64(15)
-	maxProperties = int64(64)
-	// maxMapValue is that of map values; labels are shorter and the API server of the child checks them.
-	maxMapValue = int64(65536)
+	maxItems  = map[string]int64{"": 64, "env": 256, "command": 256, "args": 256, "ports": 32}
+	maxLength = map[string]int64{
+		"": 1024, "value": 32768, "command": 32768, "args": 32768, "message": 32768,
+		"container.name": 63, "initContainers.name": 63, "sidecars.name": 63,
+		"ports.name": 15, "ports.protocol": 4, "port": 63,
+	}
+	maxProperties = map[string]int64{"": 64}
+	maxMapValue   = map[string]int64{"": 65536}
 )
 
 func main() {
@@ -113,7 +116,7 @@ func chartTemplate(name string, crd []byte) ([]byte, error) {
 
 // finish applies everything the package comment lists to one version's schema.
 func finish(root *schema) {
-	walk(root, "", "", false)
+	walk(root, "", false)
 	spec := root.Properties["spec"].Properties["runtime"]
 	settings := spec.Properties["spec"]
 	container := settings.Properties["container"]
@@ -124,58 +127,66 @@ func finish(root *schema) {
 	}
 }
 
-// walk visits a schema and everything below it. path is the dotted path of properties, name the nearest property's name.
-func walk(s *schema, path, name string, core bool) {
+// walk visits a schema and everything below it. path is the dotted path of properties; core tells that it is below an
+// embedded field.
+func walk(s *schema, path string, core bool) {
 	if core && !keepDefault(path) {
 		s.Default = nil
 	}
-	bound(s, path, name)
+	bound(s, path)
 	below := core || slices.Contains(embedded, path)
 	if s.Items != nil {
 		if below {
 			s.Items.Schema.Description = ""
 		}
-		walk(s.Items.Schema, path, name, below)
+		walk(s.Items.Schema, path, below)
 	}
 	if s.AdditionalProperties != nil && s.AdditionalProperties.Schema != nil {
 		value := s.AdditionalProperties.Schema
-		walk(value, path, name, below)
+		walk(value, path, below)
 		if value.Type == "string" {
-			value.MaxLength = ptr.To(maxMapValue)
+			value.MaxLength = ptr.To(pick(maxMapValue, path))
 		}
 	}
 	for key, property := range s.Properties {
 		if below {
 			property.Description = ""
 		}
-		walk(&property, join(path, key), key, below)
+		walk(&property, join(path, key), below)
 		s.Properties[key] = property
 	}
 }
 
+// keepDefault is for what a list-map key must have.
 func keepDefault(path string) bool {
-	return strings.HasSuffix(path, ".ports.protocol")
+	return endsWith(path, "ports.protocol")
 }
 
-func bound(s *schema, path, name string) {
+func bound(s *schema, path string) {
 	switch {
 	case s.Type == "array" && s.MaxItems == nil:
-		s.MaxItems = ptr.To(pick(maxItems, name))
+		s.MaxItems = ptr.To(pick(maxItems, path))
 	case s.Type == "object" && s.AdditionalProperties != nil && s.MaxProperties == nil:
-		s.MaxProperties = ptr.To(maxProperties)
+		s.MaxProperties = ptr.To(pick(maxProperties, path))
 	case (s.Type == "string" || s.XIntOrString) && s.MaxLength == nil && len(s.Enum) == 0 && s.Format == "":
-		s.MaxLength = ptr.To(pick(maxLength, name))
-		if strings.HasSuffix(path, ".ports.name") {
-			s.MaxLength = ptr.To(maxPortName)
-		}
+		s.MaxLength = ptr.To(pick(maxLength, path))
 	}
 }
 
-func pick(bounds map[string]int64, name string) int64 {
-	if bound, ok := bounds[name]; ok {
-		return bound
+// pick is the bound of the longest end of a path that has one.
+func pick(bounds map[string]int64, path string) int64 {
+	longest := ""
+	for end := range bounds {
+		if endsWith(path, end) && len(end) > len(longest) {
+			longest = end
+		}
 	}
-	return bounds[""]
+	return bounds[longest]
+}
+
+// endsWith tells whether a dotted path ends with whole names.
+func endsWith(path, end string) bool {
+	return strings.HasSuffix("."+path, "."+end)
 }
 
 func join(path, key string) string {

@@ -161,7 +161,8 @@ type Availability struct {
 // RuntimeSpec is the pod behind an agent and how many of it run. What you set passes through untouched; what you leave
 // out gets a default that is good for production.
 //
-// +kubebuilder:validation:XValidation:rule="self.?sidecars.orValue([]).all(s, s.name != self.container.?name.orValue('agent') && !self.?initContainers.orValue([]).exists(i, i.name == s.name)) && self.?initContainers.orValue([]).all(i, i.name != self.container.?name.orValue('agent'))",message="container, initContainers and sidecars share one set of names (container is named agent when left out): give each its own name"
+// +kubebuilder:validation:XValidation:rule="!has(self.sidecars) || self.sidecars.all(s, s.name != (has(self.container.name) ? self.container.name : 'agent') && (!has(self.initContainers) || !self.initContainers.exists(i, i.name == s.name)))",message="sidecars: container (agent when unnamed), initContainers and sidecars share one set of names: give each a name of its own"
+// +kubebuilder:validation:XValidation:rule="!has(self.initContainers) || self.initContainers.all(i, i.name != (has(self.container.name) ? self.container.name : 'agent'))",message="initContainers: container (agent when unnamed), initContainers and sidecars share one set of names: give each a name of its own"
 // +kubebuilder:validation:XValidation:rule="(has(self.progressDeadlineSeconds) ? self.progressDeadlineSeconds : 600) > (has(self.minReadySeconds) ? self.minReadySeconds : 0)",message="progressDeadlineSeconds (600 when left out) must be greater than minReadySeconds: raise the first or lower the second"
 type RuntimeSpec struct {
 	// The number of pods wanted; three or more for high availability. `kubectl scale agent`, an HPA or KEDA write it
@@ -174,7 +175,8 @@ type RuntimeSpec struct {
 	// The agent's container, a core/v1 Container; only image is required. The name is agent when left out. It should
 	// serve /health (alive) and /ready (configuration loaded, can take requests) on its port.
 	// +required
-	// +kubebuilder:validation:XValidation:rule="!has(self.ports) || self.ports.all(p, self.ports.exists_one(q, (has(q.name) ? q.name : q.protocol.lowerAscii() + '-' + string(q.containerPort)) == (has(p.name) ? p.name : p.protocol.lowerAscii() + '-' + string(p.containerPort))))",message="container.ports: names must be unique; a port without a name is called <protocol>-<port>, such as tcp-8080"
+	// +kubebuilder:validation:XValidation:rule="!has(self.ports) || self.ports.all(p, !has(p.name) || self.ports.exists_one(q, has(q.name) && q.name == p.name))",message="container.ports: two ports have the same name: give each a name of its own"
+	// +kubebuilder:validation:XValidation:rule="!has(self.ports) || self.ports.all(p, has(p.name)) || !self.ports.exists(p, has(p.name) && p.name.matches('^(tcp|udp|sctp)-[0-9]+$'))",message="container.ports: a port without a name is called <protocol>-<port>, such as tcp-8080: name every port, or none in that form"
 	Container corev1.Container `json:"container"`
 
 	// Containers that run one after the other before the agent starts.

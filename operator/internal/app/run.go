@@ -6,12 +6,12 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"runtime/debug"
 
 	"github.com/go-logr/logr"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
@@ -42,6 +42,7 @@ func Run(ctx context.Context, options Options, version string, logs io.Writer) e
 	if err := preflight(ctx, config); err != nil {
 		return err
 	}
+	debug.FreeOSMemory() // both schemas that preflight compared: a fifth of what an idle operator would hold
 	manager, err := newManager(options, config, logger)
 	if err != nil {
 		return fmt.Errorf("setting up: %w", err)
@@ -77,12 +78,15 @@ func restConfig(options Options, version string) (*rest.Config, error) {
 	return config, nil
 }
 
+// newScheme knows the kinds the operator deals in and no others: all of Kubernetes' would cost megabytes.
 func newScheme() (*runtime.Scheme, error) {
 	scheme := runtime.NewScheme()
-	if err := clientgoscheme.AddToScheme(scheme); err != nil {
-		return nil, err
+	for _, add := range []func(*runtime.Scheme) error{appsv1.AddToScheme, corev1.AddToScheme, v1alpha1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			return nil, err
+		}
 	}
-	return scheme, v1alpha1.AddToScheme(scheme)
+	return scheme, nil
 }
 
 func newManager(options Options, config *rest.Config, logger logr.Logger) (ctrl.Manager, error) {

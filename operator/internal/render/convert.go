@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 )
 
 // convert turns a core struct of the user's into its apply configuration, claiming only what he set. Plain JSON would
@@ -23,8 +26,12 @@ func convert[T any](from any) (*T, error) {
 	return to, nil
 }
 
-// set is a value as JSON data without the struct fields that are zero.
+// set is a value as JSON data without the struct fields that are zero. Resource quantities are rounded up to a thousandth, as
+// the API server stores them; the rest of their canonical form is their own JSON's.
 func set(value reflect.Value) any {
+	if resources, ok := value.Interface().(corev1.ResourceList); ok {
+		return rounded(resources)
+	}
 	if marshaler, ok := value.Interface().(json.Marshaler); ok {
 		return marshaler
 	}
@@ -59,4 +66,13 @@ func setFields(value reflect.Value, fields map[string]any) {
 			fields[name] = set(field)
 		}
 	}
+}
+
+func rounded(resources corev1.ResourceList) corev1.ResourceList {
+	all := corev1.ResourceList{}
+	for name, quantity := range resources {
+		quantity.RoundUp(resource.Milli)
+		all[name] = quantity
+	}
+	return all
 }

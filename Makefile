@@ -1,0 +1,56 @@
+# Every target sets up what it needs, shows progress, and keeps what it built under ${XDG_CACHE_HOME:-~/.cache}/flokoa.
+# All that a machine must have is Go, make, git and bash.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+export CGO_ENABLED := 0
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+IMAGE   ?= ghcr.io/flokoa/flokoa-operator:$(VERSION)
+GO_TEST := go test -count=1
+
+# Tier 2 needs a real API server, tier 3 a whole control plane; everything else is tier 1.
+API_TESTS     := ./operator/internal/apitest/...
+CLUSTER_TESTS := ./ci/e2e/...
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo demo-down
+demo: ## Bring up a control plane, install Flokoa, run the guide's Agent highly available
+	@ci/demo/demo.sh up
+demo-down: ## Remove what the demo brought up
+	@ci/demo/demo.sh down
+
+.PHONY: cluster-up cluster-down kubeconfig
+cluster-up: ## Bring up the local control plane alone
+	@ci/cluster/cluster.sh up
+cluster-down: ## Remove the local control plane
+	@ci/cluster/cluster.sh down
+kubeconfig: ## Print the path of the local control plane's kubeconfig
+	@ci/cluster/cluster.sh kubeconfig
+
+.PHONY: test test-unit test-api test-cluster
+test: test-unit test-api test-cluster ## Run every test: tiers 1, 2 and 3
+test-unit: ## Tier 1: no cluster
+	$(GO_TEST) $$(go list ./... | grep -vE '/(apitest|e2e)$$')
+	@ci/charts/unittest.sh
+test-api: ## Tier 2: a real API server
+	$(GO_TEST) $(API_TESTS)
+test-cluster: ## Tier 3: a whole control plane, charts installed, simulated nodes
+	$(GO_TEST) -timeout 30m -v $(CLUSTER_TESTS)
+
+.PHONY: build image
+build: ## Build the operator into bin/
+	go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/flokoa-operator ./operator/cmd/flokoa-operator
+image: ## Build the operator's image with docker (IMAGE=name:tag)
+	docker build --build-arg VERSION=$(VERSION) -f operator/Dockerfile -t $(IMAGE) .
+
+.PHONY: generate verify lint
+generate: ## Regenerate the CRD and deep copies from the Go types
+	@ci/generate.sh
+verify: ## Check that generated files and go.mod files are current
+	@ci/verify.sh
+lint: ## Run golangci-lint
+	@"$$(ci/tools/build.sh golangci-lint)/golangci-lint" run ./...
