@@ -15,8 +15,7 @@ import (
 	"github.com/flokoa/flokoa/operator/internal/status"
 )
 
-// podsByAgent is the cache index over pods by the Agent they belong to: without it each pass would go through every pod
-// of the namespace.
+// podsByAgent is the name of the cache index that IndexPods makes.
 const podsByAgent = "agent"
 
 // observe reads an Agent's children from the caches.

@@ -32,8 +32,7 @@ const (
 
 // Register adds the controller of Agents to a manager, with this many workers.
 func Register(ctx context.Context, manager ctrl.Manager, workers int) error {
-	index := func(object client.Object) []string { return []string{object.GetLabels()[v1alpha1.LabelAgent]} }
-	if err := manager.GetFieldIndexer().IndexField(ctx, &corev1.Pod{}, podsByAgent, index); err != nil {
+	if err := IndexPods(ctx, manager.GetFieldIndexer()); err != nil {
 		return err
 	}
 	return ctrl.NewControllerManagedBy(manager).
@@ -49,6 +48,13 @@ func Register(ctx context.Context, manager ctrl.Manager, workers int) error {
 			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstRetry, lastRetry),
 		}).
 		Complete(New(manager.GetClient(), manager.GetAPIReader(), manager.GetEventRecorder("flokoa-operator")))
+}
+
+// IndexPods makes a cache find the pods of an Agent without going through all pods of its namespace.
+func IndexPods(ctx context.Context, indexer client.FieldIndexer) error {
+	return indexer.IndexField(ctx, &corev1.Pod{}, podsByAgent, func(pod client.Object) []string {
+		return []string{pod.GetLabels()[v1alpha1.LabelAgent]}
+	})
 }
 
 // agentOf is the Agent a pod says it belongs to. A pod is controlled by a ReplicaSet, so its owner does not tell.

@@ -13,9 +13,9 @@ import (
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
-// cacheOptions keep memory to what is owned and read: children and pods by label, without managed fields; of a pod only
+// CacheOptions keep memory to what is owned and read: children and pods by label, without managed fields; of a pod only
 // where it runs.
-func cacheOptions() cache.Options {
+func CacheOptions() cache.Options {
 	children := labels.NewSelector().Add(*agentLabel())
 	return cache.Options{
 		DefaultTransform:            cache.TransformStripManagedFields(),

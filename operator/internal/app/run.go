@@ -97,7 +97,7 @@ func newManager(options Options, config *rest.Config, logger logr.Logger) (ctrl.
 	return ctrl.NewManager(config, ctrl.Options{
 		Scheme: scheme,
 		Logger: logger,
-		Cache:  cacheOptions(),
+		Cache:  CacheOptions(),
 		Client: client.Options{Cache: &client.CacheOptions{
 			// A pass that follows a write sees it: an unchanged child is never applied twice, and no status is computed from
 			// what was before the write.
