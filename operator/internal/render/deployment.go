@@ -14,24 +14,27 @@ import (
 // Defaults of the Deployment, outside the pod template.
 const (
 	defaultReplicas                = 1
-	defaultMinReadySeconds         = 0
 	defaultProgressDeadlineSeconds = 600
 	defaultRevisionHistoryLimit    = 3
 )
 
 func deployment(agent *v1alpha1.Agent, template *corev1ac.PodTemplateSpecApplyConfiguration) *appsv1ac.DeploymentApplyConfiguration {
 	spec := agent.Spec.Runtime.Spec
-	return appsv1ac.Deployment(agent.Name, agent.Namespace).
+	rendered := appsv1ac.Deployment(agent.Name, agent.Namespace).
 		WithLabels(labels(agent)).
 		WithOwnerReferences(owner(agent)).
 		WithSpec(appsv1ac.DeploymentSpec().
 			WithReplicas(Replicas(agent)).
 			WithSelector(metav1ac.LabelSelector().WithMatchLabels(Selector(agent))).
 			WithStrategy(strategy(spec.Strategy)).
-			WithMinReadySeconds(ptr.Deref(spec.MinReadySeconds, defaultMinReadySeconds)).
 			WithProgressDeadlineSeconds(ptr.Deref(spec.ProgressDeadlineSeconds, defaultProgressDeadlineSeconds)).
 			WithRevisionHistoryLimit(ptr.Deref(spec.RevisionHistoryLimit, defaultRevisionHistoryLimit)).
 			WithTemplate(template))
+	// Zero is left out, as the API server leaves it out: what is claimed must be found again in the live object.
+	if seconds := ptr.Deref(spec.MinReadySeconds, 0); seconds > 0 {
+		rendered.Spec.WithMinReadySeconds(seconds)
+	}
+	return rendered
 }
 
 // Replicas is the number of pods an Agent wants.
