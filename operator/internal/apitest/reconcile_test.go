@@ -100,6 +100,15 @@ func (b bench) pass(t *testing.T, of *v1alpha1.Agent) (*v1alpha1.Agent, reconcil
 	return live, result, err
 }
 
+// place reconciles once, and well.
+func (b bench) place(t *testing.T, of *v1alpha1.Agent) *v1alpha1.Agent {
+	t.Helper()
+	live, result, err := b.pass(t, of)
+	require.NoError(t, err)
+	require.Zero(t, result)
+	return live
+}
+
 // settle reconciles until a condition holds: the caches lag behind what the test itself wrote to children.
 func (b bench) settle(t *testing.T, of *v1alpha1.Agent, until func(*v1alpha1.Agent) bool) *v1alpha1.Agent {
 	t.Helper()
@@ -145,16 +154,13 @@ func TestASecondPassSendsNoWriteAndMovesNoResourceVersion(t *testing.T) {
 			stored := agenttest.Read(t, file)
 			stored.UID, stored.Generation, stored.Namespace = "", 0, b.namespace
 			require.NoError(t, api.Create(t.Context(), stored))
-			_, _, err := b.pass(t, stored)
-			require.NoError(t, err)
-			b.pass(t, stored) // the first pass writes the children; this one's status may speak of them
+			b.place(t, stored)
+			b.place(t, stored) // the first pass writes the children; this one's status may speak of them
 			before := versions(t.Context(), t, b.namespace)
 			require.GreaterOrEqual(t, len(before), 2)
 			require.GreaterOrEqual(t, b.writes.Swap(0), int64(2), "the first pass makes the children")
 			for range 3 {
-				_, result, err := b.pass(t, stored)
-				require.NoError(t, err)
-				require.Zero(t, result)
+				b.place(t, stored)
 			}
 			require.Zero(t, b.writes.Load(), "a settled Agent costs no request that writes, not even one without effect")
 			require.Equal(t, before, versions(t.Context(), t, b.namespace))
@@ -165,7 +171,7 @@ func TestASecondPassSendsNoWriteAndMovesNoResourceVersion(t *testing.T) {
 func TestChildrenAreAppliedByOneManagerAndNothingElse(t *testing.T) {
 	b := newBench(t)
 	stored := b.create(t)
-	b.pass(t, stored)
+	b.place(t, stored)
 	for _, object := range []client.Object{child(t, stored, &appsv1.Deployment{}), child(t, stored, &corev1.Service{})} {
 		require.Len(t, object.GetManagedFields(), 1)
 		require.Equal(t, "flokoa-operator", object.GetManagedFields()[0].Manager)
@@ -178,7 +184,7 @@ func TestAHandEditOfAnOwnedFieldIsPutBackAndAForeignFieldIsLeft(t *testing.T) {
 	stored := b.create(t, agenttest.Container(func(c *corev1.Container) {
 		c.Env = []corev1.EnvVar{{Name: "LEVEL", Value: "info"}}
 	}))
-	b.pass(t, stored)
+	b.place(t, stored)
 
 	deployment := child(t, stored, &appsv1.Deployment{})
 	deployment.Spec.Replicas = ptr.To[int32](9)
@@ -203,7 +209,7 @@ func TestAHandEditOfAnOwnedFieldIsPutBackAndAForeignFieldIsLeft(t *testing.T) {
 		{"op":"replace","path":"/spec/runtime/spec/container/image","value":"registry.example/agent:v2"},
 		{"op":"remove","path":"/spec/runtime/spec/container/env"}]`))
 	require.NoError(t, api.Patch(t.Context(), stored, patch))
-	b.pass(t, stored)
+	b.place(t, stored)
 	container := child(t, stored, &appsv1.Deployment{}).Spec.Template.Spec.Containers[0]
 	require.Equal(t, "registry.example/agent:v2", container.Image)
 	names := make([]string, 0, len(container.Env))
@@ -232,8 +238,7 @@ func TestAStrangerOfTheSameNameIsNotTouchedAndTheRestGoesOn(t *testing.T) {
 	child(t, stored, &appsv1.Deployment{})
 
 	require.NoError(t, api.Delete(t.Context(), stranger))
-	live, _, err = b.pass(t, stored)
-	require.NoError(t, err)
+	live = b.place(t, stored)
 	require.Equal(t, v1alpha1.ReasonRolloutInProgress, ready(live).Reason)
 	require.NotEqual(t, stranger.UID, child(t, stored, &corev1.Service{}).UID)
 }
@@ -246,8 +251,7 @@ func TestAnObjectIsTakenOverOnlyByTheAnnotationThatAPersonPutsOnIt(t *testing.T)
 	}
 	require.NoError(t, api.Create(t.Context(), orphan))
 	stored := b.create(t)
-	_, _, err := b.pass(t, stored)
-	require.NoError(t, err)
+	b.place(t, stored)
 	adopted := child(t, stored, &corev1.Service{})
 	require.Equal(t, orphan.UID, adopted.UID)
 	require.True(t, metav1.IsControlledBy(adopted, stored))
@@ -256,7 +260,7 @@ func TestAnObjectIsTakenOverOnlyByTheAnnotationThatAPersonPutsOnIt(t *testing.T)
 func TestTheChildrenOfAnEarlierAgentAreWaitedFor(t *testing.T) {
 	b := newBench(t)
 	earlier := b.create(t)
-	b.pass(t, earlier)
+	b.place(t, earlier)
 	old := child(t, earlier, &appsv1.Deployment{})
 	require.NoError(t, api.Delete(t.Context(), earlier)) // no garbage collector runs here: its children stay
 	again := b.create(t)
@@ -288,16 +292,14 @@ func TestWhatTheAPIServerRefusesStandsInTheStatusInItsOwnWords(t *testing.T) {
 func TestTheServiceFollowsThePorts(t *testing.T) {
 	b := newBench(t)
 	stored := b.create(t)
-	b.pass(t, stored)
+	b.place(t, stored)
 	first := child(t, stored, &corev1.Service{})
 
 	set := func(change func(*v1alpha1.RuntimeSpec)) *v1alpha1.Agent {
 		require.NoError(t, api.Get(t.Context(), client.ObjectKeyFromObject(stored), stored))
 		change(&stored.Spec.Runtime.Spec)
 		require.NoError(t, api.Update(t.Context(), stored))
-		live, _, err := b.pass(t, stored)
-		require.NoError(t, err)
-		return live
+		return b.place(t, stored)
 	}
 	set(func(spec *v1alpha1.RuntimeSpec) { spec.Container.Ports[0].Name = "web" })
 	renamed := child(t, stored, &corev1.Service{})
@@ -322,8 +324,7 @@ func TestTheServiceFollowsThePorts(t *testing.T) {
 func TestStatusFollowsTheDeployment(t *testing.T) {
 	b := newBench(t)
 	stored := b.create(t, agenttest.Replicas(2))
-	live, _, err := b.pass(t, stored)
-	require.NoError(t, err)
+	live := b.place(t, stored)
 	require.Equal(t, v1alpha1.ReasonRolloutInProgress, ready(live).Reason)
 
 	deployment := child(t, stored, &appsv1.Deployment{})
@@ -346,7 +347,7 @@ func TestStatusFollowsTheDeployment(t *testing.T) {
 func TestADeletingAgentIsLeftToTheGarbageCollector(t *testing.T) {
 	b := newBench(t)
 	stored := b.create(t)
-	b.pass(t, stored)
+	b.place(t, stored)
 	require.NoError(t, api.Delete(t.Context(), stored, client.PropagationPolicy(metav1.DeletePropagationForeground)))
 	require.NoError(t, api.Delete(t.Context(), child(t, stored, &corev1.Service{})))
 	_, err := b.Reconcile(t.Context(), reconcile.Request{NamespacedName: client.ObjectKeyFromObject(stored)})

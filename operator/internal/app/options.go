@@ -37,7 +37,7 @@ func ParseOptions(args []string, output io.Writer) (Options, error) {
 	flags := flag.NewFlagSet("flokoa-operator", flag.ContinueOnError)
 	flags.SetOutput(output)
 	flags.Usage = func() {
-		fmt.Fprintf(output, "flokoa-operator runs AI agents, described by Agent resources, as Deployments and Services.\n\nFlags:\n")
+		_, _ = fmt.Fprintf(output, "flokoa-operator runs AI agents, described by Agent resources, as Deployments and Services.\n\nFlags:\n")
 		flags.PrintDefaults()
 	}
 	flags.StringVar(&o.Kubeconfig, "kubeconfig", "", "`path` of a kubeconfig file; without it, the ServiceAccount of the pod is used")

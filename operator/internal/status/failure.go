@@ -41,7 +41,7 @@ func worst(err error) *Failure {
 
 // Failures takes a joined error apart.
 func Failures(err error) []*Failure {
-	switch err := err.(type) {
+	switch err := err.(type) { //nolint:errorlint // taking a joined error apart is what this is for
 	case nil:
 		return nil
 	case *Failure:
