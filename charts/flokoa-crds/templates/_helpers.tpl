@@ -1,0 +1,24 @@
+{{/*
+Labels and annotations of a CustomResourceDefinition. templates/agents.yaml is generated and includes this after
+metadata.name:
+
+  metadata:
+    name: agents.agent.flokoa.ai
+    {{- include "flokoa-crds.metadata" . | nindent 2 }}
+
+The keep policy is merged last, so that no value can take it away: Helm would delete the definition with the release,
+and Kubernetes every Agent with the definition.
+*/}}
+{{- define "flokoa-crds.metadata" -}}
+labels:
+  {{- $labels := dict
+        "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-")
+        "app.kubernetes.io/name" .Chart.Name
+        "app.kubernetes.io/instance" .Release.Name
+        "app.kubernetes.io/version" .Chart.AppVersion
+        "app.kubernetes.io/managed-by" .Release.Service
+        "app.kubernetes.io/part-of" "flokoa" }}
+  {{- mergeOverwrite $labels (default dict .Values.labels) | toYaml | nindent 2 }}
+annotations:
+  {{- mergeOverwrite (dict) (default dict .Values.annotations) (dict "helm.sh/resource-policy" "keep") | toYaml | nindent 2 }}
+{{- end }}

@@ -1,0 +1,56 @@
+# Sourced by the scripts in ci/: how they talk to people, where they keep things, and how they keep out of each other's way.
+# shellcheck shell=bash
+
+# Everything for people goes to stderr: stdout is what the script was asked for.
+say() { printf '%s\n' "$*" >&2; }
+
+# fail WHAT [LINE...]: one line that says what is wrong, then what to do about it.
+fail() {
+  say "error: $1"
+  shift
+  if (($#)); then printf '       %s\n' "$@" >&2; fi
+  exit 1
+}
+
+# clock SECONDS: 45s, 2m05s
+clock() {
+  if (($1 < 60)); then printf '%ds' "$1"; else printf '%dm%02ds' $(($1 / 60)) $(($1 % 60)); fi
+}
+
+flokoa_cache() { printf '%s/flokoa' "${XDG_CACHE_HOME:-$HOME/.cache}"; }
+
+# hold LOCK WHAT: waits until this process is the only one to hold LOCK, until it ends. Programs that outlive the caller
+# must be started with 9>&-, or they keep the lock.
+hold() {
+  mkdir -p "${1%/*}"
+  if command -v flock >/dev/null; then
+    exec 9>"$1"
+    flock -n 9 && return
+    say "waiting for another process that holds $1 ($2)"
+    flock 9
+  else
+    hold_by_folder "$1.held" "$2"
+  fi
+}
+
+# Where there is no flock (macOS): making a folder either succeeds or fails, for one process only. The holder's number
+# is written into it, because a folder stays when its maker is killed.
+hold_by_folder() {
+  local holder='' told=''
+  until mkdir "$1" 2>/dev/null; do
+    holder=$(cat "$1/pid" 2>/dev/null || true)
+    if [[ -n $holder ]] && ! kill -0 "$holder" 2>/dev/null; then
+      rm -rf "$1"
+      continue
+    fi
+    [[ -n $told ]] || say "waiting for process ${holder:-that just began}, which holds $1 ($2)"
+    told=1
+    sleep 0.5
+  done
+  echo $$ >"$1/pid"
+  held=$1
+}
+
+# release gives back what hold_by_folder took; a lock by flock goes with the process. Call it when the script exits.
+held=''
+release() { if [[ -n $held ]]; then rm -rf "$held"; fi; }
