@@ -16,13 +16,13 @@ while IFS= read -r -d '' file; do
   if ! diff -u "$file" "$copy/$file"; then stale=1; fi
 done < <(cd "$copy" && find . -type f -print0)
 if ((stale)); then
-  echo 'error: generated files are not current: run `make generate` and commit the result' >&2
+  echo "error: generated files are not current: run make generate and commit the result" >&2
   exit 1
 fi
 
 for module in . ci/tools/*/; do
   if ! (cd "$module" && go mod tidy -diff); then
-    echo "error: $module/go.mod is not tidy: run \`go mod tidy\` there" >&2
+    echo "error: $module/go.mod is not tidy: run go mod tidy there" >&2
     exit 1
   fi
 done

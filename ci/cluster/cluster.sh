@@ -256,18 +256,6 @@ alive() {
   { read -r pid || [[ -n $pid ]]; } 2>/dev/null <"$folder/pids/$1.pid" && [[ $(program "$pid") == "$folder/bin/$1" ]]
 }
 
-# program PID: the path that it was started by; nothing when there is no such process.
-program() {
-  local path=''
-  if [[ -e /proc/self/cmdline ]]; then
-    { IFS= read -r -d '' path <"/proc/$1/cmdline"; } 2>/dev/null || true
-  else
-    path=$(ps -o command= -p "$1") || true
-    path=${path%% --*}
-  fi
-  printf '%s' "$path"
-}
-
 # processes [COMPONENT]: every process started from the cluster's folder, also when the record of it is lost: all have
 # their program there.
 processes() {

@@ -116,7 +116,7 @@ operator_kubeconfig() {
 # operator_lives: the recorded process runs, and is not another program with the number of a dead one.
 operator_lives() {
   local pid
-  pid=$(cat "$folder/operator.pid" 2>/dev/null) && [[ $(ps -o args= -p "$pid" 2>/dev/null || true) == "$folder/flokoa-operator "* ]]
+  pid=$(cat "$folder/operator.pid" 2>/dev/null) && [[ $(program "$pid") == "$folder/flokoa-operator" ]]
 }
 
 stop_operator() {

@@ -54,3 +54,16 @@ hold_by_folder() {
 # release gives back what hold_by_folder took; a lock by flock goes with the process. Call it when the script exits.
 held=''
 release() { if [[ -n $held ]]; then rm -rf "$held"; fi; }
+
+# program PID: the path that it was started by; nothing when there is no such process. It tells a
+# recorded process from another that has got its number since; not every machine has ps.
+program() {
+  local path=''
+  if [[ -e /proc/self/cmdline ]]; then
+    { IFS= read -r -d '' path <"/proc/$1/cmdline"; } 2>/dev/null || true
+  else
+    path=$(ps -o command= -p "$1") || true
+    path=${path%% --*}
+  fi
+  printf '%s' "$path"
+}
