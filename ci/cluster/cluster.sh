@@ -161,14 +161,16 @@ api_serves() { kubectl get --raw /readyz; }
 # Not by `kubectl wait`, which takes a second for six nodes that are ready.
 nodes_are_ready() {
   local ready
-  ready=$(kubectl get --filename "$here/nodes.yaml" --output jsonpath='{.items[*].status.conditions[?(@.type=="Ready")].status}')
+  ready=$(kubectl get --filename "$here/nodes.yaml" \
+    --output jsonpath='{.items[*].status.conditions[?(@.type=="Ready")].status}')
   echo "Ready: $ready"
   [[ $ready =~ ^(True ?)+$ ]]
 }
 
 # The cluster's own cache and none of the user's preferences (kuberc).
 kubectl() {
-  KUBERC=off KUBECACHEDIR=$folder/kubectl-cache "$kubernetes/kubectl" --kubeconfig "$folder/kubeconfig" --request-timeout=5s "$@"
+  KUBERC=off KUBECACHEDIR=$folder/kubectl-cache \
+    "$kubernetes/kubectl" --kubeconfig "$folder/kubeconfig" --request-timeout=5s "$@"
 }
 
 # await SECONDS WHAT COMMAND...: until the command succeeds; not longer than SECONDS, nor than all components live.

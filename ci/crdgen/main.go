@@ -117,6 +117,8 @@ func chartTemplate(name string, crd []byte) ([]byte, error) {
 // finish applies everything the package comment lists to one version's schema.
 func finish(root *schema) {
 	walk(root, "", false)
+	// Declared, so that the rule about the name can say which field it is about.
+	root.Properties["metadata"] = schema{Type: "object", Properties: map[string]schema{"name": {Type: "string"}}}
 	spec := root.Properties["spec"].Properties["runtime"]
 	settings := spec.Properties["spec"]
 	container := settings.Properties["container"]

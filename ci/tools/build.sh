@@ -37,7 +37,8 @@ tool_names() {
 settle_go() {
   local want minor
   want=$(sed -n 's/^go //p' go.mod)
-  command -v go >/dev/null || fail "Go is not installed" "Install Go ${want%.*} or newer (https://go.dev/dl), then run this again."
+  command -v go >/dev/null ||
+    fail "Go is not installed" "Install Go ${want%.*} or newer (https://go.dev/dl), then run this again."
   export GOFLAGS=-mod=readonly GOWORK=off GO111MODULE=on CGO_ENABLED=0
   { read -r GOOS && read -r GOARCH && read -r go_version; } < <(go env GOHOSTOS GOHOSTARCH GOVERSION 2>/dev/null) ||
     go_version=$(go version) # Go before 1.21 stumbles over a newer go.mod

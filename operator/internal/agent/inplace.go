@@ -47,8 +47,22 @@ var listKeys = map[string][]string{
 	"volumes":                   {"name"},
 }
 
+// wholes are fields that the API takes as one value: what is added inside them changes what the operator applied, and
+// would, in a Service's selector, stop its traffic.
+var wholes = map[string]bool{
+	"configMapKeyRef":   true,
+	"labelSelector":     true,
+	"namespaceSelector": true,
+	"nodeSelector":      true,
+	"secretKeyRef":      true,
+	"selector":          true,
+}
+
 // covers tells whether a live value has everything that is wanted; name is that of the field the value stands in.
 func covers(name string, live, want any) bool {
+	if wholes[name] {
+		return reflect.DeepEqual(live, want)
+	}
 	switch want := want.(type) {
 	case map[string]any:
 		live, ok := live.(map[string]any)

@@ -64,7 +64,8 @@ func (o Options) validate() error {
 	switch {
 	case o.Concurrency < 1:
 		return errors.New("--concurrency must be 1 or more")
-	case o.KubeAPIQPS <= 0 || o.KubeAPIBurst < 1:
+	case !(o.KubeAPIQPS > 0) || // also refuses NaN
+		o.KubeAPIBurst < 1:
 		return errors.New("--kube-api-qps and --kube-api-burst must be more than 0")
 	case o.LogFormat != "json" && o.LogFormat != "text":
 		return fmt.Errorf("--log-format %q: use json or text", o.LogFormat)

@@ -2,8 +2,10 @@ package status
 
 import (
 	"fmt"
+	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
@@ -17,8 +19,16 @@ type verdict struct {
 	reason, message string
 }
 
+// longestMessage bounds a condition's message, in bytes: what the API server says of a pod can be very long.
+const longestMessage = 1024
+
 func (v verdict) condition(kind string) metav1.Condition {
-	return metav1.Condition{Type: kind, Status: v.status, Reason: v.reason, Message: v.message}
+	message := v.message
+	if len(message) > longestMessage {
+		const mark = "..."
+		message = strings.ToValidUTF8(message[:longestMessage-len(mark)], "") + mark
+	}
+	return metav1.Condition{Type: kind, Status: v.status, Reason: v.reason, Message: message}
 }
 
 func yes(reason, message string, args ...any) verdict {
@@ -64,17 +74,26 @@ func readiness(agent *v1alpha1.Agent, seen Seen, err error) verdict {
 	if seen.Deployment.Generation > seen.Deployment.Status.ObservedGeneration {
 		return no(v1alpha1.ReasonRolloutInProgress, "the Deployment %q has a new spec that its controller has not observed yet", agent.Name)
 	}
-	return rollout(seen.Deployment, wanted)
+	return rollout(seen.Deployment, wanted, wasComplete(agent))
+}
+
+// wasComplete tells whether the rollout of this generation had been complete when the status was last written. What is
+// missing since then is a loss, not a step.
+func wasComplete(agent *v1alpha1.Agent) bool {
+	before := meta.FindStatusCondition(agent.Status.Conditions, v1alpha1.ConditionReady)
+	return before != nil && before.ObservedGeneration == agent.Generation &&
+		(before.Status == metav1.ConditionTrue || before.Reason == v1alpha1.ReasonReplicasUnavailable)
 }
 
 // rollout judges a Deployment that is up to date.
-func rollout(deployment *appsv1.Deployment, wanted int32) verdict {
+func rollout(deployment *appsv1.Deployment, wanted int32, wasComplete bool) verdict {
 	have := deployment.Status
-	reason := progressReason(deployment)
 	switch {
-	case reason == "ProgressDeadlineExceeded":
+	case progressReason(deployment) == "ProgressDeadlineExceeded":
 		return no(v1alpha1.ReasonProgressDeadlineExceeded, "no progress for %d s: %d of %d new replicas started, %d available; the old ones stay until it goes on",
 			ptr.Deref(deployment.Spec.ProgressDeadlineSeconds, 0), have.UpdatedReplicas, wanted, have.AvailableReplicas)
+	case wasComplete && have.Replicas == have.UpdatedReplicas && have.Replicas <= wanted && have.AvailableReplicas < wanted:
+		return no(v1alpha1.ReasonReplicasUnavailable, "%d of %d replicas available", have.AvailableReplicas, wanted)
 	case deployment.Spec.Paused && have.UpdatedReplicas < wanted:
 		return no(v1alpha1.ReasonRolloutInProgress, "the Deployment is paused: go on with kubectl rollout resume deployment/%s", deployment.Name)
 	case have.UpdatedReplicas < wanted:
@@ -83,8 +102,6 @@ func rollout(deployment *appsv1.Deployment, wanted int32) verdict {
 		return no(v1alpha1.ReasonRolloutInProgress, "%d old replicas still to stop", have.Replicas-have.UpdatedReplicas)
 	case have.Replicas > wanted:
 		return no(v1alpha1.ReasonRolloutInProgress, "%d replicas still to stop", have.Replicas-wanted)
-	case have.AvailableReplicas < wanted && reason == "NewReplicaSetAvailable":
-		return no(v1alpha1.ReasonReplicasUnavailable, "%d of %d replicas available", have.AvailableReplicas, wanted)
 	case have.AvailableReplicas < wanted:
 		return no(v1alpha1.ReasonRolloutInProgress, "%d of %d new replicas available", have.AvailableReplicas, wanted)
 	case wanted == 0:
