@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -27,8 +28,7 @@ func (c *Controller) apply(ctx context.Context, agent *v1alpha1.Agent, children 
 	)
 }
 
-// placeService also removes a Service that is no longer wanted, and one that has to be replaced because the address of a
-// Service cannot be given up or taken on.
+// placeService also removes a Service that is no longer wanted, or that no apply can turn into the wanted one.
 func (c *Controller) placeService(ctx context.Context, agent *v1alpha1.Agent, want *corev1ac.ServiceApplyConfiguration) error {
 	live := &corev1.Service{}
 	err := c.client.Get(ctx, client.ObjectKeyFromObject(agent), live)
@@ -36,7 +36,7 @@ func (c *Controller) placeService(ctx context.Context, agent *v1alpha1.Agent, wa
 		return fmt.Errorf("reading Service %q: %w", agent.Name, err)
 	}
 	exists := err == nil && judge(agent, live) == ours
-	if exists && (want == nil || isHeadless(live.Spec.ClusterIP) != isHeadless(ptr.Deref(want.Spec.ClusterIP, ""))) {
+	if exists && (want == nil || mustBeReplaced(live, want)) {
 		err := c.client.Delete(ctx, live, client.Preconditions{UID: &live.UID})
 		if client.IgnoreNotFound(err) != nil {
 			return failed(child{"Service", live}, err)
@@ -46,6 +46,28 @@ func (c *Controller) placeService(ctx context.Context, agent *v1alpha1.Agent, wa
 		return nil
 	}
 	return placeChild(ctx, c, agent, child{"Service", &corev1.Service{}}, want)
+}
+
+// mustBeReplaced is for what a Service cannot change: it cannot give up or take on an address; and a port that was
+// renumbered by hand, while the Agent asked for nothing new, belongs to that hand, so that applying ours would make two of
+// the same name, which is refused.
+func mustBeReplaced(live *corev1.Service, want *corev1ac.ServiceApplyConfiguration) bool {
+	if isHeadless(live.Spec.ClusterIP) != isHeadless(ptr.Deref(want.Spec.ClusterIP, "")) {
+		return true
+	}
+	if live.Annotations[v1alpha1.AnnotationDigest] != want.Annotations[v1alpha1.AnnotationDigest] {
+		return false
+	}
+	for _, theirs := range live.Spec.Ports {
+		taken := slices.ContainsFunc(want.Spec.Ports, func(p corev1ac.ServicePortApplyConfiguration) bool { return *p.Name == theirs.Name })
+		ours := slices.ContainsFunc(want.Spec.Ports, func(p corev1ac.ServicePortApplyConfiguration) bool {
+			return *p.Port == theirs.Port && *p.Protocol == theirs.Protocol
+		})
+		if taken && !ours {
+			return true
+		}
+	}
+	return false
 }
 
 func isHeadless(clusterIP string) bool { return clusterIP == corev1.ClusterIPNone }

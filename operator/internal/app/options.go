@@ -35,11 +35,7 @@ type Options struct {
 func ParseOptions(args []string, output io.Writer) (Options, error) {
 	o := Options{}
 	flags := flag.NewFlagSet("flokoa-operator", flag.ContinueOnError)
-	flags.SetOutput(output)
-	flags.Usage = func() {
-		_, _ = fmt.Fprintf(output, "flokoa-operator runs AI agents, described by Agent resources, as Deployments and Services.\n\nFlags:\n")
-		flags.PrintDefaults()
-	}
+	flags.SetOutput(io.Discard) // a mistake is one line, which the caller prints
 	flags.StringVar(&o.Kubeconfig, "kubeconfig", "", "`path` of a kubeconfig file; without it, the ServiceAccount of the pod is used")
 	flags.BoolVar(&o.LeaderElect, "leader-elect", true, "work only while holding the lease flokoa-operator, so that several replicas may run")
 	flags.StringVar(&o.LeaderElectionNamespace, "leader-election-namespace", "", "`namespace` of the lease; without it, the pod's own")
@@ -51,8 +47,14 @@ func ParseOptions(args []string, output io.Writer) (Options, error) {
 	flags.TextVar(&o.LogLevel, "log-level", slog.LevelInfo, "least `level` that is logged: debug, info, warn or error")
 	flags.StringVar(&o.LogFormat, "log-format", "json", "`format` of the log on standard error: json or text")
 	flags.BoolVar(&o.Version, "version", false, "print the version and exit")
-	if err := flags.Parse(args); err != nil {
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		flags.SetOutput(output)
+		_, _ = fmt.Fprintf(output, "flokoa-operator runs AI agents, described by Agent resources, as Deployments and Services.\n\nFlags:\n")
+		flags.PrintDefaults()
 		return o, err
+	case err != nil:
+		return o, fmt.Errorf("%w: see --help", err)
 	}
 	if flags.NArg() > 0 {
 		return o, fmt.Errorf("unexpected argument %q: every setting is a flag, see --help", flags.Arg(0))

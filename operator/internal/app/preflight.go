@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -38,19 +40,29 @@ func preflight(ctx context.Context, config *rest.Config) error {
 	if err := waitForCRD(ctx, schemas); err != nil {
 		return err
 	}
-	scheme := runtime.NewScheme()
-	if err := v1alpha1.AddToScheme(scheme); err != nil {
+	return mayList(ctx, config)
+}
+
+// mayList tries to read one of each kind that the caches will hold.
+func mayList(ctx context.Context, config *rest.Config) error {
+	scheme, err := newScheme()
+	if err != nil {
 		return err
 	}
 	reader, err := client.New(config, client.Options{Scheme: scheme})
 	if err != nil {
 		return fmt.Errorf("no way to the API server: %w", err)
 	}
-	err = reader.List(ctx, &v1alpha1.AgentList{}, client.Limit(1))
-	if apierrors.IsForbidden(err) {
-		return fmt.Errorf("not allowed to list Agents: bind this account to the ClusterRole of the chart flokoa-operator: %w", err)
+	for _, list := range []client.ObjectList{&v1alpha1.AgentList{}, &appsv1.DeploymentList{}, &corev1.ServiceList{}, &corev1.PodList{}} {
+		err := reader.List(ctx, list, client.Limit(1))
+		if apierrors.IsForbidden(err) {
+			return fmt.Errorf("bind this account to the ClusterRole of the chart flokoa-operator: %w", err)
+		}
+		if err != nil {
+			return fmt.Errorf("no way to the API server: %w", err)
+		}
 	}
-	return err
+	return nil
 }
 
 var errNotServed = errors.New("the API server does not serve agents.agent.flokoa.ai: install the chart flokoa-crds first")
