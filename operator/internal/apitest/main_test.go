@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -20,6 +21,7 @@ import (
 	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/yaml"
 
 	"github.com/flokoa/flokoa/operator/api/crds"
@@ -54,7 +56,8 @@ func runOnControlPlane(m *testing.M) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	klog.SetLogger(klog.TODO().V(10)) // client-go's own remarks are no part of a test's output
+	klog.SetLogger(logr.Discard()) // the remarks of libraries are no part of a test's output
+	log.SetLogger(logr.Discard())
 	plane := &envtest.Environment{BinaryAssetsDirectory: assets, CRDs: []*apiextensionsv1.CustomResourceDefinition{agents}}
 	if config, err = plane.Start(); err != nil {
 		return 0, fmt.Errorf("starting the control plane: %w", err)
