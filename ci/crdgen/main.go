@@ -8,12 +8,15 @@
 //     over them (it budgets for the worst case), and a single Agent could be megabytes;
 //   - it drops core/v1's defaults but the one a list-map key needs (ports.protocol), so that the server stores what the
 //     user wrote and nothing is claimed on the user's behalf;
-//   - the agent's container may be unnamed (rendering names it agent) but must have an image.
+//   - it takes only what the Go types can read back (quantities, 32-bit numbers): one stored Agent that cannot be decoded
+//     would end every list of Agents, and so the operator's work for all;
+//   - a container must have an image, and the agent's own may be unnamed (rendering names it agent).
 package main
 
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"os"
 	"slices"
 	"strings"
@@ -136,6 +139,7 @@ func walk(s *schema, path string, core bool) {
 		s.Default = nil
 	}
 	bound(s, path)
+	readable(s)
 	below := core || slices.Contains(embedded, path)
 	if s.Items != nil {
 		if below {
@@ -170,8 +174,23 @@ func bound(s *schema, path string) {
 		s.MaxItems = ptr.To(pick(maxItems, path))
 	case s.Type == "object" && s.AdditionalProperties != nil && s.MaxProperties == nil:
 		s.MaxProperties = ptr.To(pick(maxProperties, path))
+	case s.Type == "string" && endsWith(path, "image"):
+		s.MinLength, s.MaxLength = ptr.To[int64](1), ptr.To(pick(maxLength, path))
 	case (s.Type == "string" || s.XIntOrString) && s.MaxLength == nil && len(s.Enum) == 0 && s.Format == "":
 		s.MaxLength = ptr.To(pick(maxLength, path))
+	}
+}
+
+// quantity is what resource.ParseQuantity reads; the pattern that controller-gen writes lets more through.
+const quantity = `^[+-]?([0-9]+([.][0-9]*)?|[.][0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]{1,3})?$`
+
+// readable narrows a schema to what the Go type behind it can read.
+func readable(s *schema) {
+	switch {
+	case s.XIntOrString && s.Pattern != "": // only quantities have one
+		s.Pattern = quantity
+	case s.XIntOrString: // its number has no format by which the API server would know the size
+		s.Minimum, s.Maximum = ptr.To[float64](math.MinInt32), ptr.To[float64](math.MaxInt32)
 	}
 }
 
