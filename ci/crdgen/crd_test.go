@@ -1,0 +1,228 @@
+package main
+
+import (
+	"encoding/json"
+	"math"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"sigs.k8s.io/yaml"
+
+	"github.com/flokoa/flokoa/operator/api/crds"
+	"github.com/flokoa/flokoa/operator/api/v1alpha1"
+)
+
+// These tests look at the CRD as it is embedded, whatever made it.
+
+func embeddedCRD(t *testing.T) *apiextensionsv1.CustomResourceDefinition {
+	t.Helper()
+	crd := &apiextensionsv1.CustomResourceDefinition{}
+	require.NoError(t, yaml.UnmarshalStrict(crds.Agents, crd))
+	return crd
+}
+
+// every visits each schema of the CRD's version: path is that of properties, with [] for a list's items and {} for a map's
+// values.
+func every(t *testing.T, visit func(path string, s *schema)) {
+	t.Helper()
+	versions := embeddedCRD(t).Spec.Versions
+	require.Len(t, versions, 1)
+	visits := 0
+	descend(versions[0].Schema.OpenAPIV3Schema, "", func(path string, s *schema) {
+		visits++
+		if path != "metadata" && !strings.HasPrefix(path, "metadata.") { // Kubernetes' own, whatever is declared
+			visit(path, s)
+		}
+	})
+	require.Greater(t, visits, 1000, "the walk sees the whole schema")
+}
+
+func descend(s *schema, path string, visit func(string, *schema)) {
+	visit(path, s)
+	if s.Items != nil {
+		descend(s.Items.Schema, path+"[]", visit)
+	}
+	if s.AdditionalProperties != nil {
+		descend(s.AdditionalProperties.Schema, path+"{}", visit)
+	}
+	for name, property := range s.Properties {
+		descend(&property, join(path, name), visit)
+	}
+}
+
+// An annotation, by which kubectl apply remembers an object, may hold 256 KB.
+func TestTheCRDIsSmallerThan150KB(t *testing.T) {
+	raw, err := yaml.YAMLToJSON(crds.Agents)
+	require.NoError(t, err)
+	require.Less(t, len(raw), 150_000)
+}
+
+func TestTheCRDIsNoHelmTemplate(t *testing.T) {
+	require.NotContains(t, string(crds.Agents), "{{")
+}
+
+// Whatever else is left out gets its default when it is rendered (design: "The Agent API", Defaults).
+func TestTheOnlyDefaultsAreThoseOfTheContract(t *testing.T) {
+	defaults := map[string]string{}
+	every(t, func(path string, s *schema) {
+		if s.Default != nil {
+			compact, err := json.Marshal(s.Default)
+			require.NoError(t, err)
+			defaults[path] = string(compact)
+		}
+	})
+	require.Equal(t, map[string]string{
+		"spec.runtime.type":                                   `"standard"`,
+		"spec.runtime.spec.replicas":                          `1`,
+		"spec.runtime.spec.container.ports[].protocol":        `"TCP"`,
+		"spec.runtime.spec.initContainers[].ports[].protocol": `"TCP"`,
+		"spec.runtime.spec.sidecars[].ports[].protocol":       `"TCP"`,
+		"status": `{"availableReplicas":0,"conditions":[{"lastTransitionTime":"1970-01-01T00:00:00Z",` +
+			`"message":"the operator has not looked at this Agent yet","reason":"Pending","status":"Unknown","type":"Ready"}],` +
+			`"observedGeneration":-1,"readyReplicas":0,"replicas":0,"updatedReplicas":0}`,
+	}, defaults)
+}
+
+func TestEveryListMapAndStringIsBounded(t *testing.T) {
+	every(t, func(path string, s *schema) {
+		switch {
+		case s.Type == "array":
+			require.NotNil(t, s.MaxItems, path)
+			require.LessOrEqual(t, *s.MaxItems, int64(256), path)
+		case s.AdditionalProperties != nil:
+			require.NotNil(t, s.MaxProperties, path)
+			require.LessOrEqual(t, *s.MaxProperties, int64(64), path)
+		case s.Type == "string" && s.Format == "date-time", s.Type == "string" && len(s.Enum) > 0:
+		case s.Type == "string" || s.XIntOrString:
+			require.NotNil(t, s.MaxLength, path)
+			require.LessOrEqual(t, *s.MaxLength, int64(65536), path)
+		}
+	})
+}
+
+// One Agent that Go types cannot read would take the list of all Agents from the operator. The API server holds numbers to
+// their format by itself, but knows neither the size of an int-or-string nor what a quantity is: Go fails on some that the
+// pattern of controller-gen lets through, and computes for hours on others (1e-2147483647).
+func TestWhatTheSchemaLetsThroughCanBeRead(t *testing.T) {
+	usual := []string{
+		"1", "-1", "+1", "1.", ".5", "0.5", "100m", "1u", "1n", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei", "1e9", "1E-9", "1e+09",
+	}
+	odd := []string{
+		"1e1.5", "1e.5", "1E+1.5", "1e99999999999999999999", "1e-99999999999999999999", "1e2147483648", "1e-2147483647", "1e-999999", "1e9999", "1e", "1e+", "", "1Zi", "1Ki1", "1 ",
+	}
+	quantities := 0
+	every(t, func(path string, s *schema) {
+		switch {
+		case s.XIntOrString && s.Pattern != "":
+			quantities++
+			pattern := regexp.MustCompile(s.Pattern)
+			for _, text := range usual {
+				require.Regexp(t, pattern, text, path)
+				_, err := resource.ParseQuantity(text)
+				require.NoError(t, err, text)
+			}
+			for _, text := range odd {
+				require.NotRegexp(t, pattern, text, path)
+			}
+		case s.XIntOrString:
+			require.NotNil(t, s.Maximum, path)
+			require.LessOrEqual(t, *s.Maximum, float64(math.MaxInt32), path)
+			require.NotNil(t, s.Minimum, path)
+			require.GreaterOrEqual(t, *s.Minimum, float64(math.MinInt32), path)
+		case s.Type == "integer":
+			require.Contains(t, []string{"int32", "int64"}, s.Format, path)
+		}
+	})
+	require.Greater(t, quantities, 10)
+}
+
+// A field that is kept whatever it is would let anything be stored.
+func TestUnknownFieldsAreNeverStored(t *testing.T) {
+	every(t, func(path string, s *schema) {
+		require.Nil(t, s.XPreserveUnknownFields, path)
+		require.False(t, s.XEmbeddedResource, path)
+		require.True(t, s.Type != "" || s.XIntOrString, "%s has a type", path)
+	})
+}
+
+// kubectl explain must help with our own fields; what core/v1 says about its own would be 400 KB.
+func TestEveryFieldOfOursIsDescribedAndNoneOfCoreIs(t *testing.T) {
+	foreign := foreignFields(reflect.TypeFor[v1alpha1.Agent](), "")
+	require.ElementsMatch(t, embedded, foreign, "the fields whose Go type is not our own")
+	every(t, func(path string, s *schema) {
+		plain := strings.NewReplacer("[]", "", "{}", "").Replace(path)
+		switch {
+		case below(foreign, plain) || strings.HasSuffix(path, "[]") && below(foreign, plain+"."):
+			require.Empty(t, s.Description, path)
+		case strings.HasSuffix(path, "{}") || strings.HasSuffix(path, "[]"):
+		default:
+			require.Regexp(t, `(?s)^[A-Z].{12,}(\.|#types-kinds|#resources)$`, s.Description, "%q should be described in a sentence", path)
+		}
+	})
+}
+
+// below tells whether a path is inside one of some fields; the fields themselves are our own.
+func below(fields []string, path string) bool {
+	for _, field := range fields {
+		if strings.HasPrefix(path, field+".") {
+			return true
+		}
+	}
+	return false
+}
+
+// foreignFields are the paths of the fields below a type of ours whose type is a struct of somebody else's.
+func foreignFields(kind reflect.Type, path string) []string {
+	var found []string
+	for i := range kind.NumField() {
+		field := kind.Field(i)
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		if name == "" || name == "metadata" {
+			continue
+		}
+		of := field.Type
+		for of.Kind() == reflect.Pointer || of.Kind() == reflect.Slice {
+			of = of.Elem()
+		}
+		switch {
+		case of.Kind() != reflect.Struct || of.Name() == "IntOrString":
+		case of.PkgPath() == reflect.TypeFor[v1alpha1.Agent]().PkgPath():
+			found = append(found, foreignFields(of, join(path, name))...)
+		default:
+			found = append(found, join(path, name))
+		}
+	}
+	return found
+}
+
+// An offline reader of the schema must refuse a rule's text that no longer names what it guards.
+func TestEveryRuleSaysWhatToDo(t *testing.T) {
+	advice := regexp.MustCompile(`: .*(use|give|name|leave|raise|lower|set)|must be`)
+	rules := 0
+	every(t, func(path string, s *schema) {
+		for _, rule := range s.XValidations {
+			rules++
+			require.Regexp(t, advice, rule.Message, path)
+			require.LessOrEqual(t, len(rule.Message), 250, path)
+		}
+	})
+	require.Greater(t, rules, 10)
+}
+
+func TestColumnsAreThoseOfTheContract(t *testing.T) {
+	var narrow, wide []string
+	for _, column := range embeddedCRD(t).Spec.Versions[0].AdditionalPrinterColumns {
+		if column.Priority == 0 {
+			narrow = append(narrow, column.Name)
+		} else {
+			wide = append(wide, column.Name)
+		}
+	}
+	require.Equal(t, []string{"Framework", "Model", "Replicas", "Available Replicas", "Ready", "Reason", "Age"}, narrow)
+	require.Equal(t, []string{"Current", "Updated", "Image", "URL"}, wide)
+}

@@ -1,0 +1,151 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/events"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/flokoa/flokoa/operator/api/v1alpha1"
+	"github.com/flokoa/flokoa/operator/internal/agenttest"
+	"github.com/flokoa/flokoa/operator/internal/status"
+)
+
+func TestAPassIsRepeatedWhenThatCanHelp(t *testing.T) {
+	invalid := &status.Failure{Reason: v1alpha1.ReasonInvalidSpec, Message: "invalid"}
+	waiting := &status.Failure{Reason: v1alpha1.ReasonRolloutInProgress, Message: "waiting"}
+	conflict := &status.Failure{Reason: v1alpha1.ReasonNameConflict, Message: "conflict"}
+	refused := &status.Failure{Reason: v1alpha1.ReasonApplyFailed, Message: "refused"}
+	for _, r := range []struct {
+		name     string
+		err      error
+		again    time.Duration
+		backoff  bool
+		terminal bool
+	}{
+		{name: "nothing went wrong"},
+		{name: "a spec that cannot be rendered waits for another", err: invalid, terminal: true},
+		{name: "a removal is waited for", err: waiting, again: 10 * time.Second},
+		{name: "two removals are waited for", err: errors.Join(waiting, waiting), again: 10 * time.Second},
+		{name: "a stranger may go", err: conflict, backoff: true},
+		{name: "what the API server refused may be allowed", err: refused, backoff: true},
+		{name: "another error", err: errors.New("boom"), backoff: true},
+		{name: "waiting beside a refusal", err: errors.Join(waiting, refused), backoff: true},
+		{name: "a refusal beside waiting", err: errors.Join(conflict, waiting), backoff: true},
+	} {
+		t.Run(r.name, func(t *testing.T) {
+			result, err := classify(r.err)
+			require.Equal(t, reconcile.Result{RequeueAfter: r.again}, result)
+			require.Equal(t, r.terminal, errors.Is(err, reconcile.TerminalError(nil)))
+			require.Equal(t, r.backoff || r.terminal, err != nil)
+			if err != nil {
+				require.ErrorIs(t, err, r.err)
+			}
+		})
+	}
+}
+
+func TestAnEventIsSentWhenReadyHasANewReason(t *testing.T) {
+	ready := func(reason string) *metav1.Condition {
+		return &metav1.Condition{Type: v1alpha1.ConditionReady, Reason: reason, Message: "50% of " + reason}
+	}
+	for _, r := range []struct {
+		name     string
+		was, now *metav1.Condition
+		want     string
+	}{
+		{"the first look", nil, ready(v1alpha1.ReasonRolloutInProgress), "Normal RolloutInProgress 50% of RolloutInProgress"},
+		{"after the CRD's default", ready(v1alpha1.ReasonPending), ready(v1alpha1.ReasonRolloutInProgress), "Normal RolloutInProgress 50% of RolloutInProgress"},
+		{"complete", ready(v1alpha1.ReasonRolloutInProgress), ready(v1alpha1.ReasonRolloutComplete), "Normal RolloutComplete 50% of RolloutComplete"},
+		{"scaled to zero", ready(v1alpha1.ReasonRolloutInProgress), ready(v1alpha1.ReasonScaledToZero), "Normal ScaledToZero 50% of ScaledToZero"},
+		{"invalid", nil, ready(v1alpha1.ReasonInvalidSpec), "Warning InvalidSpec 50% of InvalidSpec"},
+		{"a stranger", nil, ready(v1alpha1.ReasonNameConflict), "Warning NameConflict 50% of NameConflict"},
+		{"refused", nil, ready(v1alpha1.ReasonApplyFailed), "Warning ApplyFailed 50% of ApplyFailed"},
+		{"the deadline exceeded", nil, ready(v1alpha1.ReasonProgressDeadlineExceeded), "Warning ProgressDeadlineExceeded 50% of ProgressDeadlineExceeded"},
+		{"replicas lost", ready(v1alpha1.ReasonRolloutComplete), ready(v1alpha1.ReasonReplicasUnavailable), "Warning ReplicasUnavailable 50% of ReplicasUnavailable"},
+		{"the same reason", ready(v1alpha1.ReasonApplyFailed), ready(v1alpha1.ReasonApplyFailed), ""},
+		{"other numbers", &metav1.Condition{Type: v1alpha1.ConditionReady, Reason: "RolloutInProgress", Message: "1 of 3"}, ready(v1alpha1.ReasonRolloutInProgress), ""},
+		{"no condition", nil, nil, ""},
+	} {
+		t.Run(r.name, func(t *testing.T) {
+			require.Equal(t, r.want, told(with(r.was), with(r.now)))
+		})
+	}
+}
+
+// told is the event that a step from one status to another sends, empty for none.
+func told(was, now *v1alpha1.Agent) string {
+	recorder := events.NewFakeRecorder(8)
+	New(nil, nil, recorder).tell(was, now)
+	close(recorder.Events)
+	var all []string
+	for sent := range recorder.Events {
+		all = append(all, sent)
+	}
+	return strings.Join(all, "\n")
+}
+
+// with is an Agent whose status has a condition, if there is one.
+func with(condition *metav1.Condition) *v1alpha1.Agent {
+	agent := agenttest.New("a")
+	if condition != nil {
+		agent.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionAvailable, Reason: "Other"}, *condition}
+	}
+	return agent
+}
+
+func TestAFailedApplySaysWhichChildAndKeepsTheCause(t *testing.T) {
+	require.NoError(t, failed(child{"Service", &corev1.Service{}}, nil))
+	cause := errors.New("no room")
+	err := failed(child{"Service", &corev1.Service{}}, cause)
+	require.EqualError(t, err, "Service: no room")
+	require.ErrorIs(t, err, cause)
+	require.Equal(t, v1alpha1.ReasonApplyFailed, status.Failures(err)[0].Reason)
+}
+
+func TestAConflictSaysEveryWayOut(t *testing.T) {
+	err := conflict(agenttest.New("a"), child{"Service", &corev1.Service{}})
+	require.Equal(t, v1alpha1.ReasonNameConflict, status.Failures(err)[0].Reason)
+	for _, part := range []string{`Service named "a"`, "rename the Agent", "remove the Service", "flokoa.ai/adopt=a"} {
+		require.ErrorContains(t, err, part)
+	}
+}
+
+func TestAPodWakesTheAgentItsLabelNames(t *testing.T) {
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "a-5d7-x", Labels: map[string]string{v1alpha1.LabelAgent: "a"}}}
+	require.Equal(t, "team/a", fmt.Sprint(agentOf(t.Context(), pod)[0].NamespacedName))
+}
+
+func TestAPodsEventWakesTheAgentOnlyWhenItsPlacementChanges(t *testing.T) {
+	for _, r := range []struct {
+		name   string
+		change func(*corev1.Pod)
+		wakes  bool
+	}{
+		{"nothing", func(*corev1.Pod) {}, false},
+		{"a readiness condition", func(p *corev1.Pod) { p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady}} }, false},
+		{"an annotation", func(p *corev1.Pod) { p.Annotations = map[string]string{"a": "b"} }, false},
+		{"bound to a node", func(p *corev1.Pod) { p.Spec.NodeName = "n2" }, true},
+		{"running", func(p *corev1.Pod) { p.Status.Phase = corev1.PodRunning }, true},
+		{"terminating", func(p *corev1.Pod) { p.DeletionTimestamp = &metav1.Time{Time: time.Unix(1, 0)} }, true},
+		{"a zone", func(p *corev1.Pod) { p.Labels = map[string]string{corev1.LabelTopologyZone: "z"} }, true},
+	} {
+		t.Run(r.name, func(t *testing.T) {
+			before := &corev1.Pod{Spec: corev1.PodSpec{NodeName: "n1"}}
+			after := before.DeepCopy()
+			r.change(after)
+			var update event.UpdateEvent
+			update.ObjectOld, update.ObjectNew = client.Object(before), client.Object(after)
+			require.Equal(t, r.wakes, placementChanged.Update(update))
+		})
+	}
+}

@@ -1,0 +1,204 @@
+package apitest_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+)
+
+// rule is a CEL rule of the CRD: what it says, the field it says it about, and Agents that it lets through and refuses, as
+// YAML laid over a minimal Agent.
+type rule struct {
+	message, field  string
+	allowed, denied []string
+}
+
+// YAML of an Agent with fields in one place.
+func named(name string) string         { return "metadata: {name: " + name + "}" }
+func runtimeSpec(fields string) string { return "spec: {runtime: {spec: {" + fields + "}}}" }
+func ports(items string) string        { return runtimeSpec("container: {ports: [" + items + "]}") }
+func volume(fields string) string      { return runtimeSpec("volumes: [{name: v, " + fields + "}]") }
+func strategy(fields string) string    { return runtimeSpec("strategy: {" + fields + "}") }
+func labels(key string) string         { return runtimeSpec(`podMetadata: {labels: {"` + key + `": v}}`) }
+func annotations(key string) string {
+	return runtimeSpec(`podMetadata: {annotations: {"` + key + `": v}}`)
+}
+func onService(key string) string { return runtimeSpec(`service: {annotations: {"` + key + `": v}}`) }
+func timing(grace, drain string) string {
+	return "spec: {availability: {drainSeconds: " + drain + "}, runtime: {spec: {terminationGracePeriodSeconds: " + grace + "}}}"
+}
+
+var agentRules = []rule{
+	{
+		message: "metadata.name names a Service: use at most 63 lower-case letters, digits and '-', starting with a letter and ending with a letter or digit",
+		field:   "metadata.name",
+		allowed: []string{named("a"), named("a-1"), named(strings.Repeat("a", 63))},
+		denied:  []string{named(`"1a"`), named("a.b"), named(strings.Repeat("a", 64))},
+	},
+	{
+		message: "runtime.spec.terminationGracePeriodSeconds must be greater than availability.drainSeconds (5 when left out): the drain runs inside the grace period; raise the first or lower the second",
+		field:   "spec",
+		allowed: []string{
+			minimal, timing("6", "null"), timing("0", "0"), timing("13", "12"), timing("null", "300"),
+			runtimeSpec("terminationGracePeriodSeconds: 1, container: {lifecycle: {preStop: {sleep: {seconds: 1}}}}"),
+		},
+		denied: []string{
+			timing("5", "null"), timing("0", "null"), timing("12", "12"), runtimeSpec("terminationGracePeriodSeconds: 5"),
+			runtimeSpec("terminationGracePeriodSeconds: 5, container: {lifecycle: {postStart: {sleep: {seconds: 1}}}}"),
+		},
+	},
+	{
+		message: "sidecars: container (agent when unnamed), initContainers and sidecars share one set of names: give each a name of its own",
+		field:   "spec.runtime.spec",
+		allowed: []string{
+			runtimeSpec("sidecars: [{name: s, image: i}], initContainers: [{name: b, image: i}]"),
+			runtimeSpec("container: {name: main}, sidecars: [{name: agent, image: i}]"),
+		},
+		denied: []string{
+			runtimeSpec("sidecars: [{name: agent, image: i}]"),
+			runtimeSpec(`container: {name: ""}, sidecars: [{name: agent, image: i}]`),
+			runtimeSpec("container: {name: main}, sidecars: [{name: main, image: i}]"),
+			runtimeSpec("sidecars: [{name: s, image: i}, {name: b, image: i}], initContainers: [{name: b, image: i}]"),
+		},
+	},
+	{
+		message: "initContainers: container (agent when unnamed), initContainers and sidecars share one set of names: give each a name of its own",
+		field:   "spec.runtime.spec",
+		allowed: []string{runtimeSpec("initContainers: [{name: b, image: i}]"), runtimeSpec("container: {name: main}, initContainers: [{name: agent, image: i}]")},
+		denied: []string{
+			runtimeSpec("initContainers: [{name: agent, image: i}]"),
+			runtimeSpec(`container: {name: ""}, initContainers: [{name: agent, image: i}]`),
+			runtimeSpec("container: {name: main}, initContainers: [{name: b, image: i}, {name: main, image: i}]"),
+		},
+	},
+	{
+		message: "progressDeadlineSeconds (600 when left out) must be greater than minReadySeconds: raise the first or lower the second",
+		field:   "spec.runtime.spec",
+		allowed: []string{
+			minimal, runtimeSpec("minReadySeconds: 599"), runtimeSpec("progressDeadlineSeconds: 1"),
+			runtimeSpec("minReadySeconds: 0, progressDeadlineSeconds: 1"), runtimeSpec("minReadySeconds: 900, progressDeadlineSeconds: 901"),
+		},
+		denied: []string{runtimeSpec("minReadySeconds: 600"), runtimeSpec("minReadySeconds: 9, progressDeadlineSeconds: 9")},
+	},
+	{
+		message: "sidecars: restartPolicy is always Always; leave it out, or move the container to initContainers",
+		field:   "spec.runtime.spec.sidecars",
+		allowed: []string{runtimeSpec("sidecars: [{name: s, image: i}, {name: t, image: i, restartPolicy: Always}]")},
+		denied:  []string{runtimeSpec("sidecars: [{name: s, image: i}, {name: t, image: i, restartPolicy: OnFailure}]"), runtimeSpec(`sidecars: [{name: s, image: i, restartPolicy: ""}]`)},
+	},
+}
+
+var networkRules = []rule{
+	{
+		message: "container.ports: two ports have the same name: give each a name of its own",
+		field:   "spec.runtime.spec.container",
+		allowed: []string{minimal, ports(""), ports("{containerPort: 1, name: a}, {containerPort: 2, name: b}, {containerPort: 3}, {containerPort: 3, protocol: UDP}")},
+		denied:  []string{ports("{containerPort: 1, name: x}, {containerPort: 2, name: x}"), ports("{containerPort: 1, name: x}, {containerPort: 1, protocol: UDP, name: x}, {containerPort: 2}")},
+	},
+	{
+		message: "container.ports: a port without a name is called <protocol>-<port>, such as tcp-8080: name every port, or none in that form",
+		field:   "spec.runtime.spec.container",
+		allowed: []string{ports("{containerPort: 1}, {containerPort: 2}"), ports("{containerPort: 1, name: tcp-2}, {containerPort: 2, name: tcp-1}"), ports("{containerPort: 1, name: tcp-x}, {containerPort: 2}")},
+		denied:  []string{ports("{containerPort: 1, name: tcp-2}, {containerPort: 2}"), ports("{containerPort: 1}, {containerPort: 2, name: udp-9}"), ports("{containerPort: 1}, {containerPort: 2, name: sctp-9}")},
+	},
+	{
+		message: "podMetadata.labels: pod-template-hash and the prefixes flokoa.ai/, kubernetes.io/ and *.kubernetes.io/ are reserved; use a prefix of your own",
+		field:   "spec.runtime.spec.podMetadata.labels",
+		allowed: []string{runtimeSpec("podMetadata: {labels: {}}"), labels("team"), labels("azure.workload.identity/use"), labels("notkubernetes.io/x"), labels("kubernetes.io.example.com/x")},
+		denied:  []string{labels("pod-template-hash"), labels("flokoa.ai/agent"), labels("kubernetes.io/x"), labels("app.kubernetes.io/name"), labels("a.b.kubernetes.io/x")},
+	},
+	{
+		message: "podMetadata.annotations: the prefixes flokoa.ai/, kubernetes.io/ and *.kubernetes.io/ are reserved; use a prefix of your own",
+		field:   "spec.runtime.spec.podMetadata.annotations",
+		allowed: []string{runtimeSpec("podMetadata: {annotations: {}}"), annotations("pod-template-hash"), annotations("vault.hashicorp.com/agent-inject")},
+		denied:  []string{annotations("flokoa.ai/digest"), annotations("kubernetes.io/x"), annotations("kubectl.kubernetes.io/restartedAt")},
+	},
+	{
+		message: "service.annotations: the prefix flokoa.ai/ is reserved; use a prefix of your own",
+		field:   "spec.runtime.spec.service.annotations",
+		allowed: []string{runtimeSpec("service: {annotations: {}}"), onService("service.kubernetes.io/topology-mode"), onService("note")},
+		denied:  []string{onService("flokoa.ai/digest")},
+	},
+}
+
+var rolloutRules = []rule{
+	{
+		message: "maxSurge and maxUnavailable (0 when left out) cannot both be 0, a rollout could never take a step: set maxSurge to 1 or more",
+		field:   "spec.runtime.spec.strategy",
+		allowed: []string{
+			strategy(""), strategy("maxSurge: 1"), strategy("maxUnavailable: 0"), strategy("maxSurge: 1, maxUnavailable: 0"),
+			strategy("maxSurge: 0, maxUnavailable: 1"), strategy("maxSurge: 0%, maxUnavailable: 25%"),
+		},
+		denied: []string{
+			strategy("maxSurge: 0"), strategy("maxSurge: 0%"), strategy("maxSurge: 0, maxUnavailable: 0"), strategy("maxSurge: 0%, maxUnavailable: 0"),
+			strategy("maxSurge: 0, maxUnavailable: 0%"), strategy("maxSurge: 0%, maxUnavailable: 0%"),
+		},
+	},
+	{
+		message: "strategy.maxSurge must be a count of 0 or more, or a percentage such as 25%",
+		field:   "spec.runtime.spec.strategy.maxSurge",
+		allowed: []string{strategy("maxSurge: 5"), strategy("maxSurge: 25%"), strategy("maxSurge: 100%"), strategy("maxSurge: 999%")},
+		denied:  []string{strategy("maxSurge: -1"), strategy(`maxSurge: "1"`), strategy(`maxSurge: ""`), strategy("maxSurge: 1000%"), strategy("maxSurge: 05%"), strategy("maxSurge: -5%"), strategy("maxSurge: much")},
+	},
+	{
+		message: "strategy.maxUnavailable must be a count of 0 or more, or a percentage up to 100%",
+		field:   "spec.runtime.spec.strategy.maxUnavailable",
+		allowed: []string{strategy("maxUnavailable: 5"), strategy("maxUnavailable: 0%"), strategy("maxUnavailable: 100%")},
+		denied:  []string{strategy("maxUnavailable: -1"), strategy(`maxUnavailable: "1"`), strategy("maxUnavailable: 101%"), strategy("maxUnavailable: 05%")},
+	},
+	{
+		message: "volumes: give each volume exactly one source: configMap, secret, projected, emptyDir, downwardAPI, persistentVolumeClaim, ephemeral, image or csi",
+		field:   "spec.runtime.spec.volumes[0]",
+		allowed: []string{
+			volume("configMap: {name: c}"), volume("secret: {secretName: s}"), volume("projected: {}"), volume("emptyDir: {}"), volume("downwardAPI: {}"),
+			volume("persistentVolumeClaim: {claimName: c}"), volume("ephemeral: {}"), volume("image: {}"), volume("csi: {driver: d}"),
+		},
+		denied: []string{runtimeSpec("volumes: [{name: v}]"), volume("emptyDir: {}, secret: {secretName: s}"), volume("configMap: {name: c}, secret: {secretName: s}, emptyDir: {}")},
+	},
+}
+
+func TestEveryRuleOfTheCRDLetsGoodAgentsThroughAndRefusesBadOnes(t *testing.T) {
+	rules := append(append(append([]rule{}, agentRules...), networkRules...), rolloutRules...)
+	var tested []string
+	for _, r := range rules {
+		tested = append(tested, r.message)
+		require.NotEmpty(t, r.allowed, r.message)
+		require.NotEmpty(t, r.denied, r.message)
+		for _, overlay := range r.allowed {
+			t.Run("allowed: "+overlay, func(t *testing.T) {
+				require.NoError(t, judge(t, manifest(t, overlay)))
+			})
+		}
+		for _, overlay := range r.denied {
+			t.Run("denied: "+overlay, func(t *testing.T) {
+				err := judge(t, manifest(t, overlay))
+				require.Error(t, err, r.message)
+				all := causes(t, err)
+				require.Len(t, all, 1, "%v", all)
+				require.True(t, strings.HasPrefix(all[0], r.field+": Invalid value: "), all[0])
+				require.True(t, strings.HasSuffix(all[0], r.message), all[0])
+			})
+		}
+	}
+	require.ElementsMatch(t, messages(schema(t)), tested, "every rule of the CRD has its rows here")
+}
+
+// messages are those of every rule in a schema.
+func messages(s *apiextensionsv1.JSONSchemaProps) []string {
+	var all []string
+	for _, rule := range s.XValidations {
+		all = append(all, rule.Message)
+	}
+	if s.Items != nil {
+		all = append(all, messages(s.Items.Schema)...)
+	}
+	if s.AdditionalProperties != nil {
+		all = append(all, messages(s.AdditionalProperties.Schema)...)
+	}
+	for _, property := range s.Properties {
+		all = append(all, messages(&property)...)
+	}
+	return all
+}

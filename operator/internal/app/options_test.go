@@ -1,0 +1,98 @@
+package app
+
+import (
+	"bytes"
+	"flag"
+	"io"
+	"log/slog"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// flags are every flag with a value other than its default and the field it fills.
+var flags = map[string]struct{ argument, field string }{
+	"kubeconfig":                {"/k", "Kubeconfig"},
+	"leader-elect":              {"false", "LeaderElect"},
+	"leader-election-namespace": {"ns", "LeaderElectionNamespace"},
+	"metrics-bind-address":      {":1", "MetricsBindAddress"},
+	"health-probe-bind-address": {":2", "HealthProbeBindAddress"},
+	"concurrency":               {"3", "Concurrency"},
+	"kube-api-qps":              {"4.5", "KubeAPIQPS"},
+	"kube-api-burst":            {"5", "KubeAPIBurst"},
+	"log-level":                 {"debug", "LogLevel"},
+	"log-format":                {"text", "LogFormat"},
+	"version":                   {"true", "Version"},
+}
+
+func TestNoFlagIsNeededInAPod(t *testing.T) {
+	options, err := ParseOptions(nil, io.Discard)
+	require.NoError(t, err)
+	require.Equal(t, Options{
+		LeaderElect: true, MetricsBindAddress: ":8080", HealthProbeBindAddress: ":8081",
+		Concurrency: 8, KubeAPIQPS: 200, KubeAPIBurst: 400, LogLevel: slog.LevelInfo, LogFormat: "json",
+	}, options)
+}
+
+func TestEveryFlagFillsItsField(t *testing.T) {
+	require.Len(t, flags, reflect.TypeFor[Options]().NumField(), "a row for every option")
+	defaults, err := ParseOptions(nil, io.Discard)
+	require.NoError(t, err)
+	for name, f := range flags {
+		t.Run(name, func(t *testing.T) {
+			got, _ := ParseOptions([]string{"--" + name + "=" + f.argument}, io.Discard)
+			was := reflect.ValueOf(defaults).FieldByName(f.field)
+			is := reflect.ValueOf(&got).Elem().FieldByName(f.field)
+			require.NotEqual(t, was.Interface(), is.Interface())
+			is.Set(was)
+			require.Equal(t, defaults, got, "no other field")
+		})
+	}
+}
+
+func TestHelpSpeaksOfEveryFlag(t *testing.T) {
+	var help bytes.Buffer
+	_, err := ParseOptions([]string{"--help"}, &help)
+	require.ErrorIs(t, err, flag.ErrHelp)
+	require.Contains(t, help.String(), "flokoa-operator runs AI agents")
+	for name := range flags {
+		require.Regexp(t, `(?m)^  -`+name+`( [a-z:]+)?\n    \t[a-z`+"`"+`].{15,}`, help.String(), "the flag and what it is for")
+	}
+	require.Equal(t, len(flags), strings.Count(help.String(), "\n  -"), "a row here for every flag")
+}
+
+func TestABadCommandLineNamesTheFlag(t *testing.T) {
+	for _, r := range []struct{ arguments, want string }{
+		{"--concurrency=0", "--concurrency must be 1 or more"},
+		{"--concurrency=-1", "--concurrency must be 1 or more"},
+		{"--concurrency=many", "concurrency"},
+		{"--kube-api-qps=0", "--kube-api-qps and --kube-api-burst must be more than 0"},
+		{"--kube-api-qps=-1", "--kube-api-qps and --kube-api-burst must be more than 0"},
+		{"--kube-api-qps=NaN", "--kube-api-qps and --kube-api-burst must be more than 0"},
+		{"--kube-api-qps=fast", "kube-api-qps"},
+		{"--kube-api-burst=0", "--kube-api-qps and --kube-api-burst must be more than 0"},
+		{"--log-format=xml", `--log-format "xml": use json or text`},
+		{"--log-format=", `--log-format "": use json or text`},
+		{"--log-level=loud", "log-level"},
+		{"--leader-elect=maybe", "leader-elect"},
+		{"--kubeconfig=/k", "--leader-election-namespace is needed with --kubeconfig"},
+		{"--nonsense", "nonsense"},
+		{"--leader-elect false", `unexpected argument "false": every setting is a flag`},
+		{"run", `unexpected argument "run": every setting is a flag`},
+	} {
+		t.Run(r.arguments, func(t *testing.T) {
+			_, err := ParseOptions(strings.Fields(r.arguments), io.Discard)
+			require.ErrorContains(t, err, r.want)
+			require.NotContains(t, err.Error(), "\n")
+		})
+	}
+}
+
+func TestAKubeconfigNeedsANamespaceOnlyForTheLease(t *testing.T) {
+	for _, arguments := range []string{"--kubeconfig=/k --leader-election-namespace=ns", "--kubeconfig=/k --leader-elect=false", "--leader-election-namespace=ns"} {
+		_, err := ParseOptions(strings.Fields(arguments), io.Discard)
+		require.NoError(t, err, arguments)
+	}
+}

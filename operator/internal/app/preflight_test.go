@@ -1,0 +1,77 @@
+package app
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/flokoa/flokoa/operator/api/crds"
+)
+
+func TestAnOlderCRDIsRefusedByTheNameOfTheFieldItLacks(t *testing.T) {
+	const hint = ": upgrade the chart flokoa-crds before the operator"
+	for _, r := range []struct {
+		name   string
+		remove []string
+		want   string
+	}{
+		{"nothing", nil, ""},
+		{"a section of the spec", []string{"spec.availability"}, "lacks spec.availability" + hint},
+		{"a setting of the runtime", []string{"spec.runtime.spec.strategy"}, "lacks spec.runtime.spec.strategy" + hint},
+		{"a field of an object in a list", []string{"spec.runtime.spec.volumes.image"}, "lacks spec.runtime.spec.volumes.image" + hint},
+		{"a field of the container", []string{"spec.runtime.spec.container.env.valueFrom"}, "lacks spec.runtime.spec.container.env.valueFrom" + hint},
+		{"a field of the status", []string{"status.placement"}, "lacks status.placement" + hint},
+		{"the spec", []string{"spec"}, "lacks spec.availability, spec.framework, spec.model, spec.runtime" + hint},
+		{"several, in order", []string{"status.url", "spec.framework"}, "lacks spec.framework, status.url" + hint},
+		{
+			"more than a line should hold",
+			[]string{"status.url", "status.image", "status.placement", "status.selector", "status.replicas", "spec.framework"},
+			"lacks spec.framework, status.image, status.placement, status.replicas, status.selector, ..." + hint,
+		},
+	} {
+		t.Run(r.name, func(t *testing.T) {
+			served := embeddedSchema(t)
+			for _, path := range r.remove {
+				remove(served, strings.Split(path, "."))
+			}
+			err := lacks(served)
+			if r.want == "" {
+				require.NoError(t, err)
+				return
+			}
+			require.EqualError(t, err, "the served CRD agents.agent.flokoa.ai "+r.want)
+		})
+	}
+}
+
+func TestANewerCRDIsFine(t *testing.T) {
+	served := embeddedSchema(t)
+	spec := served.Properties["spec"]
+	spec.Properties["suspend"] = apiextensionsv1.JSONSchemaProps{Type: "boolean"}
+	require.NoError(t, lacks(served))
+}
+
+func embeddedSchema(t *testing.T) *apiextensionsv1.JSONSchemaProps {
+	t.Helper()
+	crd := &apiextensionsv1.CustomResourceDefinition{}
+	require.NoError(t, yaml.UnmarshalStrict(crds.Agents, crd))
+	return crd.Spec.Versions[0].Schema.OpenAPIV3Schema
+}
+
+// remove takes a field out of a schema; lists are passed through to their items.
+func remove(schema *apiextensionsv1.JSONSchemaProps, path []string) {
+	if schema.Items != nil {
+		remove(schema.Items.Schema, path)
+		return
+	}
+	if len(path) == 1 {
+		delete(schema.Properties, path[0])
+		return
+	}
+	below := schema.Properties[path[0]]
+	remove(&below, path[1:])
+	schema.Properties[path[0]] = below
+}

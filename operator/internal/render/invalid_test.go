@@ -1,0 +1,69 @@
+package render_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/flokoa/flokoa/operator/api/v1alpha1"
+	"github.com/flokoa/flokoa/operator/internal/agenttest"
+	"github.com/flokoa/flokoa/operator/internal/render"
+)
+
+// The API server refuses all of these by the CRD's rules; rendering meets them only in an Agent stored under older rules.
+func TestASpecThatCannotBeRenderedNamesTheFieldToChange(t *testing.T) {
+	for _, r := range []struct {
+		name, availability, runtime string
+		change                      agenttest.Option
+		want                        string
+	}{
+		{"a name that starts with a digit", "", "", named("1a"), `metadata.name "1a" names a Service`},
+		{"a name with a dot", "", "", named("a.b"), `metadata.name "a.b" names a Service`},
+		{"a name with a capital", "", "", named("A"), `metadata.name "A" names a Service`},
+		{"a name that ends with a dash", "", "", named("a-"), `metadata.name "a-" names a Service`},
+		{"a name of 64 characters", "", "", named(strings.Repeat("a", 64)), `of at most 63 characters`},
+		{"no image", "", "", agenttest.Image(""), `spec.runtime.spec.container.image is empty`},
+		{"two ports of one name", "", container(`ports: [{containerPort: 1, name: x}, {containerPort: 2, name: x}]`), nil, `spec.runtime.spec.container.ports: two ports are named "x"`},
+		{"a port called as an unnamed one", "", container(`ports: [{containerPort: 1, name: tcp-2}, {containerPort: 2}]`), nil, `spec.runtime.spec.container.ports: two ports are named "tcp-2"`},
+		{"two unnamed ports of one number", "", container(`ports: [{containerPort: 2}, {containerPort: 2}]`), nil, `spec.runtime.spec.container.ports: two ports are named "tcp-2"`},
+		{"a grace period as long as the default drain", "", `terminationGracePeriodSeconds: 5`, nil, `spec.runtime.spec.terminationGracePeriodSeconds is 5: it must be greater than spec.availability.drainSeconds, which is 5`},
+		{"a grace period shorter than the drain", `drainSeconds: 20`, `terminationGracePeriodSeconds: 19`, nil, `spec.runtime.spec.terminationGracePeriodSeconds is 19: it must be greater than spec.availability.drainSeconds, which is 20`},
+	} {
+		t.Run(r.name, func(t *testing.T) {
+			agent := agentOf(t, r.availability, r.runtime)
+			if r.change != nil {
+				r.change(agent)
+			}
+			children, err := render.Agent(agent)
+			require.ErrorContains(t, err, r.want)
+			require.Equal(t, render.Children{}, children)
+		})
+	}
+}
+
+func TestSpecsAtTheEdgeOfTheRulesRender(t *testing.T) {
+	for _, r := range []struct {
+		name, availability, runtime string
+		change                      agenttest.Option
+	}{
+		{"a name of one letter", "", "", named("a")},
+		{"a name of 63 characters", "", "", named(strings.Repeat("a", 62) + "9")},
+		{"one number under two protocols", "", container(`ports: [{containerPort: 53, protocol: UDP}, {containerPort: 53}]`), nil},
+		{"a grace period one second longer than the drain", "", `terminationGracePeriodSeconds: 6`, nil},
+		{"no drain and no grace", `drainSeconds: 0`, `terminationGracePeriodSeconds: 0`, nil},
+		{"an own preStop in a grace period shorter than the drain", "", "terminationGracePeriodSeconds: 1\n" + container(`lifecycle: {preStop: {sleep: {seconds: 1}}}`), nil},
+	} {
+		t.Run(r.name, func(t *testing.T) {
+			agent := agentOf(t, r.availability, r.runtime)
+			if r.change != nil {
+				r.change(agent)
+			}
+			rendered(t, agent)
+		})
+	}
+}
+
+func named(name string) agenttest.Option {
+	return func(a *v1alpha1.Agent) { a.Name = name }
+}

@@ -1,0 +1,63 @@
+package render_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/flokoa/flokoa/operator/internal/render"
+)
+
+func TestTheServiceHasOnePortForEachContainerPort(t *testing.T) {
+	const selector = `selector: {flokoa.ai/agent: a}`
+	spec := func(ports string, more ...string) string {
+		return fieldsOf(append([]string{"ports: [" + ports + "]", "type: ClusterIP", selector}, more...)...)
+	}
+	check(t, serviceSpec, []row{
+		{name: "no port: no Service"},
+		{name: "no port, whatever is said about the Service", runtime: `service: {type: Headless, annotations: {a: b}}`},
+		{name: "one", runtime: container(`ports: [{containerPort: 8080, name: http}]`), want: spec(`{name: http, port: 8080, targetPort: 8080, protocol: TCP}`)},
+		{name: "unnamed", runtime: container(`ports: [{containerPort: 8080}]`), want: spec(`{name: tcp-8080, port: 8080, targetPort: 8080, protocol: TCP}`)},
+		{
+			name:    "many, in the user's order",
+			runtime: container(`ports: [{containerPort: 53, protocol: UDP, name: dns}, {containerPort: 53, name: dns-tcp}, {containerPort: 9, protocol: SCTP}]`),
+			want:    spec(`{name: dns, port: 53, targetPort: 53, protocol: UDP}, {name: dns-tcp, port: 53, targetPort: 53, protocol: TCP}, {name: sctp-9, port: 9, targetPort: 9, protocol: SCTP}`),
+		},
+		{name: "ClusterIP", runtime: "service: {type: ClusterIP}\n" + container(`ports: [{containerPort: 1}]`), want: spec(`{name: tcp-1, port: 1, targetPort: 1, protocol: TCP}`)},
+		{name: "Headless", runtime: "service: {type: Headless}\n" + container(`ports: [{containerPort: 1}]`), want: spec(`{name: tcp-1, port: 1, targetPort: 1, protocol: TCP}`, `clusterIP: None`)},
+		{
+			name:    "appProtocol, on TCP ports only",
+			runtime: "service: {appProtocol: kubernetes.io/h2c}\n" + container(`ports: [{containerPort: 1}, {containerPort: 2, protocol: UDP}, {containerPort: 3, protocol: TCP}, {containerPort: 4, protocol: SCTP}]`),
+			want: spec(`{name: tcp-1, port: 1, targetPort: 1, protocol: TCP, appProtocol: kubernetes.io/h2c}, {name: udp-2, port: 2, targetPort: 2, protocol: UDP},
+				{name: tcp-3, port: 3, targetPort: 3, protocol: TCP, appProtocol: kubernetes.io/h2c}, {name: sctp-4, port: 4, targetPort: 4, protocol: SCTP}`),
+		},
+		{name: "ports of a sidecar stay inside the pod", runtime: `sidecars: [{name: s, image: s, ports: [{containerPort: 9}]}]`},
+	})
+}
+
+func serviceSpec(_ *testing.T, children render.Children) any {
+	if children.Service == nil {
+		return nil
+	}
+	return children.Service.Spec
+}
+
+func TestTheServiceCarriesTheUsersAnnotations(t *testing.T) {
+	children := rendered(t, agentOf(t, "", "service: {annotations: {note: x}}\n"+container(`ports: [{containerPort: 1}]`)))
+	require.Equal(t, "x", children.Service.Annotations["note"])
+	require.NotContains(t, children.Deployment.Annotations, "note")
+}
+
+func TestTheURLNamesThePortOthersShouldUse(t *testing.T) {
+	for _, r := range []struct{ name, ports, want string }{
+		{"no port", `[]`, ""},
+		{"no TCP port", `[{containerPort: 53, protocol: UDP, name: http}]`, ""},
+		{"the first", `[{containerPort: 9090}, {containerPort: 8080}]`, "http://a.default.svc:9090"},
+		{"the one named http", `[{containerPort: 9090}, {containerPort: 8080, name: http}]`, "http://a.default.svc:8080"},
+		{"the first TCP one", `[{containerPort: 53, protocol: UDP, name: http}, {containerPort: 8080, protocol: TCP}]`, "http://a.default.svc:8080"},
+	} {
+		t.Run(r.name, func(t *testing.T) {
+			require.Equal(t, r.want, render.URL(agentOf(t, "", container("ports: "+r.ports))))
+		})
+	}
+}

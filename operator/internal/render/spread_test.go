@@ -1,0 +1,109 @@
+package render_test
+
+import (
+	"testing"
+
+	"github.com/flokoa/flokoa/operator/internal/render"
+)
+
+func TestPodsAreSpreadOverHostsAndZones(t *testing.T) {
+	const (
+		softHosts = `{topologyKey: kubernetes.io/hostname, whenUnsatisfiable: ScheduleAnyway, maxSkew: 1, labelSelector: {matchLabels: {flokoa.ai/agent: a}}, matchLabelKeys: [pod-template-hash], nodeAffinityPolicy: Honor, nodeTaintsPolicy: Honor}`
+		hardHosts = `{topologyKey: kubernetes.io/hostname, whenUnsatisfiable: DoNotSchedule, maxSkew: 1, labelSelector: {matchLabels: {flokoa.ai/agent: a}}, matchLabelKeys: [pod-template-hash], nodeAffinityPolicy: Honor, nodeTaintsPolicy: Honor}`
+		softZones = `{topologyKey: topology.kubernetes.io/zone, whenUnsatisfiable: ScheduleAnyway, maxSkew: 1, labelSelector: {matchLabels: {flokoa.ai/agent: a}}, matchLabelKeys: [pod-template-hash], nodeAffinityPolicy: Honor, nodeTaintsPolicy: Honor}`
+	)
+	const selected = `labelSelector: {matchLabels: {flokoa.ai/agent: a}}`
+	spread := func(constraints ...string) string { return list("topologySpreadConstraints", constraints...) }
+	own := func(key, action, more string) string {
+		return fieldsOf("topologyKey: "+key, "whenUnsatisfiable: "+action, "maxSkew: 3", more)
+	}
+	var (
+		ownHosts     = own("kubernetes.io/hostname", "ScheduleAnyway", selected)
+		ownHardHosts = own("kubernetes.io/hostname", "DoNotSchedule", selected)
+		ownZones     = own("topology.kubernetes.io/zone", "ScheduleAnyway", selected)
+		ownHardZones = own("topology.kubernetes.io/zone", "DoNotSchedule", `labelSelector: {matchExpressions: [{key: app.kubernetes.io/part-of, operator: In, values: [flokoa]}]}`)
+		strangers    = own("kubernetes.io/hostname", "DoNotSchedule", `labelSelector: {matchLabels: {app: other}}`)
+		sameSlot     = own("kubernetes.io/hostname", "ScheduleAnyway", `labelSelector: {matchLabels: {app: other}}`)
+		unselective  = own("kubernetes.io/hostname", "DoNotSchedule", `minDomains: 2`)
+		racks        = own("example.com/rack", "DoNotSchedule", selected)
+	)
+	check(t, inPod("topologySpreadConstraints"), []row{
+		{name: "softly by default", want: spread(softHosts, softZones)},
+		{name: "Preferred", availability: `spread: Preferred`, want: spread(softHosts, softZones)},
+		{name: "Required is hard over hosts only", availability: `spread: Required`, want: spread(hardHosts, softZones)},
+		{name: "None", availability: `spread: None`},
+		{name: "None, own constraint", availability: `spread: None`, runtime: spread(racks), want: spread(racks)},
+		{name: "own constraint over hosts", runtime: spread(ownHosts), want: spread(ownHosts, softZones)},
+		{name: "own constraint over zones", runtime: spread(ownZones), want: spread(ownZones, softHosts)},
+		{name: "own constraints over both", runtime: spread(ownZones, ownHosts), want: spread(ownZones, ownHosts)},
+		{name: "own hard constraints over both", runtime: spread(ownHardHosts, ownHardZones), want: spread(ownHardHosts, ownHardZones)},
+		{name: "own constraint over something else", runtime: spread(racks), want: spread(racks, softHosts, softZones)},
+		{name: "own hard constraint of other pods", runtime: spread(strangers), want: spread(strangers, softHosts, softZones)},
+		{name: "own soft constraint of other pods in the place of ours: the list has one place for key and action", runtime: spread(sameSlot), want: spread(sameSlot, softZones)},
+		{name: "own hard constraint that selects nothing", runtime: spread(unselective), want: spread(unselective, softHosts, softZones)},
+		{name: "Required, own soft constraint", availability: `spread: Required`, runtime: spread(ownHosts), want: spread(ownHosts, hardHosts, softZones)},
+		{name: "Required, own hard constraint", availability: `spread: Required`, runtime: spread(ownHardHosts), want: spread(ownHardHosts, softZones)},
+		{name: "Required, own hard constraint of other pods in the place of ours", availability: `spread: Required`, runtime: spread(strangers), want: spread(strangers, softZones)},
+		{name: "own label selected", runtime: "podMetadata: {labels: {team: x}}\n" + spread(own("kubernetes.io/hostname", "DoNotSchedule", `labelSelector: {matchLabels: {team: x}}`)), want: spread(own("kubernetes.io/hostname", "DoNotSchedule", `labelSelector: {matchLabels: {team: x}}`), softZones)},
+	})
+}
+
+func TestOwnAntiAffinityStandsForOurConstraintOverTheSameTopology(t *testing.T) {
+	const (
+		hosts    = `topologyKey: kubernetes.io/hostname`
+		zones    = `topologyKey: topology.kubernetes.io/zone`
+		selected = `labelSelector: {matchLabels: {flokoa.ai/agent: a}}`
+		other    = `labelSelector: {matchLabels: {app: other}}`
+
+		softHosts = `kubernetes.io/hostname ScheduleAnyway`
+		hardHosts = `kubernetes.io/hostname DoNotSchedule`
+		softZones = `topology.kubernetes.io/zone ScheduleAnyway`
+		both      = softHosts + ", " + softZones
+	)
+	rows := []struct{ name, spread, affinity, want string }{
+		{"preferred over hosts", "", preferred(fieldsOf(hosts, selected)), softZones},
+		{"preferred over zones", "", preferred(fieldsOf(zones, selected)), softHosts},
+		{"preferred over both, stacked as in the guide", "", preferred(fieldsOf(hosts, selected), fieldsOf(zones, selected)), ""},
+		{"required over hosts", "", required(fieldsOf(hosts, selected)), softZones},
+		{"required over both", "", required(fieldsOf(hosts, selected), fieldsOf(zones, selected)), ""},
+		{"preferred of other pods", "", preferred(fieldsOf(hosts, other)), both},
+		{"required of other pods", "", required(fieldsOf(hosts, other)), both},
+		{"no selector, which selects nothing", "", preferred(fieldsOf(hosts)), both},
+		{"an empty selector, which selects all", "", preferred(fieldsOf(hosts, `labelSelector: {}`)), softZones},
+		{"a selector the API server will refuse", "", preferred(fieldsOf(hosts, `labelSelector: {matchExpressions: [{key: k, operator: Near}]}`)), both},
+		{"over something else", "", required(fieldsOf(`topologyKey: example.com/rack`, selected)), both},
+		{"Required asks for more than a preference", "Required", preferred(fieldsOf(hosts, selected), fieldsOf(zones, selected)), hardHosts},
+		{"Required, required over hosts", "Required", required(fieldsOf(hosts, selected)), softZones},
+		{"node affinity spreads nothing", "", `nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [{key: kubernetes.io/hostname, operator: Exists}]}]}}`, both},
+		{"pod affinity spreads nothing", "", `podAffinity: {requiredDuringSchedulingIgnoredDuringExecution: [` + fieldsOf(hosts, selected) + `]}`, both},
+	}
+	for _, r := range rows {
+		check(t, constraints, []row{{
+			name:         r.name,
+			availability: fieldsOf("spread: " + r.spread),
+			runtime:      "affinity: " + fieldsOf(r.affinity),
+			want:         "[" + r.want + "]",
+		}})
+	}
+}
+
+func preferred(terms ...string) string {
+	weighted := make([]string, len(terms))
+	for i, term := range terms {
+		weighted[i] = fieldsOf("weight: 1", "podAffinityTerm: "+term)
+	}
+	return "podAntiAffinity: " + fieldsOf(list("preferredDuringSchedulingIgnoredDuringExecution", weighted...))
+}
+
+func required(terms ...string) string {
+	return "podAntiAffinity: " + fieldsOf(list("requiredDuringSchedulingIgnoredDuringExecution", terms...))
+}
+
+// constraints are the pod's spread constraints in short: topology and action of each.
+func constraints(_ *testing.T, children render.Children) any {
+	var all []string
+	for _, c := range podOf(children).TopologySpreadConstraints {
+		all = append(all, *c.TopologyKey+" "+string(*c.WhenUnsatisfiable))
+	}
+	return all
+}

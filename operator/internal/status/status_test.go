@@ -1,0 +1,373 @@
+package status_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/require"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/yaml"
+
+	"github.com/flokoa/flokoa/operator/api/v1alpha1"
+	"github.com/flokoa/flokoa/operator/internal/agenttest"
+	"github.com/flokoa/flokoa/operator/internal/status"
+)
+
+var now = time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
+
+// A deployment option changes the Deployment of an Agent named "a", which is otherwise settled at three replicas.
+type deploymentOption func(*appsv1.Deployment)
+
+func deployment(options ...deploymentOption) *appsv1.Deployment {
+	d := &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Name: "a", Generation: 4},
+		Spec:       appsv1.DeploymentSpec{ProgressDeadlineSeconds: ptr.To[int32](600)},
+		Status:     appsv1.DeploymentStatus{ObservedGeneration: 4},
+	}
+	counts(3, 3, 3, 3)(d)
+	progressing("NewReplicaSetAvailable")(d)
+	for _, option := range options {
+		option(d)
+	}
+	return d
+}
+
+func counts(replicas, updated, ready, available int32) deploymentOption {
+	return func(d *appsv1.Deployment) {
+		d.Status.Replicas, d.Status.UpdatedReplicas, d.Status.ReadyReplicas, d.Status.AvailableReplicas = replicas, updated, ready, available
+	}
+}
+
+// progressing sets the reason of the Deployment's condition Progressing, among other conditions.
+func progressing(reason string) deploymentOption {
+	return func(d *appsv1.Deployment) {
+		d.Status.Conditions = []appsv1.DeploymentCondition{
+			{Type: appsv1.DeploymentAvailable, Reason: "ProgressDeadlineExceeded"},
+			{Type: appsv1.DeploymentProgressing, Reason: reason},
+		}
+	}
+}
+
+func paused(d *appsv1.Deployment) { d.Spec.Paused = true }
+
+func unobserved(d *appsv1.Deployment) { d.Generation++ }
+
+// said is a condition in one line, empty when it is absent.
+func said(s v1alpha1.AgentStatus, kind string) string {
+	c := meta.FindStatusCondition(s.Conditions, kind)
+	if c == nil {
+		return ""
+	}
+	return fmt.Sprintf("%s %s: %s", c.Status, c.Reason, c.Message)
+}
+
+func TestReadySaysWhetherWhatWasAskedForIsWhatRuns(t *testing.T) {
+	conflict := &status.Failure{Reason: v1alpha1.ReasonNameConflict, Message: "a stranger"}
+	for _, r := range []struct {
+		name       string
+		replicas   int32
+		deployment *appsv1.Deployment
+		err        error
+		want       string
+	}{
+		{"a failure of this pass comes first", 3, deployment(), conflict, "False NameConflict: a stranger"},
+		{"no Deployment yet", 3, nil, nil, `False RolloutInProgress: the Deployment "a" is being created`},
+		{"no Deployment yet, none wanted", 0, nil, nil, `False RolloutInProgress: the Deployment "a" is being created`},
+		{"an unobserved spec", 3, deployment(unobserved), nil, `False RolloutInProgress: the Deployment "a" has a new spec that its controller has not observed yet`},
+		{"an unobserved spec speaks of no old deadline", 3, deployment(unobserved, progressing("ProgressDeadlineExceeded")), nil, `False RolloutInProgress: the Deployment "a" has a new spec that its controller has not observed yet`},
+		{"the deadline exceeded", 3, deployment(counts(4, 1, 3, 3), progressing("ProgressDeadlineExceeded")), nil, "False ProgressDeadlineExceeded: no progress for 600 s: 1 of 3 new replicas started, 3 available; the old ones stay until it goes on"},
+		{"the deadline exceeded while paused", 3, deployment(paused, counts(4, 1, 3, 3), progressing("ProgressDeadlineExceeded")), nil, "False ProgressDeadlineExceeded: no progress for 600 s: 1 of 3 new replicas started, 3 available; the old ones stay until it goes on"},
+		{"paused in the middle", 3, deployment(paused, counts(3, 1, 3, 3), progressing("DeploymentPaused")), nil, "False RolloutInProgress: the Deployment is paused: go on with kubectl rollout resume deployment/a"},
+		{"paused, and complete", 3, deployment(paused, progressing("DeploymentPaused")), nil, "True RolloutComplete: 3 of 3 replicas available"},
+		{"none started", 3, deployment(counts(0, 0, 0, 0), progressing("NewReplicaSetCreated")), nil, "False RolloutInProgress: 0 of 3 new replicas started, 0 available"},
+		{"no condition at all yet", 3, deployment(counts(0, 0, 0, 0), func(d *appsv1.Deployment) { d.Status.Conditions = nil }), nil, "False RolloutInProgress: 0 of 3 new replicas started, 0 available"},
+		{"some started", 3, deployment(counts(4, 1, 3, 3), progressing("ReplicaSetUpdated")), nil, "False RolloutInProgress: 1 of 3 new replicas started, 3 available"},
+		{"old ones left", 3, deployment(counts(4, 3, 4, 4), progressing("ReplicaSetUpdated")), nil, "False RolloutInProgress: 1 old replicas still to stop"},
+		{"too many", 3, deployment(counts(5, 5, 5, 5)), nil, "False RolloutInProgress: 2 replicas still to stop"},
+		{"new ones not available yet", 3, deployment(counts(3, 3, 2, 2), progressing("ReplicaSetUpdated")), nil, "False RolloutInProgress: 2 of 3 new replicas available"},
+		{"new ones ready, and not for minReadySeconds yet", 3, deployment(counts(3, 3, 3, 2)), nil, "False RolloutInProgress: 2 of 3 new replicas available"},
+		{"scaled to zero", 0, deployment(counts(0, 0, 0, 0)), nil, "True ScaledToZero: zero replicas are asked for, and none runs"},
+		{"on the way to zero", 0, deployment(counts(2, 2, 2, 2)), nil, "False RolloutInProgress: 2 replicas still to stop"},
+		{"complete", 3, deployment(), nil, "True RolloutComplete: 3 of 3 replicas available"},
+		{"complete with one", 1, deployment(counts(1, 1, 1, 1)), nil, "True RolloutComplete: 1 of 1 replicas available"},
+	} {
+		t.Run(r.name, func(t *testing.T) {
+			got := status.Of(agenttest.New("a", agenttest.Replicas(r.replicas)), status.Seen{Deployment: r.deployment}, r.err)
+			require.Equal(t, r.want, said(got, v1alpha1.ConditionReady))
+		})
+	}
+}
+
+// What is missing is a loss when everything had been there, and a step on the way when it had not.
+func TestReplicasThatAreMissingWereLostOrAreStillToCome(t *testing.T) {
+	complete := metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonRolloutComplete, ObservedGeneration: 1}
+	missing := metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonReplicasUnavailable, ObservedGeneration: 1}
+	rolling := metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonRolloutInProgress, ObservedGeneration: 1}
+	for _, r := range []struct {
+		name       string
+		was        metav1.Condition
+		generation int64
+		counts     deploymentOption
+		want       string
+	}{
+		{"lost", complete, 1, counts(3, 3, 2, 2), "False ReplicasUnavailable: 2 of 3 replicas available"},
+		{"all lost", complete, 1, counts(3, 3, 0, 0), "False ReplicasUnavailable: 0 of 3 replicas available"},
+		{"lost, and the pod is gone too", complete, 1, counts(2, 2, 2, 2), "False ReplicasUnavailable: 2 of 3 replicas available"},
+		{"still lost", missing, 1, counts(3, 3, 2, 2), "False ReplicasUnavailable: 2 of 3 replicas available"},
+		{"back", missing, 1, counts(3, 3, 3, 3), "True RolloutComplete: 3 of 3 replicas available"},
+		{"the last step of a rollout", rolling, 1, counts(3, 3, 2, 2), "False RolloutInProgress: 2 of 3 new replicas available"},
+		{"scaled up since", complete, 2, counts(3, 3, 2, 2), "False RolloutInProgress: 2 of 3 new replicas available"},
+		{"kubectl rollout restart since", complete, 1, counts(4, 1, 3, 3), "False RolloutInProgress: 1 of 3 new replicas started, 3 available"},
+		{"somebody scaled the Deployment up", complete, 1, counts(5, 5, 2, 2), "False RolloutInProgress: 2 replicas still to stop"},
+	} {
+		t.Run(r.name, func(t *testing.T) {
+			agent := agenttest.New("a", agenttest.Replicas(3))
+			agent.Generation, agent.Status.Conditions = r.generation, []metav1.Condition{r.was}
+			got := status.Of(agent, status.Seen{Deployment: deployment(r.counts)}, nil)
+			require.Equal(t, r.want, said(got, v1alpha1.ConditionReady))
+		})
+	}
+}
+
+func TestOneReplicaIsWantedUnlessSaidOtherwise(t *testing.T) {
+	agent := agenttest.New("a", agenttest.Runtime(func(s *v1alpha1.RuntimeSpec) { s.Replicas = nil }))
+	got := status.Of(agent, status.Seen{Deployment: deployment(counts(1, 1, 1, 1))}, nil)
+	require.Equal(t, "True RolloutComplete: 1 of 1 replicas available", said(got, v1alpha1.ConditionReady))
+}
+
+func TestAvailableSaysWhetherAnyoneAnswers(t *testing.T) {
+	for _, r := range []struct {
+		name       string
+		replicas   int32
+		deployment *appsv1.Deployment
+		want       string
+	}{
+		{"all", 3, deployment(), "True ReplicasAvailable: 3 of 3 replicas available"},
+		{"one of many, though the Deployment calls itself unavailable", 3, deployment(counts(3, 3, 1, 1)), "True ReplicasAvailable: 1 of 3 replicas available"},
+		{"none", 3, deployment(counts(3, 3, 3, 0)), "False NoReplicasAvailable: none of 3 replicas available"},
+		{"no Deployment", 3, nil, "False NoReplicasAvailable: none of 3 replicas available"},
+		{"none wanted", 0, deployment(counts(0, 0, 0, 0)), "False ScaledToZero: zero replicas are asked for"},
+		{"none wanted, no Deployment", 0, nil, "False ScaledToZero: zero replicas are asked for"},
+		{"none wanted, one still answers", 0, deployment(counts(1, 1, 1, 1)), "True ReplicasAvailable: 1 of 0 replicas available"},
+	} {
+		t.Run(r.name, func(t *testing.T) {
+			agent := agenttest.New("a", agenttest.Replicas(r.replicas))
+			require.Equal(t, r.want, said(status.Of(agent, status.Seen{Deployment: r.deployment}, nil), v1alpha1.ConditionAvailable))
+			failed := status.Of(agent, status.Seen{Deployment: r.deployment}, errors.New("refused"))
+			require.Equal(t, r.want, said(failed, v1alpha1.ConditionAvailable), "a failed pass takes nobody away")
+		})
+	}
+}
+
+func TestModelResolvedIsUnknownAndOnlyThereWithAModel(t *testing.T) {
+	agent := agenttest.New("a")
+	require.Empty(t, said(status.Of(agent, status.Seen{}, nil), v1alpha1.ConditionModelResolved))
+	agent.Spec.Model = &v1alpha1.ModelReference{Name: "m"}
+	require.Contains(t, said(status.Of(agent, status.Seen{}, nil), v1alpha1.ConditionModelResolved), "Unknown NotResolved: nothing resolves a Model yet")
+}
+
+func TestTheWorstFailureIsTheReasonOfReady(t *testing.T) {
+	failure := func(reason string) error { return &status.Failure{Reason: reason, Message: reason} }
+	invalid, conflict := failure(v1alpha1.ReasonInvalidSpec), failure(v1alpha1.ReasonNameConflict)
+	refused, waiting := failure(v1alpha1.ReasonApplyFailed), failure(v1alpha1.ReasonRolloutInProgress)
+	for _, r := range []struct {
+		name string
+		err  error
+		want string
+	}{
+		{"one", conflict, "False NameConflict: NameConflict"},
+		{"joined, the worst last", errors.Join(waiting, refused, conflict, invalid), "False InvalidSpec: InvalidSpec"},
+		{"joined, the worst first", errors.Join(conflict, refused, waiting), "False NameConflict: NameConflict"},
+		{"a refusal is worse than waiting", errors.Join(waiting, refused), "False ApplyFailed: ApplyFailed"},
+		{"joins in joins", errors.Join(waiting, errors.Join(refused, errors.Join(conflict))), "False NameConflict: NameConflict"},
+		{"the first of two alike", errors.Join(refused, errors.New("later")), "False ApplyFailed: ApplyFailed"},
+		{"another error is what the API server said", errors.New("boom"), "False ApplyFailed: boom"},
+		{"another error beside a worse one", errors.Join(errors.New("boom"), conflict), "False NameConflict: NameConflict"},
+		{"another error beside a lesser one", errors.Join(waiting, errors.New("boom")), "False ApplyFailed: boom"},
+		{"a message with a percent sign", errors.New("50% d"), "False ApplyFailed: 50% d"},
+	} {
+		t.Run(r.name, func(t *testing.T) {
+			got := status.Of(agenttest.New("a"), status.Seen{Deployment: deployment()}, r.err)
+			require.Equal(t, r.want, said(got, v1alpha1.ConditionReady))
+		})
+	}
+}
+
+// The API server refuses a condition with a message beyond 32768 characters, and an Event with a note beyond 1024, so
+// an endless refusal must not keep the status from being written.
+func TestALongMessageIsCutShort(t *testing.T) {
+	for _, text := range []string{strings.Repeat("why ", 10000), strings.Repeat("é", 10000)} {
+		got := status.Of(agenttest.New("a"), status.Seen{}, errors.New(text))
+		for _, c := range got.Conditions {
+			require.LessOrEqual(t, len(c.Message), maxMessage, c.Type)
+			require.True(t, utf8.ValidString(c.Message), c.Type)
+		}
+		require.Contains(t, said(got, v1alpha1.ConditionReady), "False ApplyFailed: "+text[:800])
+	}
+}
+
+func TestAFailureKeepsItsCause(t *testing.T) {
+	cause := errors.New("cause")
+	require.ErrorIs(t, &status.Failure{Cause: cause}, cause)
+	require.EqualError(t, &status.Failure{Message: "text"}, "text")
+	require.Empty(t, status.Failures(nil))
+	require.Equal(t, []*status.Failure{{Reason: v1alpha1.ReasonApplyFailed, Message: "cause", Cause: cause}}, status.Failures(cause))
+}
+
+func TestAnAgentThatIsNotReadyIsEitherReconcilingOrStalled(t *testing.T) {
+	failure := func(reason string) error { return &status.Failure{Reason: reason, Message: "why"} }
+	for _, r := range []struct {
+		name                 string
+		deployment           *appsv1.Deployment
+		err                  error
+		reconciling, stalled string
+	}{
+		{"ready", deployment(), nil, "", ""},
+		{"rolling", deployment(counts(4, 1, 3, 3)), nil, "True RolloutInProgress: 1 of 3 new replicas started, 3 available", ""},
+		{"no Deployment", nil, nil, `True RolloutInProgress: the Deployment "a" is being created`, ""},
+		{"waiting for a removal", nil, failure(v1alpha1.ReasonRolloutInProgress), "True RolloutInProgress: why", ""},
+		{"refused: it is tried again", deployment(), failure(v1alpha1.ReasonApplyFailed), "True ApplyFailed: why", ""},
+		{"invalid", deployment(), failure(v1alpha1.ReasonInvalidSpec), "", "True InvalidSpec: why"},
+		{"a stranger", deployment(), failure(v1alpha1.ReasonNameConflict), "", "True NameConflict: why"},
+		{"the deadline exceeded", deployment(counts(4, 1, 3, 3), progressing("ProgressDeadlineExceeded")), nil, "", "True ProgressDeadlineExceeded: no progress for 600 s: 1 of 3 new replicas started, 3 available; the old ones stay until it goes on"},
+	} {
+		t.Run(r.name, func(t *testing.T) {
+			got := status.Of(agenttest.New("a", agenttest.Replicas(3)), status.Seen{Deployment: r.deployment}, r.err)
+			require.Equal(t, r.reconciling, said(got, v1alpha1.ConditionReconciling))
+			require.Equal(t, r.stalled, said(got, v1alpha1.ConditionStalled))
+		})
+	}
+}
+
+func TestAConditionKeepsItsTimeUntilItsStatusChanges(t *testing.T) {
+	agent := agenttest.New("a", agenttest.Replicas(3))
+	agent.Generation = 7
+	before := metav1.NewTime(now.Add(-time.Hour))
+	agent.Status.Conditions = []metav1.Condition{
+		{Type: v1alpha1.ConditionAvailable, Status: metav1.ConditionTrue, Reason: "Another", LastTransitionTime: before},
+		{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonRolloutInProgress, LastTransitionTime: before},
+		{Type: v1alpha1.ConditionReconciling, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonRolloutInProgress, LastTransitionTime: before},
+		{Type: "Foreign", Status: metav1.ConditionTrue, Reason: "Left", LastTransitionTime: before},
+	}
+	got := status.Of(agent, status.Seen{Now: now, Deployment: deployment()}, nil)
+	require.Equal(t, []metav1.Condition{
+		{Type: v1alpha1.ConditionAvailable, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonReplicasAvailable, Message: "3 of 3 replicas available", ObservedGeneration: 7, LastTransitionTime: before},
+		{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonRolloutComplete, Message: "3 of 3 replicas available", ObservedGeneration: 7, LastTransitionTime: metav1.NewTime(now)},
+	}, got.Conditions)
+	again := agent.DeepCopy()
+	again.Status = got
+	require.Equal(t, got, status.Of(again, status.Seen{Now: now.Add(time.Minute), Deployment: deployment()}, nil), "a second look changes nothing")
+}
+
+func TestTheStatusIsWholeAndSpeaksOfThisGeneration(t *testing.T) {
+	agent := agenttest.New("a", agenttest.In("team"), agenttest.Replicas(3))
+	agent.Generation = 7
+	agent.Status = v1alpha1.AgentStatus{ObservedGeneration: 3, Replicas: 9, Image: "old", URL: "old", Placement: &v1alpha1.Placement{Nodes: 9}}
+	d := deployment(counts(5, 4, 3, 2))
+	d.Spec.Template.Spec.Containers = []corev1.Container{{Name: "injected", Image: "mesh"}, {Name: "agent", Image: "rolled/out:v1"}}
+	got := status.Of(agent, status.Seen{Now: now, Deployment: d, Pods: []corev1.Pod{running("n1", "z1")}}, nil)
+	got.Conditions = nil
+	require.Equal(t, v1alpha1.AgentStatus{
+		ObservedGeneration: 7,
+		Replicas:           5, UpdatedReplicas: 4, ReadyReplicas: 3, AvailableReplicas: 2,
+		Selector:  "flokoa.ai/agent=a",
+		URL:       "http://a.team.svc:8080",
+		Image:     "rolled/out:v1",
+		Placement: &v1alpha1.Placement{Nodes: 1, Zones: 1},
+	}, got)
+}
+
+func TestTheImageIsThatOfTheAgentsOwnContainer(t *testing.T) {
+	d := deployment()
+	require.Empty(t, status.Of(agenttest.New("a"), status.Seen{Deployment: d}, nil).Image)
+	d.Spec.Template.Spec.Containers = []corev1.Container{{Name: "agent", Image: "one"}, {Name: "main", Image: "two"}}
+	named := agenttest.New("a", agenttest.Container(func(c *corev1.Container) { c.Name = "main" }))
+	unnamed := agenttest.New("a", agenttest.Container(func(c *corev1.Container) { c.Name = "" }))
+	require.Equal(t, "two", status.Of(named, status.Seen{Deployment: d}, nil).Image)
+	require.Equal(t, "one", status.Of(unnamed, status.Seen{Deployment: d}, nil).Image)
+}
+
+func running(node, zone string) corev1.Pod {
+	pod := corev1.Pod{Spec: corev1.PodSpec{NodeName: node}, Status: corev1.PodStatus{Phase: corev1.PodRunning}}
+	if zone != "" {
+		pod.Labels = map[string]string{corev1.LabelTopologyZone: zone}
+	}
+	return pod
+}
+
+func TestPlacementCountsTheNodesAndZonesOfRunningPods(t *testing.T) {
+	in := func(phase corev1.PodPhase) corev1.Pod {
+		pod := running("other", "other")
+		pod.Status.Phase = phase
+		return pod
+	}
+	terminating := running("other", "other")
+	terminating.DeletionTimestamp = &metav1.Time{Time: now}
+	for _, r := range []struct {
+		name         string
+		pods         []corev1.Pod
+		nodes, zones int32
+	}{
+		{"no pod", nil, 0, 0},
+		{"one", []corev1.Pod{running("n1", "z1")}, 1, 1},
+		{"two on one node", []corev1.Pod{running("n1", "z1"), running("n1", "z1")}, 1, 1},
+		{"two nodes of one zone", []corev1.Pod{running("n1", "z1"), running("n2", "z1")}, 2, 1},
+		{"three zones", []corev1.Pod{running("n1", "z1"), running("n2", "z2"), running("n3", "z3")}, 3, 3},
+		{"nodes without a zone", []corev1.Pod{running("n1", ""), running("n2", "")}, 2, 0},
+		{"pending, failed and succeeded pods run nowhere", []corev1.Pod{running("n1", "z1"), in(corev1.PodPending), in(corev1.PodFailed), in(corev1.PodSucceeded), in("")}, 1, 1},
+		{"a terminating pod is on its way out", []corev1.Pod{running("n1", "z1"), terminating}, 1, 1},
+	} {
+		t.Run(r.name, func(t *testing.T) {
+			got := status.Of(agenttest.New("a"), status.Seen{Deployment: deployment(), Pods: r.pods}, nil)
+			require.Equal(t, &v1alpha1.Placement{Nodes: r.nodes, Zones: r.zones}, got.Placement)
+		})
+	}
+}
+
+// kubectl prints an absent number as nothing at all, so a 0 is written.
+func TestZerosAreWritten(t *testing.T) {
+	agent := agenttest.New("a", agenttest.Replicas(0), agenttest.Container(func(c *corev1.Container) { c.Ports = nil }))
+	raw, err := yaml.Marshal(status.Of(agent, status.Seen{Now: now}, nil))
+	require.NoError(t, err)
+	require.Equal(t, `availableReplicas: 0
+conditions:
+- lastTransitionTime: "2030-01-02T03:04:05Z"
+  message: zero replicas are asked for
+  observedGeneration: 1
+  reason: ScaledToZero
+  status: "False"
+  type: Available
+- lastTransitionTime: "2030-01-02T03:04:05Z"
+  message: the Deployment "a" is being created
+  observedGeneration: 1
+  reason: RolloutInProgress
+  status: "False"
+  type: Ready
+- lastTransitionTime: "2030-01-02T03:04:05Z"
+  message: the Deployment "a" is being created
+  observedGeneration: 1
+  reason: RolloutInProgress
+  status: "True"
+  type: Reconciling
+observedGeneration: 1
+placement:
+  nodes: 0
+  zones: 0
+readyReplicas: 0
+replicas: 0
+selector: flokoa.ai/agent=a
+updatedReplicas: 0
+`, string(raw))
+	bare, err := json.Marshal(v1alpha1.AgentStatus{})
+	require.NoError(t, err)
+	require.JSONEq(t, `{"replicas":0,"updatedReplicas":0,"readyReplicas":0,"availableReplicas":0}`, string(bare))
+}
