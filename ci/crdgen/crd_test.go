@@ -2,9 +2,12 @@ package main
 
 import (
 	"encoding/json"
+	"flag"
 	"math"
+	"os"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -18,6 +21,8 @@ import (
 )
 
 // These tests look at the CRD as it is embedded, whatever made it.
+
+var update = flag.Bool("update", false, "write the bounds there are now as the contract")
 
 func embeddedCRD(t *testing.T) *apiextensionsv1.CustomResourceDefinition {
 	t.Helper()
@@ -103,6 +108,30 @@ func TestEveryListMapAndStringIsBounded(t *testing.T) {
 			require.LessOrEqual(t, *s.MaxLength, int64(65536), path)
 		}
 	})
+}
+
+// The bounds of our own fields are part of the contract: a narrower one refuses what was good before.
+func TestTheBoundsOfOurFieldsAreThoseOfTheContract(t *testing.T) {
+	foreign := foreignFields(reflect.TypeFor[v1alpha1.Agent](), "")
+	var lines []string
+	every(t, func(path string, s *schema) {
+		plain := strings.NewReplacer("[]", "", "{}", "").Replace(path)
+		text, err := json.Marshal(schema{
+			Enum: s.Enum, Pattern: s.Pattern, Minimum: s.Minimum, Maximum: s.Maximum, MinLength: s.MinLength, MaxLength: s.MaxLength,
+			MinItems: s.MinItems, MaxItems: s.MaxItems, MinProperties: s.MinProperties, MaxProperties: s.MaxProperties, Required: s.Required,
+		})
+		require.NoError(t, err)
+		if !below(foreign, plain) && string(text) != "{}" {
+			lines = append(lines, path+" "+string(text)+"\n")
+		}
+	})
+	slices.Sort(lines)
+	const golden = "testdata/bounds.txt"
+	if *update {
+		require.NoError(t, os.MkdirAll("testdata", 0o750))
+		require.NoError(t, os.WriteFile(golden, []byte(strings.Join(lines, "")), 0o600))
+	}
+	require.Equal(t, read(t, golden), strings.Join(lines, ""))
 }
 
 // One Agent that Go types cannot read would take the list of all Agents from the operator. The API server holds numbers to

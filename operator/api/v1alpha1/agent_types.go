@@ -162,8 +162,8 @@ type Availability struct {
 // RuntimeSpec is the pod behind an agent and how many of it run. What you set passes through untouched; what you leave
 // out gets a default that is good for production.
 //
-// +kubebuilder:validation:XValidation:rule="!has(self.sidecars) || self.sidecars.all(s, s.name != (has(self.container.name) && self.container.name != '' ? self.container.name : 'agent') && (!has(self.initContainers) || !self.initContainers.exists(i, i.name == s.name)))",message="sidecars: container (agent when unnamed), initContainers and sidecars share one set of names: give each a name of its own"
-// +kubebuilder:validation:XValidation:rule="!has(self.initContainers) || self.initContainers.all(i, i.name != (has(self.container.name) && self.container.name != '' ? self.container.name : 'agent'))",message="initContainers: container (agent when unnamed), initContainers and sidecars share one set of names: give each a name of its own"
+// +kubebuilder:validation:XValidation:rule="!has(self.sidecars) || self.sidecars.all(s, s.name != (has(self.container.name) && self.container.name.size() > 0 ? self.container.name : 'agent') && (!has(self.initContainers) || !self.initContainers.exists(i, i.name == s.name)))",message="sidecars: container (agent when unnamed), initContainers and sidecars share one set of names: give each a name of its own"
+// +kubebuilder:validation:XValidation:rule="!has(self.initContainers) || self.initContainers.all(i, i.name != (has(self.container.name) && self.container.name.size() > 0 ? self.container.name : 'agent'))",message="initContainers: container (agent when unnamed), initContainers and sidecars share one set of names: give each a name of its own"
 // +kubebuilder:validation:XValidation:rule="(has(self.progressDeadlineSeconds) ? self.progressDeadlineSeconds : 600) > (has(self.minReadySeconds) ? self.minReadySeconds : 0)",message="progressDeadlineSeconds (600 when left out) must be greater than minReadySeconds: raise the first or lower the second"
 type RuntimeSpec struct {
 	// The number of pods wanted; three or more for high availability. `kubectl scale agent`, an HPA or KEDA write it

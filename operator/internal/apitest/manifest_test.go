@@ -1,7 +1,6 @@
 package apitest_test
 
 import (
-	"errors"
 	"maps"
 	"os"
 	"strings"
@@ -75,7 +74,7 @@ func judge(t *testing.T, object *unstructured.Unstructured) error {
 func causes(t *testing.T, err error) []string {
 	t.Helper()
 	var refusal apierrors.APIStatus
-	require.True(t, errors.As(err, &refusal), "%v", err)
+	require.ErrorAs(t, err, &refusal)
 	require.NotNil(t, refusal.Status().Details, "%v", err)
 	var all []string
 	for _, cause := range refusal.Status().Details.Causes {

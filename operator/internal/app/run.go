@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"time"
 
 	"github.com/go-logr/logr"
 	appsv1 "k8s.io/api/apps/v1"
@@ -53,7 +54,38 @@ func Run(ctx context.Context, options Options, version string, logs io.Writer) e
 	if err := agent.Register(ctx, manager, options.Concurrency); err != nil {
 		return fmt.Errorf("setting up the controller: %w", err)
 	}
-	return manager.Start(ctx)
+	return start(ctx, manager)
+}
+
+// stopping is how long a leader may take to finish the passes under way and give up its lease, a little more than the
+// manager's own 30 s and less than the chart's grace period; a standby has nothing to finish.
+const (
+	stoppingLeader  = 35 * time.Second
+	stoppingStandby = 2 * time.Second
+)
+
+// start runs the manager until the context ends, and then for a bounded time: a manager whose caches never filled does
+// not return at all.
+func start(ctx context.Context, manager ctrl.Manager) error {
+	ended := make(chan error, 1)
+	go func() { ended <- manager.Start(ctx) }()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	patience, late := stoppingStandby, error(nil)
+	select {
+	case <-manager.Elected():
+		patience, late = stoppingLeader, fmt.Errorf("did not stop within %s", stoppingLeader)
+	default:
+	}
+	select {
+	case err := <-ended:
+		return err
+	case <-time.After(patience):
+		return late
+	}
 }
 
 func logHandler(options Options, logs io.Writer) slog.Handler {

@@ -77,6 +77,7 @@ func TestContainersAreRestrictedFieldByField(t *testing.T) {
 }
 
 func inFirstInitContainer(t *testing.T, children render.Children) any {
+	t.Helper()
 	return pick(t, podOf(children).InitContainers[0], "securityContext")
 }
 
@@ -139,6 +140,11 @@ func TestThePodTemplateCarriesItsLabelsAndTheUsersMetadata(t *testing.T) {
 		{name: "the user's beside them", runtime: `podMetadata: {labels: {team: x}, annotations: {mesh: "on"}}`, want: `metadata: {labels: {team: x, ` + ours + `}, annotations: {mesh: "on"}}`},
 		{name: "the user's cannot replace them", runtime: `podMetadata: {labels: {flokoa.ai/agent: b, app.kubernetes.io/managed-by: me}}`, want: `metadata: {labels: {` + ours + `}}`},
 	})
+}
+
+func templateMetadata(t *testing.T, children render.Children) any {
+	t.Helper()
+	return pick(t, children.Deployment.Spec.Template, "metadata")
 }
 
 // What a label on the template costs is a restart of every pod when it changes.

@@ -78,16 +78,21 @@ func podOf(children render.Children) *corev1ac.PodSpecApplyConfiguration {
 // inDeployment, inPod and inContainer are the named fields of the Deployment's spec, of its pod, and of the agent's own
 // container.
 func inDeployment(names ...string) part {
-	return func(t *testing.T, children render.Children) any { return pick(t, children.Deployment.Spec, names...) }
+	return fieldsIn(func(c render.Children) any { return c.Deployment.Spec }, names)
 }
 
 func inPod(names ...string) part {
-	return func(t *testing.T, children render.Children) any { return pick(t, podOf(children), names...) }
+	return fieldsIn(func(c render.Children) any { return podOf(c) }, names)
 }
 
 func inContainer(names ...string) part {
+	return fieldsIn(func(c render.Children) any { return podOf(c).Containers[0] }, names)
+}
+
+func fieldsIn(of func(render.Children) any, names []string) part {
 	return func(t *testing.T, children render.Children) any {
-		return pick(t, podOf(children).Containers[0], names...)
+		t.Helper()
+		return pick(t, of(children), names...)
 	}
 }
 
