@@ -1,0 +1,203 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flokoa/flokoa/operator/api/v1alpha1"
+)
+
+// witness sees every change of an Agent, its Deployment, its pods and its Service's endpoints, and notes each instant at
+// which any of them had fewer available than wanted.
+type witness struct {
+	mutex  sync.Mutex
+	wanted int
+	pods   map[string]*corev1.Pod
+	// old are the pods from before; unready and ready are new ones, seen before and after they got ready.
+	old, unready, ready map[string]bool
+	instants            int
+	violations          []string
+	finished            bool
+}
+
+// watchRollout begins to watch an Agent that is settled. After done is called, nothing is noted any more.
+func watchRollout(s *scene, wanted int) (w *witness, done func()) {
+	s.Helper()
+	w = &witness{wanted: wanted, pods: map[string]*corev1.Pod{}, old: map[string]bool{}, unready: map[string]bool{}, ready: map[string]bool{}}
+	for _, pod := range s.list(&corev1.PodList{}) {
+		w.old[pod.GetName()] = true
+		w.pods[pod.GetName()] = pod.(*corev1.Pod)
+	}
+	ctx, cancel := context.WithCancel(s.Context())
+	for _, kind := range []client.ObjectList{&corev1.PodList{}, &appsv1.DeploymentList{}, &v1alpha1.AgentList{}, &discoveryv1.EndpointSliceList{}} {
+		s.follow(ctx, kind, w.see)
+	}
+	return w, func() {
+		w.mutex.Lock()
+		defer w.mutex.Unlock()
+		w.finished = true
+		cancel()
+	}
+}
+
+func (w *witness) see(kind watch.EventType, object client.Object) {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	if w.finished {
+		return
+	}
+	w.instants++
+	available := 0
+	switch object := object.(type) {
+	case *corev1.Pod:
+		w.seePod(kind, object)
+		for _, pod := range w.pods {
+			if isServing(pod) {
+				available++
+			}
+		}
+	case *appsv1.Deployment:
+		available = int(object.Status.AvailableReplicas)
+	case *v1alpha1.Agent:
+		available = int(object.Status.AvailableReplicas)
+	case *discoveryv1.EndpointSlice:
+		for _, endpoint := range object.Endpoints {
+			if ptr.Deref(endpoint.Conditions.Ready, false) {
+				available++
+			}
+		}
+	}
+	if available < w.wanted {
+		w.violations = append(w.violations, fmt.Sprintf("%T %s %s: %d of %d available", object, object.GetName(), object.GetResourceVersion(), available, w.wanted))
+	}
+}
+
+func (w *witness) seePod(kind watch.EventType, pod *corev1.Pod) {
+	if kind == watch.Deleted {
+		delete(w.pods, pod.Name)
+		return
+	}
+	w.pods[pod.Name] = pod
+	switch {
+	case w.old[pod.Name]:
+	case isServing(pod):
+		w.ready[pod.Name] = true
+	default:
+		w.unready[pod.Name] = true
+	}
+}
+
+// isServing tells whether a pod gets traffic: it is ready and not on its way out.
+func isServing(pod *corev1.Pod) bool {
+	for _, condition := range pod.Status.Conditions {
+		if condition.Type == corev1.PodReady {
+			return condition.Status == corev1.ConditionTrue && pod.DeletionTimestamp == nil
+		}
+	}
+	return false
+}
+
+// told counts the events about an object; one that says how often it happened counts that often.
+func told(s *scene, name string) int {
+	s.Helper()
+	count := 0
+	for _, object := range s.list(&eventsv1.EventList{}) {
+		event := object.(*eventsv1.Event)
+		if event.Regarding.Kind != v1alpha1.AgentKind || event.Regarding.Name != name {
+			continue
+		}
+		count++
+		if event.Series != nil {
+			count += int(event.Series.Count) - 1
+		}
+	}
+	return count
+}
+
+func TestARolloutNeverFallsBelowTheWantedCount(t *testing.T) {
+	t.Parallel()
+	for _, wanted := range []int{1, 3, 4, 10} {
+		t.Run(fmt.Sprintf("%d replicas", wanted), func(t *testing.T) {
+			t.Parallel()
+			s := newScene(t)
+			s.create("a", replicas(int32(wanted)), simulated("ready-after", "1s"))
+			s.settled("a")
+			s.eventually("every pod is an endpoint", patience, func() error { return endpoints(s, "a", wanted) })
+			events := told(s, "a")
+
+			w, done := watchRollout(s, wanted)
+			s.roll("a", "registry.example/agent:v2")
+			require.Equal(t, "registry.example/agent:v2", s.settled("a").Status.Image)
+			s.eventually("only new pods are left", patience, func() error { return w.replaced() })
+			done()
+
+			require.Empty(t, w.violations)
+			require.Len(t, w.unready, wanted, "new pods seen before they were ready: without them, the watch proves nothing")
+			s.eventually("the events are told", patience, func() error {
+				if more := told(s, "a") - events; more < 2 {
+					return fmt.Errorf("%d events", more)
+				}
+				return nil
+			})
+			require.LessOrEqual(t, told(s, "a")-events, 2, "events of one rollout")
+			s.note("%d instants, never fewer than %d", w.instants, wanted)
+		})
+	}
+}
+
+// replaced says which pods the rollout has still to replace.
+func (w *witness) replaced() error {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	if len(w.pods) != w.wanted || len(w.ready) != w.wanted {
+		return fmt.Errorf("%d pods, %d new ones ready", len(w.pods), len(w.ready))
+	}
+	return nil
+}
+
+// endpoints says how many ready endpoints a Service has, if it is not this many.
+func endpoints(s *scene, name string, want int) error {
+	have := 0
+	for _, slice := range s.list(&discoveryv1.EndpointSliceList{}, client.MatchingLabels{discoveryv1.LabelServiceName: name}) {
+		for _, endpoint := range slice.(*discoveryv1.EndpointSlice).Endpoints {
+			if ptr.Deref(endpoint.Conditions.Ready, false) {
+				have++
+			}
+		}
+	}
+	if have != want {
+		return fmt.Errorf("%d of %d", have, want)
+	}
+	return nil
+}
+
+func TestARolloutRestartIsNotUndone(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.create("a", replicas(2))
+	s.settled("a")
+	before := uids(s, &corev1.PodList{})
+	s.kubectl("rollout", "restart", "deployment/a")
+	s.kubectl("rollout", "status", "deployment/a", "--timeout=90s")
+	s.settled("a")
+	restarted := read(s, "a", &appsv1.Deployment{}).Spec.Template.Annotations["kubectl.kubernetes.io/restartedAt"]
+	require.NotEmpty(t, restarted)
+	s.eventually("every pod is new", patience, func() error { return disjoint(before, uids(s, &corev1.PodList{})) })
+
+	s.roll("a", "registry.example/agent:v2")
+	s.settled("a")
+	template := read(s, "a", &appsv1.Deployment{}).Spec.Template
+	require.Equal(t, "registry.example/agent:v2", template.Spec.Containers[0].Image)
+	require.Equal(t, restarted, template.Annotations["kubectl.kubernetes.io/restartedAt"], "a later roll keeps it")
+}

@@ -1,0 +1,192 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flokoa/flokoa/operator/api/v1alpha1"
+)
+
+const (
+	// idleLimitKiB is what an operator may hold that has nothing to do.
+	idleLimitKiB = 40 * 1024
+	// calm is how long nothing must happen for a test to believe that nothing will.
+	calm = 3 * time.Second
+)
+
+// replaceOperator stops the operator and starts another in its place.
+func replaceOperator(t *testing.T) {
+	t.Helper()
+	require.NoError(t, stopGracefully(t.Context(), operator))
+	var err error
+	operator, err = startOperator(t.Context())
+	require.NoError(t, err)
+}
+
+// stays polls for a while whether something holds all the time.
+func (s *scene) stays(what string, broken func() error) {
+	s.Helper()
+	err := wait.PollUntilContextTimeout(s.Context(), 100*time.Millisecond, calm, true, func(context.Context) (bool, error) {
+		return false, broken()
+	})
+	require.True(s, wait.Interrupted(err), "%s: %v", what, err)
+}
+
+func TestAnIdleOperatorIsSmall(t *testing.T) {
+	s := newScene(t)
+	agents := &v1alpha1.AgentList{}
+	require.NoError(t, api.List(t.Context(), agents))
+	require.Empty(t, agents.Items, "this test needs a cluster without Agents")
+	replaceOperator(t)
+	if operator.rssKiB() == 0 {
+		t.Skip("no /proc tells the memory of a process here")
+	}
+	most := 0
+	s.stays("VmRSS", func() error {
+		most = max(most, operator.rssKiB())
+		return nil
+	})
+	s.note("RSS %.1f MiB", float64(most)/1024)
+	require.LessOrEqual(t, most, idleLimitKiB, "KiB")
+}
+
+func TestChildrenAreWrittenOnceOnCreateAndOnceOnARoll(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.create("a", replicas(3))
+	s.settled("a")
+	created := s.quietCounts()
+	s.note("create: %v", created)
+	// How many depends on how the pods' steps fall together: at most start, place and ready of each, and the beginning.
+	require.LessOrEqual(t, created["patch agents/status"], 10)
+	delete(created, "patch agents/status")
+	require.Equal(t, map[string]int{"patch deployments": 1, "patch services": 1}, created)
+
+	mark, err := audited()
+	require.NoError(t, err)
+	s.since = mark
+	s.roll("a", "registry.example/agent:v2")
+	s.settled("a")
+	rolled := s.quietCounts()
+	s.note("roll: %v", rolled)
+	delete(rolled, "patch agents/status")
+	require.Equal(t, map[string]int{"patch deployments": 1}, rolled)
+}
+
+// quietCounts waits until the operator has nothing more to write in this namespace, and counts what it wrote. None of it was
+// refused: all that may fail is the read that finds a name to be free.
+func (s *scene) quietCounts() map[string]int {
+	s.Helper()
+	last := -1
+	s.eventually("the operator is done", patience, func() error {
+		now := len(s.requests())
+		if now == last {
+			return nil
+		}
+		last = now
+		s.stays("a moment", func() error { return nil })
+		return fmt.Errorf("%d requests", now)
+	})
+	requests := s.requests()
+	for _, r := range requests {
+		free := r.Verb == "get" && r.ResponseStatus.Code == 404
+		require.True(s, r.ResponseStatus.Code < 400 || free, "%s", r)
+	}
+	return counts(requests)
+}
+
+func TestARestartWithTwoHundredSettledAgentsWritesNothing(t *testing.T) {
+	const agents = 200
+	s := newScene(t)
+	began := time.Now()
+	createMany(s, agents)
+	s.eventually("all Agents are ready", 3*time.Minute, func() error { return unready(s, agents) })
+	s.note("%d Agents ready after %.1fs, RSS %.1f MiB", agents, time.Since(began).Seconds(), float64(operator.rssKiB())/1024)
+	made := s.quietCounts()
+	require.Equal(t, agents, made["patch deployments"])
+	require.Equal(t, agents, made["patch services"])
+	s.note("status writes per Agent %.1f", float64(made["patch agents/status"])/agents)
+	before := versions(s)
+	require.Len(t, before, 3*agents)
+
+	replaceOperator(t)
+	require.NoError(t, operator.await(t.Context(), "its queue is drained", patience, func(ctx context.Context) bool {
+		return operator.metric(ctx, "controller_runtime_reconcile_total", `controller="agent"`) >= agents &&
+			operator.metric(ctx, "workqueue_depth", `name="agent"`) == 0 &&
+			operator.metric(ctx, "controller_runtime_active_workers", `controller="agent"`) == 0
+	}))
+	s.stays("the operator writes nothing", func() error {
+		requests, err := requestsSince(s.since)
+		require.NoError(t, err)
+		for _, r := range requests {
+			if r.by(operator.credential) && r.changes() {
+				return fmt.Errorf("%s", r)
+			}
+		}
+		return nil
+	})
+	require.Equal(t, before, versions(s), "resourceVersions")
+	s.note("after the restart: %.0f passes, no write, RSS %.1f MiB",
+		operator.metric(t.Context(), "controller_runtime_reconcile_total", `controller="agent"`), float64(operator.rssKiB())/1024)
+}
+
+// createMany makes Agents, a few at a time.
+func createMany(s *scene, count int) {
+	s.Helper()
+	names := make(chan string)
+	var workers sync.WaitGroup
+	var mutex sync.Mutex
+	var failures []error
+	for range 8 {
+		workers.Go(func() {
+			for name := range names {
+				if err := api.Create(s.Context(), s.newAgent(name)); err != nil {
+					mutex.Lock()
+					failures = append(failures, err)
+					mutex.Unlock()
+				}
+			}
+		})
+	}
+	for i := range count {
+		names <- fmt.Sprintf("a-%d", i)
+	}
+	close(names)
+	workers.Wait()
+	require.Empty(s, failures)
+}
+
+// unready says how many Agents of the namespace are not ready.
+func unready(s *scene, count int) error {
+	ready := 0
+	for _, agent := range s.list(&v1alpha1.AgentList{}) {
+		if isReady(agent.(*v1alpha1.Agent)) {
+			ready++
+		}
+	}
+	if ready != count {
+		return fmt.Errorf("%d of %d are", ready, count)
+	}
+	return nil
+}
+
+// versions are the resourceVersions of everything in the namespace that an operator could have written.
+func versions(s *scene) map[string]string {
+	s.Helper()
+	all := map[string]string{}
+	for _, kind := range []client.ObjectList{&v1alpha1.AgentList{}, &appsv1.DeploymentList{}, &corev1.ServiceList{}} {
+		for _, object := range s.list(kind) {
+			all[fmt.Sprintf("%T %s", object, object.GetName())] = object.GetResourceVersion()
+		}
+	}
+	return all
+}
