@@ -40,8 +40,8 @@ func read(t *testing.T, file string) string {
 	return string(raw)
 }
 
-func TestASchemaIsFinished(t *testing.T) {
-	const given = `
+// unfinished is a schema as controller-gen writes it, and finished what should become of it.
+const unfinished = `
 description: root
 properties:
   status:
@@ -73,7 +73,8 @@ properties:
               sidecars: {type: array, items: {required: [name], properties: {image: {type: string}}}}
               nodeSelector: {description: kept, default: {}, type: object, additionalProperties: {type: string, description: kept}}
 `
-	const want = `
+
+const finished = `
 description: root
 properties:
   status:
@@ -107,9 +108,11 @@ properties:
               sidecars: {type: array, maxItems: 64, items: {required: [image, name], properties: {image: {type: string, minLength: 1, maxLength: 1024}}}}
               nodeSelector: {description: kept, default: {}, type: object, maxProperties: 64, additionalProperties: {type: string, description: kept, maxLength: 65536}}
 `
+
+func TestASchemaIsFinished(t *testing.T) {
 	got, expected := &schema{}, &schema{}
-	require.NoError(t, yaml.UnmarshalStrict([]byte(given), got))
-	require.NoError(t, yaml.UnmarshalStrict([]byte(want), expected))
+	require.NoError(t, yaml.UnmarshalStrict([]byte(unfinished), got))
+	require.NoError(t, yaml.UnmarshalStrict([]byte(finished), expected))
 	finish(got)
 	require.Equal(t, asYAML(t, expected.Properties["spec"]), asYAML(t, got.Properties["spec"]))
 	require.Equal(t, asYAML(t, expected.Properties["status"]), asYAML(t, got.Properties["status"]))

@@ -70,78 +70,93 @@ func zeros(s *v1alpha1.RuntimeSpec) {
 	s.DNSConfig = &corev1.PodDNSConfig{}
 }
 
+// deploymentEdit is what another did to a Deployment.
+type deploymentEdit struct {
+	name   string
+	change func(*appsv1.Deployment, *corev1.PodSpec)
+}
+
+// leftAlone are edits of fields that are not ours.
+var leftAlone = []deploymentEdit{
+	{"nothing", func(*appsv1.Deployment, *corev1.PodSpec) {}},
+	{"status", func(d *appsv1.Deployment, _ *corev1.PodSpec) { d.Status.Replicas = 9 }},
+	{"an annotation of its own", func(d *appsv1.Deployment, _ *corev1.PodSpec) {
+		d.Annotations["deployment.kubernetes.io/revision"] = "2"
+	}},
+	{"a label of its own", func(d *appsv1.Deployment, _ *corev1.PodSpec) { d.Labels["team"] = "x" }},
+	{"kubectl rollout restart", func(d *appsv1.Deployment, _ *corev1.PodSpec) {
+		d.Spec.Template.Annotations["kubectl.kubernetes.io/restartedAt"] = "now"
+	}},
+	{"an injected environment variable", func(_ *appsv1.Deployment, p *corev1.PodSpec) {
+		p.Containers[0].Env = append([]corev1.EnvVar{{Name: "INJECTED"}}, p.Containers[0].Env...)
+	}},
+	{"an injected volume", func(_ *appsv1.Deployment, p *corev1.PodSpec) {
+		p.Volumes = append([]corev1.Volume{{Name: "injected"}}, p.Volumes...)
+	}},
+	{"an injected container", func(_ *appsv1.Deployment, p *corev1.PodSpec) {
+		p.Containers = append([]corev1.Container{{Name: "injected"}}, p.Containers...)
+	}},
+	{"a reordered keyed list", func(_ *appsv1.Deployment, p *corev1.PodSpec) {
+		p.Volumes[0], p.Volumes[1] = p.Volumes[1], p.Volumes[0]
+	}},
+	{"a default of the API server", func(_ *appsv1.Deployment, p *corev1.PodSpec) {
+		p.Containers[0].ImagePullPolicy, p.Containers[0].LivenessProbe.SuccessThreshold = corev1.PullIfNotPresent, 1
+	}},
+	{"another default of the API server, in a list without keys", func(_ *appsv1.Deployment, p *corev1.PodSpec) {
+		p.Volumes[1].Projected.Sources[0].ConfigMap.Optional = ptr.To(false)
+	}},
+	{"paused: not a field of ours", func(d *appsv1.Deployment, _ *corev1.PodSpec) { d.Spec.Paused = true }},
+}
+
+// putBack are edits of fields that are ours.
+var putBack = []deploymentEdit{
+	{"another image", func(_ *appsv1.Deployment, p *corev1.PodSpec) { p.Containers[0].Image = "other" }},
+	{"another number of replicas", func(d *appsv1.Deployment, _ *corev1.PodSpec) { d.Spec.Replicas = ptr.To[int32](9) }},
+	{"another value of a variable", func(_ *appsv1.Deployment, p *corev1.PodSpec) { p.Containers[0].Env[0].Value = "other" }},
+	{"a variable removed", func(_ *appsv1.Deployment, p *corev1.PodSpec) { p.Containers[0].Env = p.Containers[0].Env[1:] }},
+	{"a volume removed", func(_ *appsv1.Deployment, p *corev1.PodSpec) { p.Volumes = p.Volumes[1:] }},
+	{"another argument", func(_ *appsv1.Deployment, p *corev1.PodSpec) { p.Containers[0].Args = []string{"other"} }},
+	{"an argument added: a list without keys is one value", func(_ *appsv1.Deployment, p *corev1.PodSpec) {
+		p.Containers[0].Args = append(p.Containers[0].Args, "more")
+	}},
+	{"reordered arguments", func(_ *appsv1.Deployment, p *corev1.PodSpec) {
+		p.Containers[0].Args = []string{p.Containers[0].Args[1], p.Containers[0].Args[0]}
+	}},
+	{"a toleration added: a list without keys is one value", func(_ *appsv1.Deployment, p *corev1.PodSpec) {
+		p.Tolerations = append(p.Tolerations, corev1.Toleration{Key: "k"})
+	}},
+	{"a node label asked for besides: the selector is one value", func(_ *appsv1.Deployment, p *corev1.PodSpec) { p.NodeSelector["other"] = "x" }},
+	{"a label of ours changed", func(d *appsv1.Deployment, _ *corev1.PodSpec) { d.Labels[v1alpha1.LabelAgent] = "b" }},
+	{"a label of ours removed from the pods", func(d *appsv1.Deployment, _ *corev1.PodSpec) {
+		delete(d.Spec.Template.Labels, "app.kubernetes.io/name")
+	}},
+	{"the owner removed", func(d *appsv1.Deployment, _ *corev1.PodSpec) { d.OwnerReferences = nil }},
+	{"the digest removed", func(d *appsv1.Deployment, _ *corev1.PodSpec) { delete(d.Annotations, v1alpha1.AnnotationDigest) }},
+	{"all annotations removed", func(d *appsv1.Deployment, _ *corev1.PodSpec) { d.Annotations = nil }},
+	{"a refusal of ours removed", func(_ *appsv1.Deployment, p *corev1.PodSpec) {
+		p.Containers[0].SecurityContext.AllowPrivilegeEscalation = nil
+	}},
+	{"minReadySeconds", func(d *appsv1.Deployment, _ *corev1.PodSpec) { d.Spec.MinReadySeconds = 9 }},
+	{"a whole section removed", func(_ *appsv1.Deployment, p *corev1.PodSpec) { p.SecurityContext = nil }},
+	{"the strategy replaced", func(d *appsv1.Deployment, _ *corev1.PodSpec) {
+		d.Spec.Strategy = appsv1.DeploymentStrategy{Type: appsv1.RecreateDeploymentStrategyType}
+	}},
+}
+
 func TestWhatAnotherDidToADeploymentIsPutBackOrLeftAlone(t *testing.T) {
-	for _, r := range []struct {
-		name   string
-		change func(*appsv1.Deployment, *corev1.PodSpec)
-		same   bool
-	}{
-		{"nothing", func(*appsv1.Deployment, *corev1.PodSpec) {}, true},
-		{"status", func(d *appsv1.Deployment, _ *corev1.PodSpec) { d.Status.Replicas = 9 }, true},
-		{"an annotation of its own", func(d *appsv1.Deployment, _ *corev1.PodSpec) {
-			d.Annotations["deployment.kubernetes.io/revision"] = "2"
-		}, true},
-		{"a label of its own", func(d *appsv1.Deployment, _ *corev1.PodSpec) { d.Labels["team"] = "x" }, true},
-		{"kubectl rollout restart", func(d *appsv1.Deployment, _ *corev1.PodSpec) {
-			d.Spec.Template.Annotations["kubectl.kubernetes.io/restartedAt"] = "now"
-		}, true},
-		{"an injected environment variable", func(_ *appsv1.Deployment, p *corev1.PodSpec) {
-			p.Containers[0].Env = append([]corev1.EnvVar{{Name: "INJECTED"}}, p.Containers[0].Env...)
-		}, true},
-		{"an injected volume", func(_ *appsv1.Deployment, p *corev1.PodSpec) {
-			p.Volumes = append([]corev1.Volume{{Name: "injected"}}, p.Volumes...)
-		}, true},
-		{"an injected container", func(_ *appsv1.Deployment, p *corev1.PodSpec) {
-			p.Containers = append([]corev1.Container{{Name: "injected"}}, p.Containers...)
-		}, true},
-		{"a reordered keyed list", func(_ *appsv1.Deployment, p *corev1.PodSpec) {
-			p.Volumes[0], p.Volumes[1] = p.Volumes[1], p.Volumes[0]
-		}, true},
-		{"a default of the API server", func(_ *appsv1.Deployment, p *corev1.PodSpec) {
-			p.Containers[0].ImagePullPolicy, p.Containers[0].LivenessProbe.SuccessThreshold = corev1.PullIfNotPresent, 1
-		}, true},
-		{"another default of the API server, in a list without keys", func(_ *appsv1.Deployment, p *corev1.PodSpec) {
-			p.Volumes[1].Projected.Sources[0].ConfigMap.Optional = ptr.To(false)
-		}, true},
-		{"another image", func(_ *appsv1.Deployment, p *corev1.PodSpec) { p.Containers[0].Image = "other" }, false},
-		{"another number of replicas", func(d *appsv1.Deployment, _ *corev1.PodSpec) { d.Spec.Replicas = ptr.To[int32](9) }, false},
-		{"paused: not a field of ours", func(d *appsv1.Deployment, _ *corev1.PodSpec) { d.Spec.Paused = true }, true},
-		{"another value of a variable", func(_ *appsv1.Deployment, p *corev1.PodSpec) { p.Containers[0].Env[0].Value = "other" }, false},
-		{"a variable removed", func(_ *appsv1.Deployment, p *corev1.PodSpec) { p.Containers[0].Env = p.Containers[0].Env[1:] }, false},
-		{"a volume removed", func(_ *appsv1.Deployment, p *corev1.PodSpec) { p.Volumes = p.Volumes[1:] }, false},
-		{"another argument", func(_ *appsv1.Deployment, p *corev1.PodSpec) { p.Containers[0].Args = []string{"other"} }, false},
-		{"an argument added: a list without keys is one value", func(_ *appsv1.Deployment, p *corev1.PodSpec) {
-			p.Containers[0].Args = append(p.Containers[0].Args, "more")
-		}, false},
-		{"reordered arguments", func(_ *appsv1.Deployment, p *corev1.PodSpec) {
-			p.Containers[0].Args = []string{p.Containers[0].Args[1], p.Containers[0].Args[0]}
-		}, false},
-		{"a toleration added: a list without keys is one value", func(_ *appsv1.Deployment, p *corev1.PodSpec) {
-			p.Tolerations = append(p.Tolerations, corev1.Toleration{Key: "k"})
-		}, false},
-		{"a node label asked for besides: the selector is one value", func(_ *appsv1.Deployment, p *corev1.PodSpec) { p.NodeSelector["other"] = "x" }, false},
-		{"a label of ours changed", func(d *appsv1.Deployment, _ *corev1.PodSpec) { d.Labels[v1alpha1.LabelAgent] = "b" }, false},
-		{"a label of ours removed from the pods", func(d *appsv1.Deployment, _ *corev1.PodSpec) {
-			delete(d.Spec.Template.Labels, "app.kubernetes.io/name")
-		}, false},
-		{"the owner removed", func(d *appsv1.Deployment, _ *corev1.PodSpec) { d.OwnerReferences = nil }, false},
-		{"the digest removed", func(d *appsv1.Deployment, _ *corev1.PodSpec) { delete(d.Annotations, v1alpha1.AnnotationDigest) }, false},
-		{"all annotations removed", func(d *appsv1.Deployment, _ *corev1.PodSpec) { d.Annotations = nil }, false},
-		{"a refusal of ours removed", func(_ *appsv1.Deployment, p *corev1.PodSpec) {
-			p.Containers[0].SecurityContext.AllowPrivilegeEscalation = nil
-		}, false},
-		{"minReadySeconds", func(d *appsv1.Deployment, _ *corev1.PodSpec) { d.Spec.MinReadySeconds = 9 }, false},
-		{"a whole section removed", func(_ *appsv1.Deployment, p *corev1.PodSpec) { p.SecurityContext = nil }, false},
-		{"the strategy replaced", func(d *appsv1.Deployment, _ *corev1.PodSpec) {
-			d.Spec.Strategy = appsv1.DeploymentStrategy{Type: appsv1.RecreateDeploymentStrategyType}
-		}, false},
-	} {
-		t.Run(r.name, func(t *testing.T) {
+	try := func(edit deploymentEdit, same bool) {
+		t.Run(edit.name, func(t *testing.T) {
 			want := children(t, agenttest.Read(t, fullAgent)).Deployment
 			live := stored[appsv1.Deployment](t, want)
-			r.change(live, &live.Spec.Template.Spec)
-			requireInPlace(t, r.same, live, want)
+			edit.change(live, &live.Spec.Template.Spec)
+			requireInPlace(t, same, live, want)
 		})
+	}
+	for _, edit := range leftAlone {
+		try(edit, true)
+	}
+	for _, edit := range putBack {
+		try(edit, false)
 	}
 }
 

@@ -132,10 +132,7 @@ func TestTheRestOfThePodPassesThrough(t *testing.T) {
 
 func TestThePodTemplateCarriesItsLabelsAndTheUsersMetadata(t *testing.T) {
 	const ours = `flokoa.ai/agent: a, app.kubernetes.io/name: a, app.kubernetes.io/instance: a, app.kubernetes.io/component: agent, app.kubernetes.io/part-of: flokoa, app.kubernetes.io/managed-by: flokoa-operator`
-	metadata := func(t *testing.T, children render.Children) any {
-		return pick(t, children.Deployment.Spec.Template, "metadata")
-	}
-	check(t, metadata, []row{
+	check(t, templateMetadata, []row{
 		{name: "by default", want: `metadata: {labels: {` + ours + `}}`},
 		{name: "the user's beside them", runtime: `podMetadata: {labels: {team: x}, annotations: {mesh: "on"}}`, want: `metadata: {labels: {team: x, ` + ours + `}, annotations: {mesh: "on"}}`},
 		{name: "the user's cannot replace them", runtime: `podMetadata: {labels: {flokoa.ai/agent: b, app.kubernetes.io/managed-by: me}}`, want: `metadata: {labels: {` + ours + `}}`},
