@@ -10,6 +10,7 @@
 //     user wrote and nothing is claimed on the user's behalf;
 //   - it takes only what the Go types can read back (quantities, 32-bit numbers): one stored Agent that cannot be decoded
 //     would end every list of Agents, and so the operator's work for all;
+//   - the metadata of a volume claim template has the labels and annotations that controller-gen leaves out;
 //   - a container must have an image, and the agent's own may be unnamed (rendering names it agent).
 package main
 
@@ -138,6 +139,9 @@ func walk(s *schema, path string, core bool) {
 	if core && !keepDefault(path) {
 		s.Default = nil
 	}
+	if endsWith(path, "volumeClaimTemplate.metadata") {
+		s.Properties = map[string]schema{"labels": texts(), "annotations": texts()}
+	}
 	bound(s, path)
 	readable(s)
 	below := core || slices.Contains(embedded, path)
@@ -161,6 +165,11 @@ func walk(s *schema, path string, core bool) {
 		walk(&property, join(path, key), below)
 		s.Properties[key] = property
 	}
+}
+
+// texts is a map of strings.
+func texts() schema {
+	return schema{Type: "object", AdditionalProperties: &apiextensionsv1.JSONSchemaPropsOrBool{Allows: true, Schema: &schema{Type: "string"}}}
 }
 
 // keepDefault is for what a list-map key must have.

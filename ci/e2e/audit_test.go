@@ -37,7 +37,7 @@ func requestsSince(mark auditMark) ([]request, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }()
 	text, err := io.ReadAll(io.NewSectionReader(file, int64(mark), 1<<40))
 	if err != nil {
 		return nil, err

@@ -97,7 +97,7 @@ func setUp() error {
 // tearDown ends what setUp began, but for the control plane, which the next run finds warm. After a whole run it judges what
 // only a whole run shows.
 func tearDown() error {
-	defer os.RemoveAll(workshop)
+	defer func() { _ = os.RemoveAll(workshop) }()
 	if operator == nil {
 		return nil
 	}

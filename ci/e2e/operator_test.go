@@ -114,7 +114,7 @@ func (p *process) start(kubeconfig string) error {
 	if err != nil {
 		return err
 	}
-	defer log.Close()
+	defer func() { _ = log.Close() }()
 	p.command = exec.Command(binary(), "--kubeconfig", kubeconfig, "--leader-election-namespace", system,
 		"--health-probe-bind-address", p.health, "--metrics-bind-address", p.metrics)
 	p.command.Stderr, p.command.Stdout = log, log // files, so that nothing waits for it to close them
@@ -226,7 +226,7 @@ func get(ctx context.Context, url string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer response.Body.Close()
+	defer func() { _ = response.Body.Close() }()
 	body, err := io.ReadAll(response.Body)
 	if err == nil && response.StatusCode != http.StatusOK {
 		err = fmt.Errorf("%s: %s", url, response.Status)

@@ -66,13 +66,22 @@ func userSpreads(agent *v1alpha1.Agent, key string, when corev1.UnsatisfiableCon
 	}
 	hard := when == corev1.DoNotSchedule
 	matches := func(term corev1.PodAffinityTerm) bool {
-		return term.TopologyKey == key && selects(term.LabelSelector, pod)
+		return term.TopologyKey == key && selects(term.LabelSelector, pod) &&
+			len(term.MismatchLabelKeys) == 0 && reaches(term, agent.Namespace)
 	}
 	if slices.ContainsFunc(user.Affinity.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution, matches) {
 		return true
 	}
 	return !hard && slices.ContainsFunc(user.Affinity.PodAntiAffinity.PreferredDuringSchedulingIgnoredDuringExecution,
 		func(term corev1.WeightedPodAffinityTerm) bool { return matches(term.PodAffinityTerm) })
+}
+
+// reaches tells whether an affinity term looks at the pods of a namespace, which is the pod's own when it names none.
+func reaches(term corev1.PodAffinityTerm, namespace string) bool {
+	everywhere := term.NamespaceSelector != nil &&
+		len(term.NamespaceSelector.MatchLabels)+len(term.NamespaceSelector.MatchExpressions) == 0
+	own := len(term.Namespaces) == 0 && term.NamespaceSelector == nil
+	return own || everywhere || slices.Contains(term.Namespaces, namespace)
 }
 
 // selects is false for a selector the API server will refuse, and for none, which selects nothing.
