@@ -94,17 +94,19 @@ func install(ctx context.Context) error {
 	return manifests.Install(ctx, cluster.kubeconfig, fromRoot("charts/flokoa-operator"), "flokoa-operator", system, values)
 }
 
-// lock keeps a second run away from this run's cluster until this process ends.
-func lock() error {
-	file, err := os.OpenFile(cluster.kubeconfig+".e2e", os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
+// held is the file whose lock keeps a second run away from this run's cluster, until this process ends. Go closes a file that
+// nothing refers to any more.
+var held *os.File
+
+func lock() (err error) {
+	if held, err = os.OpenFile(cluster.kubeconfig+".e2e", os.O_CREATE|os.O_RDWR, 0o600); err != nil {
 		return err
 	}
-	if syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
+	if syscall.Flock(int(held.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
 		return nil
 	}
 	say("waiting for another run of these tests on this cluster")
-	return syscall.Flock(int(file.Fd()), syscall.LOCK_EX)
+	return syscall.Flock(int(held.Fd()), syscall.LOCK_EX)
 }
 
 // evict removes the namespaces of earlier tests, and the ServiceAccount: with it, the tokens of an operator that nobody

@@ -23,13 +23,15 @@ const (
 	calm = 3 * time.Second
 )
 
-// replaceOperator stops the operator and starts another in its place.
+// replaceOperator stops the operator and starts another in its place, also when the first did not stop well: other tests
+// need one.
 func replaceOperator(t *testing.T) {
 	t.Helper()
-	require.NoError(t, stopGracefully(t.Context(), operator))
+	stopped := stopGracefully(t.Context(), operator)
 	var err error
 	operator, err = startOperator(t.Context())
 	require.NoError(t, err)
+	require.NoError(t, stopped)
 }
 
 // stays polls for a while whether something holds all the time.
