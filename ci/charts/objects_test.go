@@ -143,15 +143,15 @@ func TestEveryContainerIsReadOnlyAndBounded(t *testing.T) {
 func TestOperatorPermissions(t *testing.T) {
 	require.Equal(t, []string{
 		"Role coordination.k8s.io/leases create",
-		"Role coordination.k8s.io/leases/flokoa-operator get patch update",
-		"Role core/events create patch",
-		"ClusterRole agent.flokoa.ai/agents get list watch",
+		"Role coordination.k8s.io/leases/flokoa-operator get update",
+		"Role core/events create",
+		"ClusterRole agent.flokoa.ai/agents list watch",
 		"ClusterRole agent.flokoa.ai/agents/finalizers update",
 		"ClusterRole agent.flokoa.ai/agents/status patch",
 		"ClusterRole apps/deployments create get list patch watch",
 		"ClusterRole core/pods list watch",
 		"ClusterRole core/services create delete get list patch watch",
-		"ClusterRole events.k8s.io/events create patch",
+		"ClusterRole events.k8s.io/events create",
 	}, permissions(t, render(t, operatorChart, nil)))
 }
 
