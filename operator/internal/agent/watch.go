@@ -22,10 +22,10 @@ import (
 )
 
 // Retries back off from the first to the second of these: a freed name, a raised quota or a repaired permission heals
-// within a minute, and a fault that stays costs one try a minute.
+// within a minute, and a fault that stays costs about one try a minute.
 const (
 	firstRetry = 200 * time.Millisecond
-	lastRetry  = 60 * time.Second
+	lastRetry  = 50 * time.Second
 	// passTimeout bounds one pass, which waits for the caches to see its own writes.
 	passTimeout = time.Minute
 )
