@@ -36,9 +36,14 @@ test: test-unit test-api test-cluster ## Run every test: tiers 1, 2 and 3
 test-unit: ## Tier 1: no cluster
 	$(GO_TEST) $$(go list ./... | grep -vE '/(apitest|e2e)$$')
 	@ci/charts/unittest.sh
+# Tiers 2 and 3 first build what they run on: inside go test that would be silent, and on a new machine longer than the
+# time that go test gives a test.
 test-api: ## Tier 2: a real API server
+	@ci/tools/envtest.sh >/dev/null
 	$(GO_TEST) $(API_TESTS)
 test-cluster: ## Tier 3: a whole control plane, charts installed, simulated nodes
+	@ci/cluster/cluster.sh up flokoa-test
+	@ci/cluster/cluster.sh env flokoa-test >/dev/null
 	$(GO_TEST) -timeout 30m -v $(CLUSTER_TESTS)
 
 .PHONY: build image

@@ -57,7 +57,7 @@ func Run(ctx context.Context, options Options, version string, logs io.Writer) e
 	return start(ctx, manager)
 }
 
-// stopping is how long a leader may take to finish the passes under way and give up its lease, a little more than the
+// How long stopping may take: a leader finishes the passes under way and gives up its lease, in a little more than the
 // manager's own 30 s and less than the chart's grace period; a standby has nothing to finish.
 const (
 	stoppingLeader  = 35 * time.Second
