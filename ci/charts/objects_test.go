@@ -149,9 +149,14 @@ func TestOperatorPermissions(t *testing.T) {
 		"ClusterRole agent.flokoa.ai/agents/finalizers update",
 		"ClusterRole agent.flokoa.ai/agents/status patch",
 		"ClusterRole apps/deployments create get list patch watch",
+		"ClusterRole autoscaling/horizontalpodautoscalers create delete get list patch watch",
+		"ClusterRole core/configmaps create delete get list patch watch",
+		"ClusterRole core/events list",
+		"ClusterRole core/nodes list watch",
 		"ClusterRole core/pods list watch",
 		"ClusterRole core/services create delete get list patch watch",
 		"ClusterRole events.k8s.io/events create",
+		"ClusterRole policy/poddisruptionbudgets create delete get list patch watch",
 	}, permissions(t, render(t, operatorChart, nil)))
 }
 

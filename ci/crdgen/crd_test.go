@@ -253,5 +253,5 @@ func TestColumnsAreThoseOfTheContract(t *testing.T) {
 		}
 	}
 	require.Equal(t, []string{"Framework", "Model", "Replicas", "Available Replicas", "Ready", "Reason", "Age"}, narrow)
-	require.Equal(t, []string{"Current", "Updated", "Image", "URL"}, wide)
+	require.Equal(t, []string{"HA", "Current", "Updated", "Image", "URL"}, wide)
 }

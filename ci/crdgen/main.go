@@ -29,7 +29,7 @@ import (
 
 type schema = apiextensionsv1.JSONSchemaProps
 
-// embedded are the fields, by path below the root, whose schemas come from core/v1 or meta/v1.
+// embedded are the fields, by path below the root, whose schemas come from core/v1, autoscaling/v2 or meta/v1.
 var embedded = []string{
 	"spec.runtime.spec.container", "spec.runtime.spec.initContainers", "spec.runtime.spec.sidecars",
 	"spec.runtime.spec.securityContext", "spec.runtime.spec.tolerations", "spec.runtime.spec.affinity",
@@ -37,7 +37,7 @@ var embedded = []string{
 	"spec.runtime.spec.volumes.configMap", "spec.runtime.spec.volumes.secret", "spec.runtime.spec.volumes.projected",
 	"spec.runtime.spec.volumes.emptyDir", "spec.runtime.spec.volumes.downwardAPI",
 	"spec.runtime.spec.volumes.persistentVolumeClaim", "spec.runtime.spec.volumes.ephemeral",
-	"spec.runtime.spec.volumes.image", "status.conditions",
+	"spec.runtime.spec.volumes.image", "spec.autoscaling.metrics", "spec.autoscaling.behavior", "status.conditions",
 }
 
 // Bounds for what the types leave unbounded, by the end of the path; "" is for every other one. They are what the API

@@ -61,8 +61,8 @@ func TestTheGuidesManifestByteForByteReachesThreeAvailable(t *testing.T) {
 	require.Equal(t, "NAME | FRAMEWORK | MODEL | REPLICAS | AVAILABLE REPLICAS | READY | REASON | AGE", header)
 	require.Equal(t, []string{guidesAgent, "pydantic-ai", "gpt-4o-model", "3", "3", "True", "RolloutComplete"}, row[:7])
 	header, row = table(s, "get", "agents", "-o", "wide")
-	require.Equal(t, "NAME | FRAMEWORK | MODEL | REPLICAS | AVAILABLE REPLICAS | READY | REASON | AGE | CURRENT | UPDATED | IMAGE | URL", header)
-	require.Equal(t, []string{"3", "3", agent.Status.Image, agent.Status.URL}, row[8:])
+	require.Equal(t, "NAME | FRAMEWORK | MODEL | REPLICAS | AVAILABLE REPLICAS | READY | REASON | AGE | HA | CURRENT | UPDATED | IMAGE | URL", header)
+	require.Equal(t, []string{"True", "3", "3", agent.Status.Image, agent.Status.URL}, row[8:])
 	for _, other := range []string{"fa", "flokoa"} {
 		_, row = table(s, "get", other)
 		require.Contains(t, row[0], guidesAgent, "kubectl get %s", other)

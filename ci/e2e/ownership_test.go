@@ -12,6 +12,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
@@ -243,7 +244,7 @@ func TestOrphansAreTakenOverOnlyByTheAnnotationAndNoPodRestarts(t *testing.T) {
 	pods := uids(s, &corev1.PodList{})
 	s.kubectl("delete", "agent", "a", "--cascade=orphan")
 	s.eventually("the children are orphans", patience, func() error {
-		for _, child := range []client.Object{&appsv1.Deployment{}, &corev1.Service{}} {
+		for _, child := range []client.Object{&appsv1.Deployment{}, &corev1.Service{}, &policyv1.PodDisruptionBudget{}} {
 			if owners := read(s, "a", child).GetOwnerReferences(); len(owners) > 0 {
 				return fmt.Errorf("%T: %v", child, owners)
 			}
@@ -255,7 +256,10 @@ func TestOrphansAreTakenOverOnlyByTheAnnotationAndNoPodRestarts(t *testing.T) {
 	s.awaitAgent("a", "the conflict is told", patience, func(a *v1alpha1.Agent) bool {
 		return condition(a, v1alpha1.ConditionReady).Reason == v1alpha1.ReasonNameConflict
 	})
-	s.kubectl("annotate", "deployment/a", "service/a", v1alpha1.AnnotationAdopt+"=a")
+	for _, kind := range []string{"Deployment", "Service", "PodDisruptionBudget"} {
+		require.Contains(t, condition(read(s, "a", &v1alpha1.Agent{}), v1alpha1.ConditionReady).Message, "a "+kind+` named "a" exists`, "all are told at once")
+	}
+	s.kubectl("annotate", "deployment/a", "service/a", "pdb/a", v1alpha1.AnnotationAdopt+"=a")
 	s.awaitAgent("a", "it takes them over", healing, isReady)
 	require.True(t, metav1.IsControlledBy(read(s, "a", &appsv1.Deployment{}), agent))
 	require.True(t, metav1.IsControlledBy(read(s, "a", &corev1.Service{}), agent))

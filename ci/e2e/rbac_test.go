@@ -24,7 +24,7 @@ import (
 var (
 	// forbidden is what the operator has no business with, as group/resource/subresource.
 	forbidden = []string{
-		"/secrets", "/configmaps", "/pods/exec", "/pods/attach", "/pods/portforward", "/serviceaccounts/token", "/nodes",
+		"/secrets", "/namespaces", "/pods/exec", "/pods/attach", "/pods/portforward", "/serviceaccounts/token", "/nodes/proxy", "/nodes/status",
 		"rbac.authorization.k8s.io/roles", "rbac.authorization.k8s.io/rolebindings",
 		"rbac.authorization.k8s.io/clusterroles", "rbac.authorization.k8s.io/clusterrolebindings",
 		"apiextensions.k8s.io/customresourcedefinitions",

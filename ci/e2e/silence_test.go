@@ -71,7 +71,7 @@ func TestChildrenAreWrittenOnceOnCreateAndOnceOnARoll(t *testing.T) {
 	// How many depends on how the pods' steps fall together: at most start, place and ready of each, and the beginning.
 	require.LessOrEqual(t, created["patch agents/status"], 10)
 	delete(created, "patch agents/status")
-	require.Equal(t, map[string]int{"patch deployments": 1, "patch services": 1}, created)
+	require.Equal(t, map[string]int{"patch deployments": 1, "patch services": 1, "patch poddisruptionbudgets": 1}, created)
 
 	mark, err := audited()
 	require.NoError(t, err)

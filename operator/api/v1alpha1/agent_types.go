@@ -1,13 +1,15 @@
 package v1alpha1
 
 import (
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
 // Agent is an AI agent that runs on Kubernetes and stays up: a container image, described once, that the operator turns
-// into a Deployment and a Service of the same name. `kubectl get agents -w` shows how it is doing.
+// into a Deployment, a Service and what high availability needs around them, all of the same name. `kubectl get agents -w`
+// shows how it is doing.
 //
 // The name must be a DNS-1035 label of at most 63 characters, because it names the Service.
 //
@@ -22,6 +24,7 @@ import (
 // +kubebuilder:printcolumn:name=Ready,type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
 // +kubebuilder:printcolumn:name=Reason,type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
 // +kubebuilder:printcolumn:name=Age,type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name=HA,type=string,JSONPath=`.status.conditions[?(@.type=="HighlyAvailable")].status`,priority=1
 // +kubebuilder:printcolumn:name=Current,type=integer,JSONPath=`.status.replicas`,priority=1
 // +kubebuilder:printcolumn:name=Updated,type=integer,JSONPath=`.status.updatedReplicas`,priority=1
 // +kubebuilder:printcolumn:name=Image,type=string,JSONPath=`.status.image`,priority=1
@@ -54,6 +57,9 @@ type AgentList struct {
 // AgentSpec is what a team asks for.
 //
 // +kubebuilder:validation:XValidation:rule="has(self.runtime.spec.container.lifecycle) && has(self.runtime.spec.container.lifecycle.preStop) || !has(self.runtime.spec.terminationGracePeriodSeconds) || self.?availability.drainSeconds.orValue(5) == 0 || self.?availability.drainSeconds.orValue(5) < self.runtime.spec.terminationGracePeriodSeconds",message="runtime.spec.terminationGracePeriodSeconds must be greater than availability.drainSeconds (5 when left out): the drain runs inside the grace period; raise the first or lower the second"
+// +kubebuilder:validation:XValidation:rule="!has(self.autoscaling) || !has(self.runtime.spec.replicas) || self.runtime.spec.replicas > 0",message="runtime.spec.replicas cannot be 0 with autoscaling: leave replicas out and let the autoscaler count, or stop the agent with suspend: true"
+// +kubebuilder:validation:XValidation:rule="!has(self.card) || !has(self.runtime.spec.volumes) || self.runtime.spec.volumes.all(v, v.name != 'flokoa-agent-card')",message="runtime.spec.volumes: the name flokoa-agent-card belongs to the volume of card: call yours something else, or leave card out"
+// +kubebuilder:validation:XValidation:rule="!has(self.card) || !has(self.runtime.spec.container.volumeMounts) || self.runtime.spec.container.volumeMounts.all(m, m.mountPath != '/etc/flokoa/agent-card.json')",message="runtime.spec.container.volumeMounts: card is mounted at /etc/flokoa/agent-card.json: mount yours elsewhere, or leave card out"
 type AgentSpec struct {
 	// The agent framework inside the image, for people and for selecting: one of pydantic-ai, langchain, langgraph,
 	// google-adk, crewai, marvin, autogen, a2a, or a name of your own. A column and a label; changing it restarts nothing.
@@ -61,6 +67,11 @@ type AgentSpec struct {
 	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
 	Framework string `json:"framework,omitempty"`
+
+	// The agent's A2A agent card: who it is and what it can do. The container finds it as JSON in the file
+	// /etc/flokoa/agent-card.json, to serve with its own address and protocol added. A change rolls the pods.
+	// +optional
+	Card *Card `json:"card,omitempty"`
 
 	// The Model this agent talks to. Recorded and shown in a column; nothing in the pod depends on it yet, and the
 	// condition ModelResolved says so. A missing Model never blocks a Deployment.
@@ -74,6 +85,144 @@ type AgentSpec struct {
 	// What keeps the agent available through disruptions. Every part has a default that is good for production.
 	// +optional
 	Availability *Availability `json:"availability,omitempty"`
+
+	// Lets the number of replicas follow the load: makes a HorizontalPodAutoscaler that scales this Agent. Leave
+	// runtime.spec.replicas out of your manifest then: the autoscaler writes it. Without this section, an autoscaler of
+	// your own may scale the Agent.
+	// +optional
+	Autoscaling *Autoscaling `json:"autoscaling,omitempty"`
+
+	// Stops the agent: true runs no replica and keeps everything else, runtime.spec.replicas included. Default false.
+	// +optional
+	Suspend bool `json:"suspend,omitempty"`
+}
+
+// Card is what an agent says about itself, in the terms of an A2A agent card.
+type Card struct {
+	// The name people read; the Agent's own when left out.
+	// +optional
+	// +kubebuilder:validation:MaxLength=128
+	Name string `json:"name,omitempty"`
+
+	// What the agent is for.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=4096
+	Description string `json:"description"`
+
+	// The version of the agent, as its clients know it.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	Version string `json:"version"`
+
+	// The media types every skill takes unless it says otherwise. Default text/plain.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=128
+	DefaultInputModes []string `json:"defaultInputModes,omitempty"`
+
+	// The media types every skill gives unless it says otherwise. Default text/plain.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=128
+	DefaultOutputModes []string `json:"defaultOutputModes,omitempty"`
+
+	// What of the protocol the agent offers beyond answering.
+	// +optional
+	Capabilities *CardCapabilities `json:"capabilities,omitempty"`
+
+	// What the agent can do.
+	// +optional
+	// +listType=map
+	// +listMapKey=id
+	// +kubebuilder:validation:MaxItems=64
+	Skills []CardSkill `json:"skills,omitempty"`
+}
+
+// CardCapabilities are optional parts of the A2A protocol.
+type CardCapabilities struct {
+	// Whether answers can be streamed.
+	// +optional
+	Streaming *bool `json:"streaming,omitempty"`
+	// Whether the agent calls back with updates of a task.
+	// +optional
+	PushNotifications *bool `json:"pushNotifications,omitempty"`
+	// Whether the agent tells the history of a task's states.
+	// +optional
+	StateTransitionHistory *bool `json:"stateTransitionHistory,omitempty"`
+}
+
+// CardSkill is one thing an agent can do.
+type CardSkill struct {
+	// What clients call the skill by; unique in the card.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	ID string `json:"id"`
+	// The name people read.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	Name string `json:"name"`
+	// What the skill does.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=4096
+	Description string `json:"description"`
+	// Words to find the skill by.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:items:MaxLength=128
+	Tags []string `json:"tags,omitempty"`
+	// Requests the skill is made for.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:items:MaxLength=1024
+	Examples []string `json:"examples,omitempty"`
+	// The media types the skill takes; those of the card when left out.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:items:MaxLength=128
+	InputModes []string `json:"inputModes,omitempty"`
+	// The media types the skill gives; those of the card when left out.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:items:MaxLength=128
+	OutputModes []string `json:"outputModes,omitempty"`
+}
+
+// Autoscaling lets the number of replicas follow the load, in the terms of an autoscaling/v2 HorizontalPodAutoscaler.
+//
+// +kubebuilder:validation:XValidation:rule="(has(self.minReplicas) ? self.minReplicas : 1) <= self.maxReplicas",message="autoscaling.minReplicas (1 when left out) must not be greater than autoscaling.maxReplicas: lower the first or raise the second"
+type Autoscaling struct {
+	// The least number of replicas; three or more for high availability. Default 1.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	MinReplicas *int32 `json:"minReplicas,omitempty"`
+
+	// The greatest number of replicas.
+	// +required
+	// +kubebuilder:validation:Minimum=1
+	MaxReplicas int32 `json:"maxReplicas"`
+
+	// What the load is measured by, autoscaling/v2 MetricSpecs; 80% of the requested CPU when left out.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=16
+	Metrics []autoscalingv2.MetricSpec `json:"metrics,omitempty"`
+
+	// How fast the count may follow, up and down.
+	// +optional
+	Behavior *autoscalingv2.HorizontalPodAutoscalerBehavior `json:"behavior,omitempty"`
 }
 
 // ModelReference names a Model.
@@ -120,7 +269,8 @@ type SpreadPolicy string
 const (
 	// SpreadPreferred adds soft constraints over hosts and zones: a strong wish that never blocks scheduling.
 	SpreadPreferred SpreadPolicy = "Preferred"
-	// SpreadRequired makes the constraint over hosts hard; the one over zones stays soft.
+	// SpreadRequired makes the constraint over hosts hard: a pod that could only go where it would make one host carry two
+	// pods more than another waits. The constraint over zones stays soft.
 	SpreadRequired SpreadPolicy = "Required"
 	// SpreadNone adds nothing: only your own affinity and constraints count.
 	SpreadNone SpreadPolicy = "None"
@@ -141,7 +291,7 @@ const (
 // Availability is what keeps an agent available through disruptions.
 type Availability struct {
 	// How pods are spread over hosts and zones. Preferred (the default): soft constraints over both. Required: the one
-	// over hosts is hard, so replicas beyond the number of fitting hosts wait. None: no constraint is added. Where your
+	// over hosts is hard, so no host carries two pods more than another, and a pod that cannot keep to that waits. None: no constraint is added. Where your
 	// own pod anti-affinity or topologySpreadConstraints already spread these pods over a topology, yours stand.
 	// +optional
 	Spread SpreadPolicy `json:"spread,omitempty"`
@@ -157,6 +307,42 @@ type Availability struct {
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=300
 	DrainSeconds *int32 `json:"drainSeconds,omitempty"`
+
+	// How many pods a voluntary disruption, such as the drain of a node, may take away at a time: a PodDisruptionBudget,
+	// made when the Agent has or can be scaled to two replicas or more. One at a time when left out.
+	// +optional
+	PodDisruptionBudget *DisruptionBudget `json:"podDisruptionBudget,omitempty"`
+}
+
+// DisruptionBudgetMode is whether a PodDisruptionBudget is made.
+//
+// +kubebuilder:validation:Enum=Auto;None
+type DisruptionBudgetMode string
+
+const (
+	// DisruptionBudgetAuto makes a PodDisruptionBudget for an Agent of two replicas or more.
+	DisruptionBudgetAuto DisruptionBudgetMode = "Auto"
+	// DisruptionBudgetNone makes none: a drain may take all pods at once, unless a budget of your own is there.
+	DisruptionBudgetNone DisruptionBudgetMode = "None"
+)
+
+// DisruptionBudget bounds what voluntary disruptions may take away at a time.
+//
+// +kubebuilder:validation:XValidation:rule="[has(self.minAvailable), has(self.maxUnavailable), has(self.mode) && self.mode == 'None'].filter(x, x).size() <= 1",message="podDisruptionBudget takes one of minAvailable, maxUnavailable and mode None: leave the others out"
+type DisruptionBudget struct {
+	// Auto (the default) makes a PodDisruptionBudget for an Agent of two replicas or more; None makes none.
+	// +optional
+	Mode DisruptionBudgetMode `json:"mode,omitempty"`
+
+	// How many pods must stay: a count, or a percentage rounded up. As many as there are replicas blocks every drain.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="type(self) == int ? self >= 0 : string(self).matches('^(0|[1-9][0-9]?|100)%$')",message="podDisruptionBudget.minAvailable must be a count of 0 or more, or a percentage up to 100%"
+	MinAvailable *intstr.IntOrString `json:"minAvailable,omitempty"`
+
+	// How many pods may be missing: a count, or a percentage rounded up. Default 1. 0 blocks every drain.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="type(self) == int ? self >= 0 : string(self).matches('^(0|[1-9][0-9]?|100)%$')",message="podDisruptionBudget.maxUnavailable must be a count of 0 or more, or a percentage up to 100%"
+	MaxUnavailable *intstr.IntOrString `json:"maxUnavailable,omitempty"`
 }
 
 // RuntimeSpec is the pod behind an agent and how many of it run. What you set passes through untouched; what you leave
@@ -479,7 +665,7 @@ type AgentStatus struct {
 	// +optional
 	Placement *Placement `json:"placement,omitempty"`
 
-	// Available, Ready, ModelResolved, Reconciling and Stalled.
+	// Available, Ready, HighlyAvailable, ModelResolved, Reconciling and Stalled.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

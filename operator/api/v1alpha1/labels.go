@@ -9,6 +9,8 @@ const (
 	LabelFramework = "flokoa.ai/framework"
 	// AnnotationDigest, on a child, is the digest of what the operator last applied to it.
 	AnnotationDigest = "flokoa.ai/digest"
+	// AnnotationCardDigest, on the pod template of an Agent with a card, is the digest of the card: a change rolls the pods.
+	AnnotationCardDigest = "flokoa.ai/card-digest"
 	// AnnotationAdopt, put by a person on an object nobody controls, allows the Agent it names to take that object over.
 	AnnotationAdopt = "flokoa.ai/adopt"
 )

@@ -7,7 +7,9 @@ import (
 	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -23,29 +25,30 @@ import (
 // apply puts every child in place. A child that cannot be does not keep the others from it.
 func (c *Controller) apply(ctx context.Context, agent *v1alpha1.Agent, children render.Children) error {
 	return errors.Join(
-		placeChild(ctx, c, agent, child{"Deployment", &appsv1.Deployment{}}, children.Deployment),
+		place(ctx, c, agent, child{"ConfigMap", render.CardName(agent), &corev1.ConfigMap{}}, children.Card), // before the pods that mount it
+		place(ctx, c, agent, child{"Deployment", agent.Name, &appsv1.Deployment{}}, children.Deployment),
 		c.placeService(ctx, agent, children.Service),
+		place(ctx, c, agent, child{"PodDisruptionBudget", agent.Name, &policyv1.PodDisruptionBudget{}}, children.Disruption),
+		place(ctx, c, agent, child{"HorizontalPodAutoscaler", agent.Name, &autoscalingv2.HorizontalPodAutoscaler{}}, children.Autoscaler),
 	)
 }
 
-// placeService also removes a Service that is no longer wanted, or that no apply can turn into the wanted one.
+// placeService also removes a Service that no apply can turn into the wanted one.
 func (c *Controller) placeService(ctx context.Context, agent *v1alpha1.Agent, want *corev1ac.ServiceApplyConfiguration) error {
-	live := &corev1.Service{}
-	err := c.client.Get(ctx, client.ObjectKeyFromObject(agent), live)
-	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("reading Service %q: %w", agent.Name, err)
-	}
-	exists := err == nil && judge(agent, live) == ours
-	if exists && (want == nil || mustBeReplaced(live, want)) {
-		err := c.client.Delete(ctx, live, client.Preconditions{UID: &live.UID})
-		if client.IgnoreNotFound(err) != nil {
-			return failed(child{"Service", live}, err)
+	service := &corev1.Service{}
+	live := child{"Service", agent.Name, service}
+	if want != nil {
+		exists, err := c.own(ctx, agent, service)
+		if err != nil {
+			return fmt.Errorf("reading Service %q: %w", agent.Name, err)
+		}
+		if exists && mustBeReplaced(service, want) {
+			if err := c.remove(ctx, live); err != nil {
+				return err
+			}
 		}
 	}
-	if want == nil {
-		return nil
-	}
-	return placeChild(ctx, c, agent, child{"Service", &corev1.Service{}}, want)
+	return place(ctx, c, agent, child{"Service", agent.Name, &corev1.Service{}}, want)
 }
 
 // mustBeReplaced is for what a Service cannot change: it cannot give up or take on an address; and a port that was
@@ -72,16 +75,41 @@ func mustBeReplaced(live *corev1.Service, want *corev1ac.ServiceApplyConfigurati
 
 func isHeadless(clusterIP string) bool { return clusterIP == corev1.ClusterIPNone }
 
-// child is a live object to read into, and the kind that messages call it by.
+// child is the kind and name of a child, and a live object to read it into.
 type child struct {
-	kind   string
-	object client.Object
+	kind, name string
+	object     client.Object
 }
 
 // configuration is a typed apply configuration of a child.
 type configuration[T any] interface {
+	comparable
 	runtime.ApplyConfiguration
 	WithUID(types.UID) T
+}
+
+// place applies the wanted child, or, where none is wanted, removes the one that this Agent has.
+func place[T configuration[T]](ctx context.Context, c *Controller, agent *v1alpha1.Agent, live child, want T) error {
+	var none T
+	if want != none {
+		return placeChild(ctx, c, agent, live, want)
+	}
+	err := c.client.Get(ctx, client.ObjectKey{Namespace: agent.Namespace, Name: live.name}, live.object)
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil
+	case err != nil:
+		return fmt.Errorf("reading %s %q: %w", live.kind, live.name, err)
+	case judge(agent, live.object) != ours:
+		return nil
+	}
+	return c.remove(ctx, live)
+}
+
+// remove deletes the very object that was read.
+func (c *Controller) remove(ctx context.Context, live child) error {
+	uid := live.object.GetUID()
+	return failed(live, client.IgnoreNotFound(c.client.Delete(ctx, live.object, client.Preconditions{UID: &uid})))
 }
 
 // placeChild applies a child where it is absent or differs, and leaves an object that is not this Agent's alone. The
@@ -90,8 +118,8 @@ type configuration[T any] interface {
 // Server-Side Apply with force would adopt a stranger's object of the same name without a word, so who controls it is
 // read first, and the uid that was read is part of what is applied: an object put in its place meanwhile makes a conflict.
 // What remains is an object created between the read that found none and the first apply; it would be adopted.
-func placeChild[T any](ctx context.Context, c *Controller, agent *v1alpha1.Agent, live child, want configuration[T]) error {
-	err := c.find(ctx, agent, live.object)
+func placeChild[T configuration[T]](ctx context.Context, c *Controller, agent *v1alpha1.Agent, live child, want T) error {
+	err := c.find(ctx, agent.Namespace, live)
 	switch {
 	case apierrors.IsNotFound(err):
 		return failed(live, c.client.Apply(ctx, want, FieldOwner, client.ForceOwnership))
@@ -102,7 +130,7 @@ func placeChild[T any](ctx context.Context, c *Controller, agent *v1alpha1.Agent
 	case strangers:
 		return conflict(agent, live)
 	case departing:
-		return waitFor(agent, live)
+		return waitFor(live)
 	}
 	same, err := inPlace(live.object, want)
 	if err != nil {
@@ -117,29 +145,31 @@ func placeChild[T any](ctx context.Context, c *Controller, agent *v1alpha1.Agent
 
 // find reads the object that has a child's name, whoever owns it: from the cache, which has the operator's own, else from
 // the API server.
-func (c *Controller) find(ctx context.Context, agent *v1alpha1.Agent, into client.Object) error {
-	err := c.client.Get(ctx, client.ObjectKeyFromObject(agent), into)
+func (c *Controller) find(ctx context.Context, namespace string, wanted child) error {
+	key := client.ObjectKey{Namespace: namespace, Name: wanted.name}
+	err := c.client.Get(ctx, key, wanted.object)
 	if apierrors.IsNotFound(err) {
-		return c.live.Get(ctx, client.ObjectKeyFromObject(agent), into)
+		return c.live.Get(ctx, key, wanted.object)
 	}
 	return err
 }
 
-// failed says what the API server made of a child, nil when nothing went wrong.
+// failed says what the API server made of a child, nil when nothing went wrong. In a namespace that is being removed nothing
+// can be made, and nothing has to be.
 func failed(live child, err error) error {
-	if err == nil {
+	if err == nil || apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
 		return nil
 	}
-	return &status.Failure{Reason: v1alpha1.ReasonApplyFailed, Message: fmt.Sprintf("%s: %v", live.kind, err), Cause: err}
+	return status.Refused(live.kind, err)
 }
 
 func conflict(agent *v1alpha1.Agent, live child) error {
 	return &status.Failure{Reason: v1alpha1.ReasonNameConflict, Message: fmt.Sprintf(
 		"a %s named %q exists that this Agent does not control: rename the Agent, remove the %s, or, to take it over, annotate it with %s=%s",
-		live.kind, agent.Name, live.kind, v1alpha1.AnnotationAdopt, agent.Name)}
+		live.kind, live.name, live.kind, v1alpha1.AnnotationAdopt, agent.Name)}
 }
 
-func waitFor(agent *v1alpha1.Agent, live child) error {
+func waitFor(live child) error {
 	return &status.Failure{Reason: v1alpha1.ReasonRolloutInProgress, Message: fmt.Sprintf(
-		"waiting for the %s %q to be removed before it is made anew", live.kind, agent.Name)}
+		"waiting for the %s %q to be removed before it is made anew", live.kind, live.name)}
 }

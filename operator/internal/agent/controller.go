@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -30,46 +31,72 @@ type Controller struct {
 	// live reads from the API server, for what the caches cannot hold: objects that are not the operator's.
 	live   client.Reader
 	events events.EventRecorder
-	now    func() time.Time
+	// readsNodes tells whether the caches hold nodes, which takes a permission.
+	readsNodes bool
+	now        func() time.Time
+
+	looks   memory[look]
+	contest memory[time.Time]
 }
 
-// New makes a controller that reads through a cached client and, for what its caches do not hold, a live reader.
-func New(cached client.Client, live client.Reader, recorder events.EventRecorder) *Controller {
-	return &Controller{client: cached, live: live, events: recorder, now: time.Now}
+// New makes a controller that reads through a cached client and, for what its caches do not hold, a live reader. readsNodes
+// tells whether the cached client has nodes.
+func New(cached client.Client, live client.Reader, recorder events.EventRecorder, readsNodes bool) *Controller {
+	return &Controller{client: cached, live: live, events: recorder, readsNodes: readsNodes, now: time.Now}
 }
 
 // Reconcile brings an Agent's children and status up to date. It sends no request that writes when nothing has to change.
 func (c *Controller) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
 	agent := &v1alpha1.Agent{}
-	if err := c.client.Get(ctx, request.NamespacedName, agent); err != nil {
-		return reconcile.Result{}, client.IgnoreNotFound(err)
+	err := c.client.Get(ctx, request.NamespacedName, agent)
+	if err != nil || !agent.DeletionTimestamp.IsZero() {
+		c.forget(request.NamespacedName)
+		return reconcile.Result{}, client.IgnoreNotFound(err) // the garbage collector removes the children
 	}
-	if !agent.DeletionTimestamp.IsZero() {
-		return reconcile.Result{}, nil // the garbage collector removes the children
-	}
-	placed := c.place(ctx, agent)
+	missing, placed := c.place(ctx, agent)
 	seen, err := c.observe(ctx, agent)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
+	seen.Missing = missing
 	was := agent.DeepCopy()
-	agent.Status = status.Of(agent, seen, placed)
+	agent.Status = status.Of(was, seen, placed)
+	again := c.listen(ctx, agent, &seen)
+	if seen.Asked {
+		agent.Status = status.Of(was, seen, placed)
+	}
 	if !equality.Semantic.DeepEqual(was.Status, agent.Status) {
 		if err := c.client.Status().Patch(ctx, agent, client.MergeFrom(was), FieldOwner); err != nil {
 			return reconcile.Result{}, client.IgnoreNotFound(err)
 		}
 		c.tell(was, agent)
 	}
-	return classify(placed)
+	result, err := classify(placed)
+	if err == nil && result.RequeueAfter == 0 {
+		result.RequeueAfter = again
+	}
+	return result, err
 }
 
-// place renders the children and puts them in place.
-func (c *Controller) place(ctx context.Context, agent *v1alpha1.Agent) error {
-	children, err := render.Agent(agent)
+// place renders the children and puts them in place. It returns what the spec lacks for high availability.
+func (c *Controller) place(ctx context.Context, agent *v1alpha1.Agent) ([]status.Requirement, error) {
+	before, err := c.observeChildren(ctx, agent)
 	if err != nil {
-		return &status.Failure{Reason: v1alpha1.ReasonInvalidSpec, Message: err.Error(), Cause: err}
+		return nil, err
 	}
-	return c.apply(ctx, agent, children)
+	children, err := render.Agent(agent, before.Live())
+	if err != nil {
+		return nil, &status.Failure{Reason: v1alpha1.ReasonInvalidSpec, Message: err.Error(), Cause: err}
+	}
+	missing := status.Requirements(agent, children)
+	c.tellContest(ctx, agent, before.Deployment, children.Deployment)
+	return missing, c.apply(ctx, agent, children)
+}
+
+// forget drops what is remembered of an Agent that is gone.
+func (c *Controller) forget(agent types.NamespacedName) {
+	c.looks.forget(agent)
+	c.contest.forget(agent)
 }
 
 // classify decides what happens after a pass: a spec that cannot be rendered waits for another spec, a removal that is

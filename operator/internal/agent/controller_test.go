@@ -85,7 +85,7 @@ func TestAnEventIsSentWhenReadyHasANewReason(t *testing.T) {
 // told is the event that a step from one status to another sends, empty for none.
 func told(was, now *v1alpha1.Agent) string {
 	recorder := events.NewFakeRecorder(8)
-	New(nil, nil, recorder).tell(was, now)
+	New(nil, nil, recorder, false).tell(was, now)
 	close(recorder.Events)
 	var all []string
 	for sent := range recorder.Events {
@@ -104,16 +104,16 @@ func with(condition *metav1.Condition) *v1alpha1.Agent {
 }
 
 func TestAFailedApplySaysWhichChildAndKeepsTheCause(t *testing.T) {
-	require.NoError(t, failed(child{"Service", &corev1.Service{}}, nil))
+	require.NoError(t, failed(child{"Service", "a", &corev1.Service{}}, nil))
 	cause := errors.New("no room")
-	err := failed(child{"Service", &corev1.Service{}}, cause)
+	err := failed(child{"Service", "a", &corev1.Service{}}, cause)
 	require.EqualError(t, err, "Service: no room")
 	require.ErrorIs(t, err, cause)
 	require.Equal(t, v1alpha1.ReasonApplyFailed, status.Failures(err)[0].Reason)
 }
 
 func TestAConflictSaysEveryWayOut(t *testing.T) {
-	err := conflict(agenttest.New("a"), child{"Service", &corev1.Service{}})
+	err := conflict(agenttest.New("a"), child{"Service", "a", &corev1.Service{}})
 	require.Equal(t, v1alpha1.ReasonNameConflict, status.Failures(err)[0].Reason)
 	for _, part := range []string{`Service named "a"`, "rename the Agent", "remove the Service", "flokoa.ai/adopt=a"} {
 		require.ErrorContains(t, err, part)
@@ -125,14 +125,17 @@ func TestAPodWakesTheAgentItsLabelNames(t *testing.T) {
 	require.Equal(t, "team/a", fmt.Sprint(agentOf(t.Context(), pod)[0].NamespacedName))
 }
 
-func TestAPodsEventWakesTheAgentOnlyWhenItsPlacementChanges(t *testing.T) {
+func TestAPodsEventWakesTheAgentOnlyWhenItChangesWhereItRunsOrWhyItDoesNot(t *testing.T) {
 	for _, r := range []struct {
 		name   string
 		change func(*corev1.Pod)
 		wakes  bool
 	}{
 		{"nothing", func(*corev1.Pod) {}, false},
-		{"a readiness condition", func(p *corev1.Pod) { p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady}} }, false},
+		{"ready", func(p *corev1.Pod) {
+			p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
+		}, true},
+		{"a container that waits", func(p *corev1.Pod) { p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "agent"}} }, true},
 		{"an annotation", func(p *corev1.Pod) { p.Annotations = map[string]string{"a": "b"} }, false},
 		{"bound to a node", func(p *corev1.Pod) { p.Spec.NodeName = "n2" }, true},
 		{"running", func(p *corev1.Pod) { p.Status.Phase = corev1.PodRunning }, true},
@@ -145,7 +148,7 @@ func TestAPodsEventWakesTheAgentOnlyWhenItsPlacementChanges(t *testing.T) {
 			r.change(after)
 			var update event.UpdateEvent
 			update.ObjectOld, update.ObjectNew = client.Object(before), client.Object(after)
-			require.Equal(t, r.wakes, placementChanged.Update(update))
+			require.Equal(t, r.wakes, podChanged.Update(update))
 		})
 	}
 }

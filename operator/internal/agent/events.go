@@ -3,30 +3,55 @@ package agent
 import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
+	"github.com/flokoa/flokoa/operator/internal/status"
 )
 
 // warnings are the reasons of Ready that a person should look into.
 var warnings = map[string]bool{
 	v1alpha1.ReasonInvalidSpec:              true,
 	v1alpha1.ReasonNameConflict:             true,
+	v1alpha1.ReasonPolicyViolation:          true,
+	v1alpha1.ReasonQuotaExceeded:            true,
 	v1alpha1.ReasonApplyFailed:              true,
+	v1alpha1.ReasonConfigMissing:            true,
+	v1alpha1.ReasonContainerConfigError:     true,
+	v1alpha1.ReasonImagePullFailed:          true,
+	v1alpha1.ReasonOOMKilled:                true,
+	v1alpha1.ReasonCrashLooping:             true,
+	v1alpha1.ReasonUnschedulable:            true,
+	v1alpha1.ReasonProbeFailing:             true,
 	v1alpha1.ReasonProgressDeadlineExceeded: true,
 	v1alpha1.ReasonReplicasUnavailable:      true,
 }
 
-// tell sends an event when Ready has a new reason, after that stands in the status: two for a rollout, none for a change
-// of numbers.
+// tell sends events for what has changed, after it stands in the status.
 func (c *Controller) tell(was, now *v1alpha1.Agent) {
-	before := meta.FindStatusCondition(was.Status.Conditions, v1alpha1.ConditionReady)
-	after := meta.FindStatusCondition(now.Status.Conditions, v1alpha1.ConditionReady)
-	if after == nil || before != nil && before.Reason == after.Reason {
-		return
+	before, after := conditions(was, now, v1alpha1.ConditionReady)
+	if after != nil && (before == nil || before.Reason != after.Reason) {
+		c.tellCondition(now, warnings[after.Reason], after)
 	}
+	// That it has become highly available is told by the end of the rollout; that it is no longer, by nothing else.
+	before, after = conditions(was, now, v1alpha1.ConditionHighlyAvailable)
+	lost := before != nil && before.Status == metav1.ConditionTrue && after != nil && after.Status == metav1.ConditionFalse
+	deadlock := status.DeadlockForeseen(after) && !status.DeadlockForeseen(before)
+	if lost || deadlock {
+		c.tellCondition(now, true, after)
+	}
+}
+
+// conditions are those of one type before and after; nil where there is none.
+func conditions(was, now *v1alpha1.Agent, kind string) (before, after *metav1.Condition) {
+	return meta.FindStatusCondition(was.Status.Conditions, kind), meta.FindStatusCondition(now.Status.Conditions, kind)
+}
+
+// tellCondition sends the reason and message of a condition: two events for a rollout, none for a change of numbers.
+func (c *Controller) tellCondition(agent *v1alpha1.Agent, warning bool, condition *metav1.Condition) {
 	kind := corev1.EventTypeNormal
-	if warnings[after.Reason] {
+	if warning {
 		kind = corev1.EventTypeWarning
 	}
-	c.events.Eventf(now, nil, kind, after.Reason, "Reconcile", "%s", after.Message)
+	c.events.Eventf(agent, nil, kind, condition.Reason, "Reconcile", "%s", condition.Message)
 }

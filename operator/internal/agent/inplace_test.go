@@ -32,7 +32,7 @@ func stored[T any](t *testing.T, configuration any) *T {
 
 func children(t *testing.T, agent *v1alpha1.Agent) render.Children {
 	t.Helper()
-	rendered, err := render.Agent(agent)
+	rendered, err := render.Agent(agent, render.Live{})
 	require.NoError(t, err)
 	return rendered
 }

@@ -6,8 +6,8 @@ import (
 	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -18,24 +18,60 @@ import (
 // podsByAgent is the name of the cache index that IndexPods makes.
 const podsByAgent = "agent"
 
-// observe reads an Agent's children from the caches.
+// observe reads everything from the caches that the status of an Agent is made of.
 func (c *Controller) observe(ctx context.Context, agent *v1alpha1.Agent) (status.Seen, error) {
-	seen := status.Seen{Now: c.now()}
-	deployment := &appsv1.Deployment{}
-	err := c.client.Get(ctx, client.ObjectKeyFromObject(agent), deployment)
-	if apierrors.IsNotFound(err) || err == nil && judge(agent, deployment) != ours {
-		return seen, nil
+	seen, err := c.observeChildren(ctx, agent)
+	if err != nil || seen.Deployment == nil {
+		return seen, err
 	}
+	if err := c.observePods(ctx, agent, &seen); err != nil {
+		return seen, err
+	}
+	if c.readsNodes && status.NeedsNodes(agent, seen) {
+		nodes := &corev1.NodeList{}
+		if err := c.client.List(ctx, nodes, client.UnsafeDisableDeepCopy); err != nil {
+			return seen, fmt.Errorf("listing nodes: %w", err)
+		}
+		seen.Nodes = status.Nodes{Known: true, Items: nodes.Items}
+	}
+	return seen, nil
+}
+
+// observeChildren reads the children that this Agent controls.
+func (c *Controller) observeChildren(ctx context.Context, agent *v1alpha1.Agent) (status.Seen, error) {
+	seen := status.Seen{Now: c.now()}
+	deployment, autoscaler := &appsv1.Deployment{}, &autoscalingv2.HorizontalPodAutoscaler{}
+	exists, err := c.own(ctx, agent, deployment)
 	if err != nil {
 		return seen, fmt.Errorf("reading Deployment %q: %w", agent.Name, err)
 	}
-	seen.Deployment = deployment
+	if exists {
+		seen.Deployment = deployment
+	}
+	exists, err = c.own(ctx, agent, autoscaler)
+	if err != nil {
+		return seen, fmt.Errorf("reading HorizontalPodAutoscaler %q: %w", agent.Name, err)
+	}
+	if exists {
+		seen.Autoscaler = autoscaler
+	}
+	return seen, nil
+}
+
+// own reads a child of the Agent's name from the cache, and tells whether there is one that this Agent controls.
+func (c *Controller) own(ctx context.Context, agent *v1alpha1.Agent, into client.Object) (bool, error) {
+	err := c.client.Get(ctx, client.ObjectKeyFromObject(agent), into)
+	return err == nil && judge(agent, into) == ours, client.IgnoreNotFound(err)
+}
+
+// observePods reads the pods of the Deployment that was seen.
+func (c *Controller) observePods(ctx context.Context, agent *v1alpha1.Agent, seen *status.Seen) error {
 	pods := &corev1.PodList{}
 	if err := c.client.List(ctx, pods, client.InNamespace(agent.Namespace), client.MatchingFields{podsByAgent: agent.Name}); err != nil {
-		return seen, fmt.Errorf("listing pods of %q: %w", agent.Name, err)
+		return fmt.Errorf("listing pods of %q: %w", agent.Name, err)
 	}
-	seen.Pods = slices.DeleteFunc(pods.Items, func(pod corev1.Pod) bool { return !isOf(&pod, deployment) })
-	return seen, nil
+	seen.Pods = slices.DeleteFunc(pods.Items, func(pod corev1.Pod) bool { return !isOf(&pod, seen.Deployment) })
+	return nil
 }
 
 // isOf tells whether a pod is the Deployment's: it is controlled by a ReplicaSet, which the Deployment controller names

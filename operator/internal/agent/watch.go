@@ -5,7 +5,10 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/ptr"
@@ -30,24 +33,39 @@ const (
 	passTimeout = time.Minute
 )
 
-// Register adds the controller of Agents to a manager, with this many workers.
-func Register(ctx context.Context, manager ctrl.Manager, workers int) error {
+// Settings are what the controller of Agents is told.
+type Settings struct {
+	// Workers is the number of Agents that are worked on at a time.
+	Workers int
+	// ReadsNodes tells whether nodes may be read.
+	ReadsNodes bool
+}
+
+// Register adds the controller of Agents to a manager.
+func Register(ctx context.Context, manager ctrl.Manager, settings Settings) error {
 	if err := IndexPods(ctx, manager.GetFieldIndexer()); err != nil {
 		return err
 	}
-	return ctrl.NewControllerManagedBy(manager).
+	building := ctrl.NewControllerManagedBy(manager).
 		Named("agent").
 		For(&v1alpha1.Agent{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Owns(&appsv1.Deployment{}).
 		Owns(&corev1.Service{}).
-		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(agentOf), builder.WithPredicates(placementChanged)).
+		Owns(&corev1.ConfigMap{}).
+		Owns(&policyv1.PodDisruptionBudget{}, builder.WithPredicates(specChanged)).
+		Owns(&autoscalingv2.HorizontalPodAutoscaler{}, builder.WithPredicates(specChanged)).
+		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(agentOf), builder.WithPredicates(podChanged))
+	if settings.ReadsNodes {
+		building.Watches(&corev1.Node{}, nodeHandler(manager.GetClient()), builder.WithPredicates(nodeChanged))
+	}
+	return building.
 		WithOptions(controller.Options{
-			MaxConcurrentReconciles: workers,
+			MaxConcurrentReconciles: settings.Workers,
 			ReconciliationTimeout:   passTimeout,
 			EnableWarmup:            ptr.To(true), // a standby has its queue filled when it takes over
 			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstRetry, lastRetry),
 		}).
-		Complete(New(manager.GetClient(), manager.GetAPIReader(), manager.GetEventRecorder("flokoa-operator")))
+		Complete(New(manager.GetClient(), manager.GetAPIReader(), manager.GetEventRecorder("flokoa-operator"), settings.ReadsNodes))
 }
 
 // IndexPods makes a cache find the pods of an Agent without going through all pods of its namespace.
@@ -64,13 +82,35 @@ func agentOf(_ context.Context, pod client.Object) []reconcile.Request {
 	}}}
 }
 
-// placementChanged lets a pod's event through when it changes where the Agent runs.
-var placementChanged = predicate.Funcs{
+// podChanged lets a pod's event through when it changes where the Agent runs or why it does not. The cache keeps nothing else
+// of a pod's status.
+var podChanged = predicate.Funcs{
 	UpdateFunc: func(e event.UpdateEvent) bool {
 		before, after := e.ObjectOld.(*corev1.Pod), e.ObjectNew.(*corev1.Pod)
 		return before.Spec.NodeName != after.Spec.NodeName ||
-			before.Status.Phase != after.Status.Phase ||
 			before.DeletionTimestamp.IsZero() != after.DeletionTimestamp.IsZero() ||
-			before.Labels[corev1.LabelTopologyZone] != after.Labels[corev1.LabelTopologyZone]
+			before.Labels[corev1.LabelTopologyZone] != after.Labels[corev1.LabelTopologyZone] ||
+			!equality.Semantic.DeepEqual(before.Status, after.Status)
 	},
+}
+
+// specChanged keeps away what other controllers write into the status of a child, at every step of a pod or every 15 seconds.
+// An autoscaler has no generation, so its spec is compared.
+var specChanged = predicate.Funcs{
+	UpdateFunc: func(e event.UpdateEvent) bool {
+		before, after := e.ObjectOld, e.ObjectNew
+		return before.GetGeneration() != after.GetGeneration() ||
+			before.GetDeletionTimestamp().IsZero() != after.GetDeletionTimestamp().IsZero() ||
+			!equality.Semantic.DeepEqual(before.GetLabels(), after.GetLabels()) ||
+			!equality.Semantic.DeepEqual(before.GetAnnotations(), after.GetAnnotations()) ||
+			!equality.Semantic.DeepEqual(before.GetOwnerReferences(), after.GetOwnerReferences()) ||
+			!equality.Semantic.DeepEqual(autoscalerSpec(before), autoscalerSpec(after))
+	},
+}
+
+func autoscalerSpec(object client.Object) autoscalingv2.HorizontalPodAutoscalerSpec {
+	if autoscaler, ok := object.(*autoscalingv2.HorizontalPodAutoscaler); ok {
+		return autoscaler.Spec
+	}
+	return autoscalingv2.HorizontalPodAutoscalerSpec{}
 }

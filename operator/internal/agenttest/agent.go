@@ -83,3 +83,15 @@ func Runtime(change func(*v1alpha1.RuntimeSpec)) Option {
 func Availability(availability v1alpha1.Availability) Option {
 	return func(a *v1alpha1.Agent) { a.Spec.Availability = &availability }
 }
+
+// Selecting is a label selector of an agent's pods.
+func Selecting(agent string) *metav1.LabelSelector {
+	return &metav1.LabelSelector{MatchLabels: map[string]string{v1alpha1.LabelAgent: agent}}
+}
+
+// RequiredAntiAffinity keeps pods apart for good.
+func RequiredAntiAffinity(terms ...corev1.PodAffinityTerm) Option {
+	return Runtime(func(s *v1alpha1.RuntimeSpec) {
+		s.Affinity = &corev1.Affinity{PodAntiAffinity: &corev1.PodAntiAffinity{RequiredDuringSchedulingIgnoredDuringExecution: terms}}
+	})
+}

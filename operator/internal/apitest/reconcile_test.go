@@ -11,7 +11,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -60,7 +62,10 @@ func newBench(t *testing.T) bench {
 	caches, err := cache.New(config, options)
 	require.NoError(t, err)
 	require.NoError(t, agent.IndexPods(t.Context(), caches))
-	for _, object := range []client.Object{&v1alpha1.Agent{}, &appsv1.Deployment{}, &corev1.Service{}, &corev1.Pod{}} {
+	for _, object := range []client.Object{
+		&v1alpha1.Agent{}, &appsv1.Deployment{}, &corev1.Service{}, &corev1.ConfigMap{}, &policyv1.PodDisruptionBudget{},
+		&autoscalingv2.HorizontalPodAutoscaler{}, &corev1.Pod{}, &corev1.Node{},
+	} {
 		_, err := caches.GetInformer(t.Context(), object, cache.BlockUntilSynced(false))
 		require.NoError(t, err)
 	}
@@ -74,7 +79,7 @@ func newBench(t *testing.T) bench {
 	}})
 	require.NoError(t, err)
 	recorder := events.NewFakeRecorder(100)
-	return bench{agent.New(cached, api, recorder), recorder, newNamespace(t), writes}
+	return bench{agent.New(cached, api, recorder, true), recorder, newNamespace(t), writes}
 }
 
 // create stores an Agent and waits until the caches have it.

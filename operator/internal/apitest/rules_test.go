@@ -1,6 +1,7 @@
 package apitest_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -90,6 +91,67 @@ var agentRules = []rule{
 	},
 }
 
+func withCard(fields string) string {
+	return "spec: {card: {description: d, version: v}, runtime: {spec: {" + fields + "}}}"
+}
+func scaling(fields, replicas string) string {
+	return "spec: {autoscaling: {" + fields + "}, runtime: {spec: {replicas: " + replicas + "}}}"
+}
+func budget(fields string) string {
+	return "spec: {availability: {podDisruptionBudget: {" + fields + "}}}"
+}
+
+var availabilityRules = []rule{
+	{
+		message: "runtime.spec.replicas cannot be 0 with autoscaling: leave replicas out and let the autoscaler count, or stop the agent with suspend: true",
+		field:   "spec",
+		allowed: []string{runtimeSpec("replicas: 0"), scaling("maxReplicas: 3", "1"), scaling("maxReplicas: 3", "null"), scaling("maxReplicas: 3", "9")},
+		denied:  []string{scaling("maxReplicas: 3", "0"), scaling("minReplicas: 1, maxReplicas: 1", "0")},
+	},
+	{
+		message: "autoscaling.minReplicas (1 when left out) must not be greater than autoscaling.maxReplicas: lower the first or raise the second",
+		field:   "spec.autoscaling",
+		allowed: []string{scaling("maxReplicas: 1", "null"), scaling("minReplicas: 3, maxReplicas: 3", "null"), scaling("minReplicas: 3, maxReplicas: 9", "null")},
+		denied:  []string{scaling("minReplicas: 2, maxReplicas: 1", "null"), scaling("minReplicas: 10, maxReplicas: 9", "null")},
+	},
+	{
+		message: "runtime.spec.volumes: the name flokoa-agent-card belongs to the volume of card: call yours something else, or leave card out",
+		field:   "spec",
+		allowed: []string{runtimeSpec("volumes: [{name: flokoa-agent-card, emptyDir: {}}]"), withCard(""), withCard("volumes: [{name: card, emptyDir: {}}]")},
+		denied:  []string{withCard("volumes: [{name: a, emptyDir: {}}, {name: flokoa-agent-card, emptyDir: {}}]")},
+	},
+	{
+		message: "runtime.spec.container.volumeMounts: card is mounted at /etc/flokoa/agent-card.json: mount yours elsewhere, or leave card out",
+		field:   "spec",
+		allowed: []string{
+			runtimeSpec("container: {volumeMounts: [{name: v, mountPath: /etc/flokoa/agent-card.json}]}"),
+			withCard("container: {volumeMounts: [{name: v, mountPath: /etc/flokoa}]}"),
+		},
+		denied: []string{withCard("container: {volumeMounts: [{name: v, mountPath: /data}, {name: v, mountPath: /etc/flokoa/agent-card.json}]}")},
+	},
+	{
+		message: "podDisruptionBudget takes one of minAvailable, maxUnavailable and mode None: leave the others out",
+		field:   "spec.availability.podDisruptionBudget",
+		allowed: []string{budget(""), budget("mode: None"), budget("mode: Auto, minAvailable: 1"), budget("maxUnavailable: 1")},
+		denied: []string{
+			budget("minAvailable: 1, maxUnavailable: 1"), budget("mode: None, minAvailable: 1"), budget("mode: None, maxUnavailable: 0"),
+			budget("mode: None, minAvailable: 1, maxUnavailable: 1"),
+		},
+	},
+	{
+		message: "podDisruptionBudget.minAvailable must be a count of 0 or more, or a percentage up to 100%",
+		field:   "spec.availability.podDisruptionBudget.minAvailable",
+		allowed: []string{budget("minAvailable: 0"), budget("minAvailable: 7"), budget("minAvailable: 0%"), budget("minAvailable: 100%")},
+		denied:  []string{budget("minAvailable: -1"), budget(`minAvailable: "1"`), budget("minAvailable: 101%"), budget("minAvailable: 05%"), budget("minAvailable: most")},
+	},
+	{
+		message: "podDisruptionBudget.maxUnavailable must be a count of 0 or more, or a percentage up to 100%",
+		field:   "spec.availability.podDisruptionBudget.maxUnavailable",
+		allowed: []string{budget("maxUnavailable: 0"), budget("maxUnavailable: 7"), budget("maxUnavailable: 50%"), budget("maxUnavailable: 100%")},
+		denied:  []string{budget("maxUnavailable: -1"), budget(`maxUnavailable: "1"`), budget("maxUnavailable: 101%"), budget("maxUnavailable: 05%")},
+	},
+}
+
 var networkRules = []rule{
 	{
 		message: "container.ports: two ports have the same name: give each a name of its own",
@@ -160,7 +222,7 @@ var rolloutRules = []rule{
 }
 
 func TestEveryRuleOfTheCRDLetsGoodAgentsThroughAndRefusesBadOnes(t *testing.T) {
-	rules := append(append(append([]rule{}, agentRules...), networkRules...), rolloutRules...)
+	rules := slices.Concat(agentRules, availabilityRules, networkRules, rolloutRules)
 	var tested []string
 	for _, r := range rules {
 		tested = append(tested, r.message)

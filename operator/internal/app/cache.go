@@ -1,8 +1,12 @@
 package app
 
 import (
+	"strings"
+
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/selection"
@@ -13,17 +17,21 @@ import (
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
-// CacheOptions keep memory to what is owned and read: children and pods by label, without managed fields; of a pod only
-// where it runs.
+// CacheOptions keep memory to what is owned and read: children and pods by label, without managed fields and, but for the
+// Deployment, without status; of a pod only where it runs and why it is not ready; of a node what decides which pods it takes.
 func CacheOptions() cache.Options {
 	children := labels.NewSelector().Add(*agentLabel())
 	return cache.Options{
 		DefaultTransform:            cache.TransformStripManagedFields(),
 		ReaderFailOnMissingInformer: true, // a read of a kind nobody decided to cache is a mistake, not a new watch
 		ByObject: map[client.Object]cache.ByObject{
-			&appsv1.Deployment{}: {Label: children},
-			&corev1.Service{}:    {Label: children},
-			&corev1.Pod{}:        {Label: children, Transform: stripPod, UnsafeDisableDeepCopy: ptr.To(true)}, // pods are only read
+			&appsv1.Deployment{}:                     {Label: children},
+			&corev1.Service{}:                        {Label: children},
+			&corev1.ConfigMap{}:                      {Label: children},
+			&policyv1.PodDisruptionBudget{}:          {Label: children, Transform: stripStatus},
+			&autoscalingv2.HorizontalPodAutoscaler{}: {Label: children, Transform: stripStatus},
+			&corev1.Node{}:                           {Transform: stripNode, UnsafeDisableDeepCopy: ptr.To(true)},
+			&corev1.Pod{}:                            {Label: children, Transform: stripPod, UnsafeDisableDeepCopy: ptr.To(true)}, // pods are only read
 		},
 	}
 }
@@ -36,7 +44,36 @@ func agentLabel() *labels.Requirement {
 	return requirement
 }
 
-// stripPod keeps of a pod what placement is judged by.
+// stripStatus drops what other controllers say about a child, which nothing here reads.
+func stripStatus(object any) (any, error) {
+	switch object := object.(type) {
+	case *policyv1.PodDisruptionBudget:
+		object.ManagedFields, object.Status = nil, policyv1.PodDisruptionBudgetStatus{}
+	case *autoscalingv2.HorizontalPodAutoscaler:
+		object.ManagedFields, object.Status = nil, autoscalingv2.HorizontalPodAutoscalerStatus{}
+	}
+	return object, nil
+}
+
+// stripNode keeps of a node what decides which pods can be scheduled to it.
+func stripNode(object any) (any, error) {
+	node, ok := object.(*corev1.Node)
+	if !ok {
+		return object, nil
+	}
+	stripped := &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: node.Name, UID: node.UID, ResourceVersion: node.ResourceVersion, Labels: node.Labels},
+		Spec:       corev1.NodeSpec{Unschedulable: node.Spec.Unschedulable, Taints: node.Spec.Taints},
+	}
+	for _, condition := range node.Status.Conditions {
+		if condition.Type == corev1.NodeReady {
+			stripped.Status.Conditions = []corev1.NodeCondition{{Type: condition.Type, Status: condition.Status}}
+		}
+	}
+	return stripped, nil
+}
+
+// stripPod keeps of a pod what placement and diagnosis are judged by.
 func stripPod(object any) (any, error) {
 	pod, ok := object.(*corev1.Pod)
 	if !ok {
@@ -53,6 +90,65 @@ func stripPod(object any) (any, error) {
 			DeletionTimestamp: pod.DeletionTimestamp,
 		},
 		Spec:   corev1.PodSpec{NodeName: pod.Spec.NodeName},
-		Status: corev1.PodStatus{Phase: pod.Status.Phase},
+		Status: stripPodStatus(&pod.Status),
 	}, nil
+}
+
+// stripPodStatus keeps the conditions that are read and, of a pod that is not ready, what its containers do. What is left out
+// changes with every restart and probe, and would wake the Agent.
+func stripPodStatus(status *corev1.PodStatus) corev1.PodStatus {
+	stripped, ready := corev1.PodStatus{Phase: status.Phase}, false
+	for _, condition := range status.Conditions {
+		switch {
+		case condition.Type == corev1.PodReady:
+			ready = condition.Status == corev1.ConditionTrue
+			stripped.Conditions = append(stripped.Conditions, corev1.PodCondition{Type: condition.Type, Status: condition.Status})
+		case condition.Type == corev1.PodScheduled && condition.Status == corev1.ConditionFalse:
+			stripped.Conditions = append(stripped.Conditions, corev1.PodCondition{
+				Type: condition.Type, Status: condition.Status, Reason: condition.Reason, Message: cut(condition.Message)})
+		}
+	}
+	if !ready {
+		stripped.InitContainerStatuses = stripContainers(status.InitContainerStatuses)
+		stripped.ContainerStatuses = stripContainers(status.ContainerStatuses)
+	}
+	return stripped
+}
+
+func stripContainers(statuses []corev1.ContainerStatus) []corev1.ContainerStatus {
+	stripped := make([]corev1.ContainerStatus, 0, len(statuses))
+	for _, status := range statuses {
+		stripped = append(stripped, corev1.ContainerStatus{
+			Name:                 status.Name,
+			Ready:                status.Ready,
+			Started:              status.Started,
+			State:                stripState(status.State),
+			LastTerminationState: stripState(status.LastTerminationState),
+		})
+	}
+	return stripped
+}
+
+func stripState(state corev1.ContainerState) corev1.ContainerState {
+	stripped := corev1.ContainerState{Running: state.Running}
+	if waiting := state.Waiting; waiting != nil {
+		stripped.Waiting = &corev1.ContainerStateWaiting{Reason: waiting.Reason, Message: cut(waiting.Message)}
+		if waiting.Reason == "CrashLoopBackOff" {
+			stripped.Waiting.Message = "" // how long it waits, which changes every time; how it ended says more
+		}
+	}
+	if end := state.Terminated; end != nil {
+		stripped.Terminated = &corev1.ContainerStateTerminated{ExitCode: end.ExitCode, Reason: end.Reason, Message: cut(end.Message)}
+	}
+	return stripped
+}
+
+// longestWord is what is kept of a message, in bytes; a condition has no room for more.
+const longestWord = 1024
+
+func cut(message string) string {
+	if len(message) <= longestWord {
+		return message
+	}
+	return strings.ToValidUTF8(message[:longestWord], "")
 }

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -22,8 +23,10 @@ func TestOfAPodOnlyWhatIsReadIsKept(t *testing.T) {
 			DeletionTimestamp: &deleted, CreationTimestamp: deleted,
 			ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubelet"}},
 		},
-		Spec:   corev1.PodSpec{NodeName: "n", Containers: []corev1.Container{{Name: "c", Env: []corev1.EnvVar{{Name: "SECRET", Value: "s"}}}}},
-		Status: corev1.PodStatus{Phase: corev1.PodRunning, PodIP: "192.0.2.1", Conditions: []corev1.PodCondition{{Type: corev1.PodReady}}},
+		Spec: corev1.PodSpec{NodeName: "n", Containers: []corev1.Container{{Name: "c", Env: []corev1.EnvVar{{Name: "SECRET", Value: "s"}}}}},
+		Status: corev1.PodStatus{Phase: corev1.PodRunning, PodIP: "192.0.2.1", Conditions: []corev1.PodCondition{
+			{Type: corev1.PodReady, Status: corev1.ConditionTrue, LastTransitionTime: deleted}, {Type: corev1.PodScheduled, Status: corev1.ConditionTrue},
+		}, ContainerStatuses: []corev1.ContainerStatus{{Name: "c", Ready: true, RestartCount: 4}}},
 	})
 	require.NoError(t, err)
 	text, err := yaml.Marshal(stripped)
@@ -45,8 +48,63 @@ spec:
   containers: null
   nodeName: "n"
 status:
+  conditions:
+  - lastProbeTime: null
+    lastTransitionTime: null
+    status: "True"
+    type: Ready
   phase: Running
 `, string(text))
+}
+
+// What is dropped here changes with every restart, and would wake the Agent each time.
+func TestOfAPodThatIsNotReadyWhatItsContainersDoIsKept(t *testing.T) {
+	long := strings.Repeat("é", longestWord)
+	begun := metav1.NewTime(time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC))
+	ended := &corev1.ContainerStateTerminated{ExitCode: 137, Reason: "OOMKilled", Message: "m", ContainerID: "x", StartedAt: begun, FinishedAt: begun}
+	got := stripPodStatus(&corev1.PodStatus{
+		Phase: corev1.PodPending,
+		Conditions: []corev1.PodCondition{
+			{Type: corev1.PodReady, Status: corev1.ConditionFalse, Message: "containers with unready status: [c]"},
+			{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: "Unschedulable", Message: long},
+		},
+		InitContainerStatuses: []corev1.ContainerStatus{{Name: "i", Image: "i", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: begun}}}},
+		ContainerStatuses: []corev1.ContainerStatus{{
+			Name: "c", Image: "i", ImageID: "i", RestartCount: 4,
+			State:                corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff", Message: "back-off 40s"}},
+			LastTerminationState: corev1.ContainerState{Terminated: ended},
+		}},
+	})
+	require.Equal(t, corev1.PodStatus{
+		Phase: corev1.PodPending,
+		Conditions: []corev1.PodCondition{
+			{Type: corev1.PodReady, Status: corev1.ConditionFalse},
+			{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: "Unschedulable", Message: strings.Repeat("é", longestWord/2)},
+		},
+		InitContainerStatuses: []corev1.ContainerStatus{{Name: "i", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: begun}}}},
+		ContainerStatuses: []corev1.ContainerStatus{{
+			Name:                 "c",
+			State:                corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}},
+			LastTerminationState: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 137, Reason: "OOMKilled", Message: "m"}},
+		}},
+	}, got)
+}
+
+func TestOfANodeOnlyWhatDecidesWhichPodsItTakesIsKept(t *testing.T) {
+	stripped, err := stripNode(&corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: "n", ResourceVersion: "7", Labels: map[string]string{"l": "v"}, Annotations: map[string]string{"big": "v"}},
+		Spec:       corev1.NodeSpec{Unschedulable: true, Taints: []corev1.Taint{{Key: "t"}}, PodCIDR: "10.0.0.0/24"},
+		Status: corev1.NodeStatus{
+			Images:     []corev1.ContainerImage{{Names: []string{"i"}}},
+			Conditions: []corev1.NodeCondition{{Type: corev1.NodeDiskPressure}, {Type: corev1.NodeReady, Status: corev1.ConditionTrue, Message: "heartbeat"}},
+		},
+	})
+	require.NoError(t, err)
+	require.Equal(t, &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: "n", ResourceVersion: "7", Labels: map[string]string{"l": "v"}},
+		Spec:       corev1.NodeSpec{Unschedulable: true, Taints: []corev1.Taint{{Key: "t"}}},
+		Status:     corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}},
+	}, stripped)
 }
 
 func TestWhatIsNotAPodPassesUntouched(t *testing.T) {

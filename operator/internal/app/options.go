@@ -19,6 +19,8 @@ type Options struct {
 	LeaderElectionNamespace string
 	// MetricsBindAddress and HealthProbeBindAddress are host:port to listen on; "0" for neither.
 	MetricsBindAddress, HealthProbeBindAddress string
+	// AgentMetrics exports gauges of every Agent beside the operator's own metrics.
+	AgentMetrics bool
 	// Concurrency is the number of Agents that are worked on at a time.
 	Concurrency int
 	// KubeAPIQPS and KubeAPIBurst limit the requests sent to the API server, per second.
@@ -41,6 +43,7 @@ func ParseOptions(args []string, output io.Writer) (Options, error) {
 	flags.StringVar(&o.LeaderElectionNamespace, "leader-election-namespace", "", "`namespace` of the lease; without it, the pod's own")
 	flags.StringVar(&o.MetricsBindAddress, "metrics-bind-address", ":8080", "`host:port` that serves /metrics in plain HTTP; 0 for none")
 	flags.StringVar(&o.HealthProbeBindAddress, "health-probe-bind-address", ":8081", "`host:port` that serves /healthz and /readyz; 0 for none")
+	flags.BoolVar(&o.AgentMetrics, "agent-metrics", true, "export gauges of every Agent beside the operator's own metrics")
 	flags.IntVar(&o.Concurrency, "concurrency", 8, "`number` of Agents that are worked on at a time")
 	flags.Float64Var(&o.KubeAPIQPS, "kube-api-qps", 200, "`requests` per second that may be sent to the API server")
 	flags.IntVar(&o.KubeAPIBurst, "kube-api-burst", 400, "`requests` that may be sent at once on top of --kube-api-qps")

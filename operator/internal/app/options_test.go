@@ -19,6 +19,7 @@ var flags = map[string]struct{ argument, field string }{
 	"leader-election-namespace": {"ns", "LeaderElectionNamespace"},
 	"metrics-bind-address":      {":1", "MetricsBindAddress"},
 	"health-probe-bind-address": {":2", "HealthProbeBindAddress"},
+	"agent-metrics":             {"false", "AgentMetrics"},
 	"concurrency":               {"3", "Concurrency"},
 	"kube-api-qps":              {"4.5", "KubeAPIQPS"},
 	"kube-api-burst":            {"5", "KubeAPIBurst"},
@@ -32,7 +33,7 @@ func TestNoFlagIsNeededInAPod(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, Options{
 		LeaderElect: true, MetricsBindAddress: ":8080", HealthProbeBindAddress: ":8081",
-		Concurrency: 8, KubeAPIQPS: 200, KubeAPIBurst: 400, LogLevel: slog.LevelInfo, LogFormat: "json",
+		AgentMetrics: true, Concurrency: 8, KubeAPIQPS: 200, KubeAPIBurst: 400, LogLevel: slog.LevelInfo, LogFormat: "json",
 	}, options)
 }
 

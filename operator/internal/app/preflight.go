@@ -10,7 +10,9 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -32,37 +34,44 @@ const (
 
 // preflight refuses to start, in one line, where the operator could not do its work: without its CRD, with one that lacks
 // fields it needs, or without the permission to read Agents.
-func preflight(ctx context.Context, config *rest.Config) error {
+// It tells whether nodes may be read, which the operator can do without.
+func preflight(ctx context.Context, config *rest.Config) (readsNodes bool, err error) {
 	schemas, err := discovery.NewDiscoveryClientForConfig(config)
 	if err != nil {
-		return fmt.Errorf("no way to the API server: %w", err)
+		return false, fmt.Errorf("no way to the API server: %w", err)
 	}
 	if err := waitForCRD(ctx, schemas); err != nil {
-		return err
+		return false, err
 	}
 	return mayList(ctx, config)
 }
 
-// mayList tries to read one of each kind that the caches will hold.
-func mayList(ctx context.Context, config *rest.Config) error {
+// mayList tries to read one of each kind that the caches will hold. Only nodes may be refused.
+func mayList(ctx context.Context, config *rest.Config) (readsNodes bool, err error) {
 	scheme, err := newScheme()
 	if err != nil {
-		return err
+		return false, err
 	}
 	reader, err := client.New(config, client.Options{Scheme: scheme})
 	if err != nil {
-		return fmt.Errorf("no way to the API server: %w", err)
+		return false, fmt.Errorf("no way to the API server: %w", err)
 	}
-	for _, list := range []client.ObjectList{&v1alpha1.AgentList{}, &appsv1.DeploymentList{}, &corev1.ServiceList{}, &corev1.PodList{}} {
+	for _, list := range []client.ObjectList{
+		&v1alpha1.AgentList{}, &appsv1.DeploymentList{}, &corev1.ServiceList{}, &corev1.ConfigMapList{},
+		&policyv1.PodDisruptionBudgetList{}, &autoscalingv2.HorizontalPodAutoscalerList{}, &corev1.PodList{}, &corev1.NodeList{},
+	} {
 		err := reader.List(ctx, list, client.Limit(1))
-		if apierrors.IsForbidden(err) {
-			return fmt.Errorf("bind this account to the ClusterRole of the chart flokoa-operator: %w", err)
-		}
-		if err != nil {
-			return fmt.Errorf("no way to the API server: %w", err)
+		_, node := list.(*corev1.NodeList)
+		switch {
+		case apierrors.IsForbidden(err) && node:
+			return false, nil
+		case apierrors.IsForbidden(err):
+			return false, fmt.Errorf("bind this account to the ClusterRole of the chart flokoa-operator: %w", err)
+		case err != nil:
+			return false, fmt.Errorf("no way to the API server: %w", err)
 		}
 	}
-	return nil
+	return true, nil
 }
 
 var errNotServed = errors.New("the API server does not serve agents.agent.flokoa.ai: install the chart flokoa-crds first")

@@ -11,7 +11,9 @@ import (
 
 	"github.com/go-logr/logr"
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -21,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
@@ -29,6 +32,14 @@ import (
 
 // leaseName is the name of the Lease that operators of one namespace elect their leader by.
 const leaseName = "flokoa-operator"
+
+// A lease that is no longer renewed is taken over after leaseDuration and at most one retryPeriod (with a fifth of jitter), one
+// that was given up after at most one retryPeriod. The price is a request every retryPeriod from each operator.
+const (
+	leaseDuration = 13 * time.Second
+	renewDeadline = 9 * time.Second
+	retryPeriod   = time.Second
+)
 
 // Run runs the operator until the context ends; it then finishes the passes under way, gives up the lease and returns nil.
 // version stands in the user agent of every request.
@@ -40,19 +51,28 @@ func Run(ctx context.Context, options Options, version string, logs io.Writer) e
 	if err != nil {
 		return err
 	}
-	if err := preflight(ctx, config); err != nil {
+	readsNodes, err := preflight(ctx, config)
+	if err != nil {
 		return err
+	}
+	if !readsNodes {
+		logger.Info("nodes may not be read: HighlyAvailable says what it could not judge")
 	}
 	debug.FreeOSMemory() // both schemas that preflight compared: a fifth of what an idle operator would hold
 	manager, err := newManager(options, config, logger)
 	if err != nil {
 		return fmt.Errorf("setting up: %w", err)
 	}
-	if err := addProbes(ctx, manager); err != nil {
+	if err := addProbes(ctx, manager, watched(readsNodes)); err != nil {
 		return fmt.Errorf("setting up probes: %w", err)
 	}
-	if err := agent.Register(ctx, manager, options.Concurrency); err != nil {
+	if err := agent.Register(ctx, manager, agent.Settings{Workers: options.Concurrency, ReadsNodes: readsNodes}); err != nil {
 		return fmt.Errorf("setting up the controller: %w", err)
+	}
+	if options.AgentMetrics {
+		if err := metrics.Registry.Register(agent.Metrics(manager.GetCache())); err != nil {
+			return fmt.Errorf("setting up the metrics: %w", err)
+		}
 	}
 	return start(ctx, manager)
 }
@@ -113,7 +133,9 @@ func restConfig(options Options, version string) (*rest.Config, error) {
 // newScheme knows the kinds the operator deals in and no others: all of Kubernetes' would cost megabytes.
 func newScheme() (*runtime.Scheme, error) {
 	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{appsv1.AddToScheme, corev1.AddToScheme, v1alpha1.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{
+		appsv1.AddToScheme, autoscalingv2.AddToScheme, corev1.AddToScheme, policyv1.AddToScheme, v1alpha1.AddToScheme,
+	} {
 		if err := add(scheme); err != nil {
 			return nil, err
 		}
@@ -141,21 +163,31 @@ func newManager(options Options, config *rest.Config, logger logr.Logger) (ctrl.
 		LeaderElectionID:              leaseName,
 		LeaderElectionNamespace:       options.LeaderElectionNamespace,
 		LeaderElectionReleaseOnCancel: true,
+		LeaseDuration:                 ptr.To(leaseDuration),
+		RenewDeadline:                 ptr.To(renewDeadline),
+		RetryPeriod:                   ptr.To(retryPeriod),
 	})
 }
 
 // watched are the kinds the operator keeps in its caches.
-func watched() []client.Object {
-	return []client.Object{&v1alpha1.Agent{}, &appsv1.Deployment{}, &corev1.Service{}, &corev1.Pod{}}
+func watched(nodes bool) []client.Object {
+	kinds := []client.Object{
+		&v1alpha1.Agent{}, &appsv1.Deployment{}, &corev1.Service{}, &corev1.ConfigMap{}, &policyv1.PodDisruptionBudget{},
+		&autoscalingv2.HorizontalPodAutoscaler{}, &corev1.Pod{},
+	}
+	if nodes {
+		kinds = append(kinds, &corev1.Node{})
+	}
+	return kinds
 }
 
 // addProbes serves /healthz while the process answers, and /readyz once every cache has its objects: leader or standby.
-func addProbes(ctx context.Context, manager ctrl.Manager) error {
+func addProbes(ctx context.Context, manager ctrl.Manager, kinds []client.Object) error {
 	if err := manager.AddHealthzCheck("ping", healthz.Ping); err != nil {
 		return err
 	}
 	var informers []cache.Informer
-	for _, object := range watched() {
+	for _, object := range kinds {
 		informer, err := manager.GetCache().GetInformer(ctx, object, cache.BlockUntilSynced(false))
 		if err != nil {
 			return err
@@ -165,7 +197,7 @@ func addProbes(ctx context.Context, manager ctrl.Manager) error {
 	return manager.AddReadyzCheck("caches", func(*http.Request) error {
 		for i, informer := range informers {
 			if !informer.HasSynced() {
-				return fmt.Errorf("the cache of %T has not synced", watched()[i])
+				return fmt.Errorf("the cache of %T has not synced", kinds[i])
 			}
 		}
 		return nil

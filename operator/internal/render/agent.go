@@ -11,8 +11,10 @@ import (
 	"regexp"
 
 	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
+	autoscalingv2ac "k8s.io/client-go/applyconfigurations/autoscaling/v2"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
+	policyv1ac "k8s.io/client-go/applyconfigurations/policy/v1"
 
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
@@ -20,12 +22,16 @@ import (
 // Children are the objects an Agent should consist of, ready for Server-Side Apply: with owner reference, labels and digest.
 type Children struct {
 	Deployment *appsv1ac.DeploymentApplyConfiguration
-	// Service is nil when the container has no ports: none should exist.
-	Service *corev1ac.ServiceApplyConfiguration
+	// The others are nil where none should exist: a Service without ports, a PodDisruptionBudget for a single replica, an
+	// autoscaler that nobody asked for, a ConfigMap without a card.
+	Service    *corev1ac.ServiceApplyConfiguration
+	Disruption *policyv1ac.PodDisruptionBudgetApplyConfiguration
+	Autoscaler *autoscalingv2ac.HorizontalPodAutoscalerApplyConfiguration
+	Card       *corev1ac.ConfigMapApplyConfiguration
 }
 
 // Agent renders an Agent's children. An error means that this spec cannot be rendered, and says which field to change.
-func Agent(agent *v1alpha1.Agent) (Children, error) {
+func Agent(agent *v1alpha1.Agent, live Live) (Children, error) {
 	if err := validate(agent); err != nil {
 		return Children{}, err
 	}
@@ -33,12 +39,39 @@ func Agent(agent *v1alpha1.Agent) (Children, error) {
 	if err != nil {
 		return Children{}, err
 	}
-	children := Children{Deployment: deployment(agent, template), Service: service(agent)}
-	children.Deployment.WithAnnotations(digest(children.Deployment))
-	if children.Service != nil {
-		children.Service.WithAnnotations(digest(children.Service))
+	scaler, err := autoscaler(agent, live)
+	if err != nil {
+		return Children{}, err
 	}
+	configMap, err := card(agent)
+	if err != nil {
+		return Children{}, err
+	}
+	children := Children{
+		Deployment: deployment(agent, live, template),
+		Service:    service(agent),
+		Disruption: disruptionBudget(agent),
+		Autoscaler: scaler,
+		Card:       configMap,
+	}
+	children.addDigests()
 	return children, nil
+}
+
+func (c Children) addDigests() {
+	c.Deployment.WithAnnotations(digest(c.Deployment))
+	if c.Service != nil {
+		c.Service.WithAnnotations(digest(c.Service))
+	}
+	if c.Disruption != nil {
+		c.Disruption.WithAnnotations(digest(c.Disruption))
+	}
+	if c.Autoscaler != nil {
+		c.Autoscaler.WithAnnotations(digest(c.Autoscaler))
+	}
+	if c.Card != nil {
+		c.Card.WithAnnotations(digest(c.Card))
+	}
 }
 
 var dns1035 = regexp.MustCompile(`^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$`)

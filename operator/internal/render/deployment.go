@@ -18,13 +18,13 @@ const (
 	defaultRevisionHistoryLimit    = 3
 )
 
-func deployment(agent *v1alpha1.Agent, template *corev1ac.PodTemplateSpecApplyConfiguration) *appsv1ac.DeploymentApplyConfiguration {
+func deployment(agent *v1alpha1.Agent, live Live, template *corev1ac.PodTemplateSpecApplyConfiguration) *appsv1ac.DeploymentApplyConfiguration {
 	spec := agent.Spec.Runtime.Spec
 	rendered := appsv1ac.Deployment(agent.Name, agent.Namespace).
 		WithLabels(labels(agent)).
 		WithOwnerReferences(owner(agent)).
 		WithSpec(appsv1ac.DeploymentSpec().
-			WithReplicas(Replicas(agent)).
+			WithReplicas(Replicas(agent, live)).
 			WithSelector(metav1ac.LabelSelector().WithMatchLabels(Selector(agent))).
 			WithStrategy(strategy(spec.Strategy)).
 			WithProgressDeadlineSeconds(ptr.Deref(spec.ProgressDeadlineSeconds, defaultProgressDeadlineSeconds)).
@@ -35,11 +35,6 @@ func deployment(agent *v1alpha1.Agent, template *corev1ac.PodTemplateSpecApplyCo
 		rendered.Spec.WithMinReadySeconds(seconds)
 	}
 	return rendered
-}
-
-// Replicas is the number of pods an Agent wants.
-func Replicas(agent *v1alpha1.Agent) int32 {
-	return ptr.Deref(agent.Spec.Runtime.Spec.Replicas, defaultReplicas)
 }
 
 // strategy never goes below the wanted count unless the user allows it. Kubernetes' own default of 25% does from four

@@ -16,6 +16,11 @@ func digest(configuration any) map[string]string {
 		// Apply configurations are plain data of client-go's own making; they always marshal.
 		raw = []byte(err.Error())
 	}
-	sum := sha256.Sum256(raw)
-	return map[string]string{v1alpha1.AnnotationDigest: hex.EncodeToString(sum[:8])}
+	return map[string]string{v1alpha1.AnnotationDigest: sum(raw)}
+}
+
+// sum is a short digest of a text.
+func sum(text []byte) string {
+	all := sha256.Sum256(text)
+	return hex.EncodeToString(all[:8])
 }

@@ -32,7 +32,7 @@ func FuzzRender(f *testing.F) {
 		agent := agenttest.New("fuzz", agenttest.Replicas(1))
 		agent.Spec = specOf(input)
 		before := agent.DeepCopy()
-		first, err := Agent(agent)
+		first, err := Agent(agent, Live{})
 		require.Equal(t, before, agent, "rendering must not change the Agent")
 		if err != nil {
 			require.Equal(t, Children{}, first)
@@ -69,7 +69,7 @@ func specOf(input []byte) v1alpha1.AgentSpec {
 
 func renderedAgain(t *testing.T, agent *v1alpha1.Agent, of func(Children) any) string {
 	t.Helper()
-	children, err := Agent(agent)
+	children, err := Agent(agent, Live{})
 	require.NoError(t, err)
 	return jsonOf(t, of(children))
 }

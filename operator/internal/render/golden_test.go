@@ -5,6 +5,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -48,15 +49,15 @@ func TestEveryGoldenAgentRendersToItsGolden(t *testing.T) {
 // text renders an Agent file to YAML documents, Deployment first.
 func text(t *testing.T, file string) []byte {
 	t.Helper()
-	children, err := render.Agent(agenttest.Read(t, file))
+	children, err := render.Agent(agenttest.Read(t, file), render.Live{})
 	require.NoError(t, err)
-	objects := []any{children.Deployment}
-	if children.Service != nil {
-		objects = append(objects, children.Service)
-	}
-	documents := make([][]byte, 0, len(objects))
-	for _, object := range objects {
-		document, err := yaml.Marshal(object)
+	var documents [][]byte
+	all := reflect.ValueOf(children)
+	for i := range all.NumField() {
+		if all.Field(i).IsNil() {
+			continue
+		}
+		document, err := yaml.Marshal(all.Field(i).Interface())
 		require.NoError(t, err)
 		documents = append(documents, document)
 	}

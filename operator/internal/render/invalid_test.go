@@ -35,7 +35,7 @@ func TestASpecThatCannotBeRenderedNamesTheFieldToChange(t *testing.T) {
 			if r.change != nil {
 				r.change(agent)
 			}
-			children, err := render.Agent(agent)
+			children, err := render.Agent(agent, render.Live{})
 			require.ErrorContains(t, err, r.want)
 			require.Equal(t, render.Children{}, children)
 		})

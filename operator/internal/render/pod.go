@@ -34,7 +34,8 @@ func podTemplate(agent *v1alpha1.Agent) (*corev1ac.PodTemplateSpecApplyConfigura
 	pod.TopologySpreadConstraints = append(pod.TopologySpreadConstraints, spreadConstraints(agent)...)
 	restrictPod(pod)
 	completeAgent(agent, &pod.Containers[0])
-	return template(agent).WithSpec(pod), nil
+	whole := template(agent).WithSpec(pod)
+	return whole, mountCard(agent, whole)
 }
 
 func template(agent *v1alpha1.Agent) *corev1ac.PodTemplateSpecApplyConfiguration {

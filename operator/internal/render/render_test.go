@@ -66,7 +66,7 @@ func list(name string, items ...string) string {
 
 func rendered(t testing.TB, agent *v1alpha1.Agent) render.Children {
 	t.Helper()
-	children, err := render.Agent(agent)
+	children, err := render.Agent(agent, render.Live{})
 	require.NoError(t, err)
 	return children
 }

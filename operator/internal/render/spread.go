@@ -46,6 +46,32 @@ func spreadConstraint(agent *v1alpha1.Agent, key string, when corev1.Unsatisfiab
 		WithNodeTaintsPolicy(corev1.NodeInclusionPolicyHonor)
 }
 
+// Spreads tells whether anything, of the user's or ours, spreads an Agent's pods over a topology, be it softly.
+func Spreads(agent *v1alpha1.Agent, key string) bool {
+	return availability(agent).Spread != v1alpha1.SpreadNone || userSpreads(agent, key, corev1.ScheduleAnyway)
+}
+
+// RequiredAntiAffinity are the user's rules that keep an Agent's own pods apart for good.
+func RequiredAntiAffinity(agent *v1alpha1.Agent) []corev1.PodAffinityTerm {
+	affinity := agent.Spec.Runtime.Spec.Affinity
+	if affinity == nil || affinity.PodAntiAffinity == nil {
+		return nil
+	}
+	pod := k8slabels.Set(podLabelSet(agent))
+	var terms []corev1.PodAffinityTerm
+	for _, term := range affinity.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution {
+		if keepsApart(term, pod, agent.Namespace) {
+			terms = append(terms, term)
+		}
+	}
+	return terms
+}
+
+// keepsApart tells whether an anti-affinity term of a pod speaks of that very pod's like.
+func keepsApart(term corev1.PodAffinityTerm, pod k8slabels.Set, namespace string) bool {
+	return selects(term.LabelSelector, pod) && len(term.MismatchLabelKeys) == 0 && reaches(term, namespace)
+}
+
 // userSpreads tells whether the user's own rules spread the Agent's pods over a topology: a constraint or a pod
 // anti-affinity term with that key that selects these pods, and a hard one where a hard one is asked for. Node affinity
 // spreads nothing.
@@ -66,8 +92,7 @@ func userSpreads(agent *v1alpha1.Agent, key string, when corev1.UnsatisfiableCon
 	}
 	hard := when == corev1.DoNotSchedule
 	matches := func(term corev1.PodAffinityTerm) bool {
-		return term.TopologyKey == key && selects(term.LabelSelector, pod) &&
-			len(term.MismatchLabelKeys) == 0 && reaches(term, agent.Namespace)
+		return term.TopologyKey == key && keepsApart(term, pod, agent.Namespace)
 	}
 	if slices.ContainsFunc(user.Affinity.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution, matches) {
 		return true

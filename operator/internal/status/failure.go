@@ -1,7 +1,9 @@
 package status
 
 import (
-	"slices"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
@@ -19,24 +21,31 @@ func (f *Failure) Error() string { return f.Message }
 // Unwrap is the error behind the failure.
 func (f *Failure) Unwrap() error { return f.Cause }
 
-// severity orders the reasons of failures, the worst first.
-var severity = []string{
-	v1alpha1.ReasonInvalidSpec,
-	v1alpha1.ReasonNameConflict,
-	v1alpha1.ReasonApplyFailed,
-	v1alpha1.ReasonRolloutInProgress,
+// worst is the failure inside an error that Ready should name, nil without an error; those of the same reason are told
+// together. An error that is not a Failure is something the API server or the way to it said.
+func worst(err error) *Failure {
+	var worst *Failure
+	for _, failure := range Failures(err) {
+		switch {
+		case worst == nil || worseFirst(failure.Reason, worst.Reason) < 0:
+			worst = &Failure{Reason: failure.Reason, Message: failure.Message, Cause: failure}
+		case failure.Reason == worst.Reason:
+			worst.Message += separator + failure.Message
+		}
+	}
+	return worst
 }
 
-// worst is the failure inside an error that Ready should name, nil without an error. An error that is not a Failure is
-// something the API server or the way to it said.
-func worst(err error) *Failure {
-	failures := Failures(err)
-	if len(failures) == 0 {
+// Refused is the failure to put a child in place for what the API server said, nil when it said nothing.
+func Refused(kind string, err error) *Failure {
+	if err == nil {
 		return nil
 	}
-	return slices.MinFunc(failures, func(a, b *Failure) int {
-		return slices.Index(severity, a.Reason) - slices.Index(severity, b.Reason)
-	})
+	reason := v1alpha1.ReasonApplyFailed
+	if apierrors.IsForbidden(err) || apierrors.IsInvalid(err) {
+		reason = refusal(err.Error())
+	}
+	return &Failure{Reason: reason, Message: fmt.Sprintf("%s: %v", kind, err), Cause: err}
 }
 
 // Failures takes a joined error apart.

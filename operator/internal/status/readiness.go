@@ -2,6 +2,7 @@ package status
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -19,16 +20,24 @@ type verdict struct {
 	reason, message string
 }
 
-// longestMessage bounds a condition's message, in bytes: what the API server says of a pod can be very long.
-const longestMessage = 1024
+// longestMessage bounds a condition's message, in bytes: what the API server says of a pod can be very long. longestCause
+// leaves room behind a cause for the numbers.
+const (
+	longestMessage = 1024
+	longestCause   = 800
+)
 
 func (v verdict) condition(kind string) metav1.Condition {
-	message := v.message
-	if len(message) > longestMessage {
-		const mark = "..."
-		message = strings.ToValidUTF8(message[:longestMessage-len(mark)], "") + mark
+	return metav1.Condition{Type: kind, Status: v.status, Reason: v.reason, Message: shorten(v.message, longestMessage)}
+}
+
+// shorten cuts a text to a length in bytes, between characters.
+func shorten(text string, most int) string {
+	const mark = "..."
+	if len(text) <= most {
+		return text
 	}
-	return metav1.Condition{Type: kind, Status: v.status, Reason: v.reason, Message: message}
+	return strings.ToValidUTF8(text[:most-len(mark)], "") + mark
 }
 
 func yes(reason, message string, args ...any) verdict {
@@ -47,13 +56,12 @@ var modelResolved = verdict{
 // available is about answering at all. It is not the Deployment's own Available, which is False as soon as one pod of
 // three is missing, and True at zero.
 func available(agent *v1alpha1.Agent, seen Seen) verdict {
-	wanted, have := render.Replicas(agent), int32(0)
-	if seen.Deployment != nil {
-		have = seen.Deployment.Status.AvailableReplicas
-	}
+	wanted, have := render.Replicas(agent, seen.Live()), availableReplicas(seen)
 	switch {
 	case have > 0:
-		return yes(v1alpha1.ReasonReplicasAvailable, "%d of %d replicas available", have, wanted)
+		return yes(v1alpha1.ReasonReplicasAvailable, "%s", countAvailable(have, wanted))
+	case agent.Spec.Suspend:
+		return no(v1alpha1.ReasonSuspended, "suspended: no replica runs")
 	case wanted == 0:
 		return no(v1alpha1.ReasonScaledToZero, "zero replicas are asked for")
 	default:
@@ -61,35 +69,69 @@ func available(agent *v1alpha1.Agent, seen Seen) verdict {
 	}
 }
 
-// readiness says whether what was asked for is what runs: a failure of this pass first, then the rules of
-// `kubectl rollout status`, then the number of replicas.
-func readiness(agent *v1alpha1.Agent, seen Seen, err error) verdict {
-	if failure := worst(err); failure != nil {
-		return no(failure.Reason, "%s", failure.Message)
+// countAvailable says how many of the wanted replicas are available. In a rollout there may be more.
+func countAvailable(have, wanted int32) string {
+	if have > wanted {
+		return fmt.Sprintf("%d replicas available, %d wanted", have, wanted)
 	}
-	wanted := render.Replicas(agent)
-	if seen.Deployment == nil {
-		return no(v1alpha1.ReasonRolloutInProgress, "the Deployment %q is being created", agent.Name)
+	return fmt.Sprintf("%d of %d replicas available", have, wanted)
+}
+
+// readiness says whether what was asked for is what runs: the worst of the failures of this pass and the causes for which the
+// rollout, by the rules of `kubectl rollout status`, is not complete. step is where the work stands, without the cause.
+func readiness(agent *v1alpha1.Agent, seen Seen, err error) (ready, step verdict) {
+	step = rollout(agent, seen)
+	ready = step
+	if ready.status != metav1.ConditionTrue && seen.Deployment != nil {
+		ready = diagnose(seen, step)
 	}
-	if seen.Deployment.Generation > seen.Deployment.Status.ObservedGeneration {
-		return no(v1alpha1.ReasonRolloutInProgress, "the Deployment %q has a new spec that its controller has not observed yet", agent.Name)
+	failure := worst(err)
+	if failure == nil || ready.status != metav1.ConditionTrue && worseFirst(ready.reason, failure.Reason) < 0 {
+		return ready, step
 	}
-	return rollout(seen.Deployment, wanted, wasComplete(agent))
+	failed := no(failure.Reason, "%s", failure.Message)
+	return failed, failed
 }
 
 // wasComplete tells whether the rollout of this generation had been complete when the status was last written. What is
 // missing since then is a loss, not a step.
 func wasComplete(agent *v1alpha1.Agent) bool {
 	before := meta.FindStatusCondition(agent.Status.Conditions, v1alpha1.ConditionReady)
-	return before != nil && before.ObservedGeneration == agent.Generation &&
-		(before.Status == metav1.ConditionTrue || before.Reason == v1alpha1.ReasonReplicasUnavailable)
+	if before == nil || before.ObservedGeneration != agent.Generation {
+		return false
+	}
+	step := meta.FindStatusCondition(agent.Status.Conditions, v1alpha1.ConditionReconciling)
+	return before.Status == metav1.ConditionTrue || step != nil && step.Reason == v1alpha1.ReasonReplicasUnavailable
 }
 
-// rollout judges a Deployment that is up to date.
-func rollout(deployment *appsv1.Deployment, wanted int32, wasComplete bool) verdict {
+// rollout judges how far the Deployment is.
+func rollout(agent *v1alpha1.Agent, seen Seen) verdict {
+	deployment, wanted := seen.Deployment, render.Replicas(agent, seen.Live())
+	switch {
+	case deployment == nil:
+		return no(v1alpha1.ReasonRolloutInProgress, "the Deployment %q is being created", agent.Name)
+	case deployment.Generation > deployment.Status.ObservedGeneration:
+		return no(v1alpha1.ReasonRolloutInProgress, "the Deployment %q has a new spec that its controller has not observed yet", agent.Name)
+	case wanted == 0 && deployment.Status.Replicas == 0:
+		return stopped(agent)
+	default:
+		return progressed(deployment, wanted, wasComplete(agent))
+	}
+}
+
+// stopped is the verdict on an Agent of which nothing should run and nothing does.
+func stopped(agent *v1alpha1.Agent) verdict {
+	if agent.Spec.Suspend {
+		return yes(v1alpha1.ReasonSuspended, "suspended: no replica runs")
+	}
+	return yes(v1alpha1.ReasonScaledToZero, "zero replicas are asked for, and none runs")
+}
+
+// progressed judges a Deployment that is up to date.
+func progressed(deployment *appsv1.Deployment, wanted int32, wasComplete bool) verdict {
 	have := deployment.Status
 	switch {
-	case progressReason(deployment) == "ProgressDeadlineExceeded":
+	case deadlineExceeded(deployment):
 		return no(v1alpha1.ReasonProgressDeadlineExceeded, "no progress for %d s: %d of %d new replicas started, %d available; the old ones stay until it goes on",
 			ptr.Deref(deployment.Spec.ProgressDeadlineSeconds, 0), have.UpdatedReplicas, wanted, have.AvailableReplicas)
 	case wasComplete && have.Replicas == have.UpdatedReplicas && have.Replicas <= wanted && have.AvailableReplicas < wanted:
@@ -104,22 +146,16 @@ func rollout(deployment *appsv1.Deployment, wanted int32, wasComplete bool) verd
 		return no(v1alpha1.ReasonRolloutInProgress, "%d replicas still to stop", have.Replicas-wanted)
 	case have.AvailableReplicas < wanted:
 		return no(v1alpha1.ReasonRolloutInProgress, "%d of %d new replicas available", have.AvailableReplicas, wanted)
-	case wanted == 0:
-		return yes(v1alpha1.ReasonScaledToZero, "zero replicas are asked for, and none runs")
 	default:
 		return yes(v1alpha1.ReasonRolloutComplete, "%d of %d replicas available", have.AvailableReplicas, wanted)
 	}
 }
 
-// progressReason is the reason of the Deployment's condition Progressing: how the Deployment controller itself judges
-// the rollout.
-func progressReason(deployment *appsv1.Deployment) string {
-	for _, condition := range deployment.Status.Conditions {
-		if condition.Type == appsv1.DeploymentProgressing {
-			return condition.Reason
-		}
-	}
-	return ""
+// deadlineExceeded is how the Deployment controller itself judges the rollout.
+func deadlineExceeded(deployment *appsv1.Deployment) bool {
+	return deployment != nil && slices.ContainsFunc(deployment.Status.Conditions, func(c appsv1.DeploymentCondition) bool {
+		return c.Type == appsv1.DeploymentProgressing && c.Reason == "ProgressDeadlineExceeded"
+	})
 }
 
 // stalled are the reasons for which there is no progress without a change from outside.
@@ -129,12 +165,12 @@ var stalled = map[string]bool{
 	v1alpha1.ReasonProgressDeadlineExceeded: true,
 }
 
-// progress is the kstatus condition that goes with a verdict on Ready: Stalled or Reconciling, and neither when Ready.
-func progress(ready verdict) string {
+// progress is the kstatus condition that goes with a step: Stalled or Reconciling, and neither when Ready.
+func progress(step verdict) string {
 	switch {
-	case ready.status == metav1.ConditionTrue:
+	case step.status == metav1.ConditionTrue:
 		return ""
-	case stalled[ready.reason]:
+	case stalled[step.reason]:
 		return v1alpha1.ConditionStalled
 	default:
 		return v1alpha1.ConditionReconciling

@@ -6,10 +6,12 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/utils/ptr"
 
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 	"github.com/flokoa/flokoa/operator/internal/render"
@@ -18,10 +20,30 @@ import (
 // Seen is what was observed of an Agent's children, and when.
 type Seen struct {
 	Now time.Time
-	// Deployment is nil while there is none that this Agent controls.
+	// Deployment and Autoscaler are nil while there is none that this Agent controls.
 	Deployment *appsv1.Deployment
+	Autoscaler *autoscalingv2.HorizontalPodAutoscaler
 	// Pods are those of the Deployment; order does not matter.
 	Pods []corev1.Pod
+	// Missing is what Requirements has to say of the spec.
+	Missing []Requirement
+	// Nodes are looked at only for an Agent that NeedsNodes.
+	Nodes Nodes
+	// Told are Events about the Suspect; Asked tells that they were asked for, and not longer ago than they are good for.
+	Told  []Told
+	Asked bool
+}
+
+// Live is what rendering depends on.
+func (s Seen) Live() render.Live {
+	live := render.Live{}
+	if s.Deployment != nil {
+		live.Replicas = ptr.Deref(s.Deployment.Spec.Replicas, 0)
+	}
+	if s.Autoscaler != nil {
+		live.MinReplicas = ptr.Deref(s.Autoscaler.Spec.MinReplicas, 0)
+	}
+	return live
 }
 
 // Of is the status of an Agent, whole: nothing of the status it had survives but the times of conditions that did not
@@ -31,7 +53,7 @@ func Of(agent *v1alpha1.Agent, seen Seen, err error) v1alpha1.AgentStatus {
 		ObservedGeneration: agent.Generation,
 		Selector:           labels.Set(render.Selector(agent)).String(),
 		URL:                render.URL(agent),
-		Placement:          placement(seen.Pods),
+		Placement:          placement(seen),
 	}
 	if seen.Deployment != nil {
 		status.Replicas = seen.Deployment.Status.Replicas
@@ -46,16 +68,17 @@ func Of(agent *v1alpha1.Agent, seen Seen, err error) v1alpha1.AgentStatus {
 
 // conditions are the current ones in a fixed order; one that did not change keeps its time.
 func conditions(agent *v1alpha1.Agent, seen Seen, err error) []metav1.Condition {
-	ready := readiness(agent, seen, err)
+	ready, step := readiness(agent, seen, err)
 	current := []metav1.Condition{
 		available(agent, seen).condition(v1alpha1.ConditionAvailable),
 		ready.condition(v1alpha1.ConditionReady),
+		highlyAvailable(agent, seen, err).condition(v1alpha1.ConditionHighlyAvailable),
 	}
 	if agent.Spec.Model != nil {
 		current = append(current, modelResolved.condition(v1alpha1.ConditionModelResolved))
 	}
-	if kind := progress(ready); kind != "" {
-		current = append(current, verdict{metav1.ConditionTrue, ready.reason, ready.message}.condition(kind))
+	if kind := progress(step); kind != "" {
+		current = append(current, yes(step.reason, "%s", step.message).condition(kind))
 	}
 	for i := range current {
 		current[i].ObservedGeneration = agent.Generation
@@ -79,18 +102,19 @@ func image(agent *v1alpha1.Agent, deployment *appsv1.Deployment) string {
 	return ""
 }
 
-// placement counts the distinct nodes and zones of the pods that run. The zone is the one the API server puts on a pod
-// when it is bound to a node.
-func placement(pods []corev1.Pod) *v1alpha1.Placement {
-	nodes, zones := map[string]bool{}, map[string]bool{}
-	for _, pod := range pods {
-		if pod.Status.Phase != corev1.PodRunning || pod.DeletionTimestamp != nil {
-			continue
-		}
-		nodes[pod.Spec.NodeName] = true
-		if zone := pod.Labels[corev1.LabelTopologyZone]; zone != "" {
-			zones[zone] = true
+// placement counts the distinct nodes and zones of the pods that run.
+func placement(seen Seen) *v1alpha1.Placement {
+	var running []corev1.Pod
+	for _, pod := range seen.Pods {
+		if pod.Status.Phase == corev1.PodRunning && pod.DeletionTimestamp == nil {
+			running = append(running, pod)
 		}
 	}
-	return &v1alpha1.Placement{Nodes: int32(len(nodes)), Zones: int32(len(zones))}
+	nodes, zones := spots(running, seen.Nodes)
+	return &v1alpha1.Placement{Nodes: int32(nodes), Zones: int32(zones)}
+}
+
+// settled tells whether an Agent's status says that it is Ready.
+func settled(agent *v1alpha1.Agent) bool {
+	return meta.IsStatusConditionTrue(agent.Status.Conditions, v1alpha1.ConditionReady)
 }

@@ -132,6 +132,10 @@ func TestReplicasThatAreMissingWereLostOrAreStillToCome(t *testing.T) {
 		t.Run(r.name, func(t *testing.T) {
 			agent := agenttest.New("a", agenttest.Replicas(3))
 			agent.Generation, agent.Status.Conditions = r.generation, []metav1.Condition{r.was}
+			if step := r.was; step.Status == metav1.ConditionFalse {
+				step.Type, step.Status = v1alpha1.ConditionReconciling, metav1.ConditionTrue
+				agent.Status.Conditions = append(agent.Status.Conditions, step)
+			}
 			got := status.Of(agent, status.Seen{Deployment: deployment(r.counts)}, nil)
 			require.Equal(t, r.want, said(got, v1alpha1.ConditionReady))
 		})
@@ -157,7 +161,7 @@ func TestAvailableSaysWhetherAnyoneAnswers(t *testing.T) {
 		{"no Deployment", 3, nil, "False NoReplicasAvailable: none of 3 replicas available"},
 		{"none wanted", 0, deployment(counts(0, 0, 0, 0)), "False ScaledToZero: zero replicas are asked for"},
 		{"none wanted, no Deployment", 0, nil, "False ScaledToZero: zero replicas are asked for"},
-		{"none wanted, one still answers", 0, deployment(counts(1, 1, 1, 1)), "True ReplicasAvailable: 1 of 0 replicas available"},
+		{"none wanted, one still answers", 0, deployment(counts(1, 1, 1, 1)), "True ReplicasAvailable: 1 replicas available, 0 wanted"},
 	} {
 		t.Run(r.name, func(t *testing.T) {
 			agent := agenttest.New("a", agenttest.Replicas(r.replicas))
@@ -189,7 +193,7 @@ func TestTheWorstFailureIsTheReasonOfReady(t *testing.T) {
 		{"joined, the worst first", errors.Join(conflict, refused, waiting), "False NameConflict: NameConflict"},
 		{"a refusal is worse than waiting", errors.Join(waiting, refused), "False ApplyFailed: ApplyFailed"},
 		{"joins in joins", errors.Join(waiting, errors.Join(refused, errors.Join(conflict))), "False NameConflict: NameConflict"},
-		{"the first of two alike", errors.Join(refused, errors.New("later")), "False ApplyFailed: ApplyFailed"},
+		{"two alike", errors.Join(refused, errors.New("later")), "False ApplyFailed: ApplyFailed; later"},
 		{"another error is what the API server said", errors.New("boom"), "False ApplyFailed: boom"},
 		{"another error beside a worse one", errors.Join(errors.New("boom"), conflict), "False NameConflict: NameConflict"},
 		{"another error beside a lesser one", errors.Join(waiting, errors.New("boom")), "False ApplyFailed: boom"},
@@ -262,6 +266,7 @@ func TestAConditionKeepsItsTimeUntilItsStatusChanges(t *testing.T) {
 	require.Equal(t, []metav1.Condition{
 		{Type: v1alpha1.ConditionAvailable, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonReplicasAvailable, Message: "3 of 3 replicas available", ObservedGeneration: 7, LastTransitionTime: before},
 		{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonRolloutComplete, Message: "3 of 3 replicas available", ObservedGeneration: 7, LastTransitionTime: metav1.NewTime(now)},
+		{Type: v1alpha1.ConditionHighlyAvailable, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonRequirementsMet, Message: "3 replicas available on 0 nodes in 0 zones", ObservedGeneration: 7, LastTransitionTime: metav1.NewTime(now)},
 	}, got.Conditions)
 	again := agent.DeepCopy()
 	again.Status = got
@@ -336,7 +341,8 @@ func TestPlacementCountsTheNodesAndZonesOfRunningPods(t *testing.T) {
 // kubectl prints an absent number as nothing at all, so a 0 is written.
 func TestZerosAreWritten(t *testing.T) {
 	agent := agenttest.New("a", agenttest.Replicas(0), agenttest.Container(func(c *corev1.Container) { c.Ports = nil }))
-	raw, err := yaml.Marshal(status.Of(agent, status.Seen{Now: now}, nil))
+	missing := []status.Requirement{{ID: "replicas", Text: "0, the guide asks for three or more"}}
+	raw, err := yaml.Marshal(status.Of(agent, status.Seen{Now: now, Missing: missing}, nil))
 	require.NoError(t, err)
 	require.Equal(t, `availableReplicas: 0
 conditions:
@@ -352,6 +358,12 @@ conditions:
   reason: RolloutInProgress
   status: "False"
   type: Ready
+- lastTransitionTime: "2030-01-02T03:04:05Z"
+  message: 'replicas: 0, the guide asks for three or more'
+  observedGeneration: 1
+  reason: MissingRequirements
+  status: "False"
+  type: HighlyAvailable
 - lastTransitionTime: "2030-01-02T03:04:05Z"
   message: the Deployment "a" is being created
   observedGeneration: 1

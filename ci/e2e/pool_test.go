@@ -1,0 +1,78 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flokoa/flokoa/operator/api/v1alpha1"
+)
+
+// poolKey is the label and the taint of the nodes of one test.
+const poolKey = "e2e/pool"
+
+// newPool makes simulated nodes for one test alone, one for each zone that is named: what happens to them happens to nobody
+// else. It returns their names.
+func (s *scene) newPool(zones ...string) []string {
+	s.Helper()
+	names := make([]string, len(zones))
+	for i, zone := range zones {
+		names[i] = fmt.Sprintf("%s-%d", s.namespace, i)
+		s.addNode(names[i], zone)
+	}
+	s.eventually("the nodes are ready", patience, func() error {
+		for _, name := range names {
+			if !nodeReady(s, name) {
+				return fmt.Errorf("%s is not", name)
+			}
+		}
+		return nil
+	})
+	return names
+}
+
+func (s *scene) addNode(name, zone string) {
+	s.Helper()
+	node := &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{poolKey: s.namespace, corev1.LabelHostname: name, corev1.LabelTopologyZone: s.namespace + "-" + zone}},
+		Spec:       corev1.NodeSpec{Taints: []corev1.Taint{{Key: poolKey, Value: s.namespace, Effect: corev1.TaintEffectNoSchedule}}},
+	}
+	require.NoError(s, api.Create(s.Context(), node))
+	s.Cleanup(func() { _ = api.Delete(context.Background(), node) })
+}
+
+func nodeReady(s *scene, name string) bool {
+	node := &corev1.Node{}
+	require.NoError(s, api.Get(s.Context(), client.ObjectKey{Name: name}, node))
+	for _, condition := range node.Status.Conditions {
+		if condition.Type == corev1.NodeReady {
+			return condition.Status == corev1.ConditionTrue
+		}
+	}
+	return false
+}
+
+// inPool has the pods run on the nodes of the test's pool, and nowhere else.
+func (s *scene) inPool() change {
+	return func(a *v1alpha1.Agent) {
+		spec := &a.Spec.Runtime.Spec
+		spec.NodeSelector = map[string]string{poolKey: s.namespace}
+		spec.Tolerations = append(spec.Tolerations, corev1.Toleration{Key: poolKey, Operator: corev1.TolerationOpExists})
+	}
+}
+
+// hosts are the nodes that an Agent's pods are on, with how many of them, those on their way out left out.
+func (s *scene) hosts(agent string) map[string]int {
+	s.Helper()
+	counts := map[string]int{}
+	for _, object := range s.list(&corev1.PodList{}, client.MatchingLabels{v1alpha1.LabelAgent: agent}) {
+		if pod := object.(*corev1.Pod); pod.DeletionTimestamp == nil && pod.Spec.NodeName != "" {
+			counts[pod.Spec.NodeName]++
+		}
+	}
+	return counts
+}

@@ -1,0 +1,59 @@
+package agent
+
+import (
+	"context"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/flokoa/flokoa/operator/api/v1alpha1"
+	"github.com/flokoa/flokoa/operator/internal/status"
+)
+
+// settleNodes is how long nodes may go on changing before Agents are judged anew: nodes come and go in numbers.
+const settleNodes = 2 * time.Second
+
+// nodeChanged lets a node's event through when it changes which pods the node takes. The cache keeps nothing else of a node,
+// so a heartbeat changes its resourceVersion alone.
+var nodeChanged = predicate.Funcs{
+	UpdateFunc: func(e event.UpdateEvent) bool {
+		before, after := e.ObjectOld.(*corev1.Node), e.ObjectNew.(*corev1.Node)
+		return !equality.Semantic.DeepEqual(before.Spec, after.Spec) ||
+			!equality.Semantic.DeepEqual(before.Status, after.Status) ||
+			!equality.Semantic.DeepEqual(before.Labels, after.Labels)
+	},
+}
+
+// nodeHandler wakes the Agents whose status depends on which nodes there are: few in a healthy cluster, whatever its size.
+func nodeHandler(cached client.Reader) handler.EventHandler {
+	type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
+	wake := func(ctx context.Context, q queue) {
+		agents := &v1alpha1.AgentList{}
+		if err := cached.List(ctx, agents, client.UnsafeDisableDeepCopy); err != nil {
+			log.FromContext(ctx).Error(err, "listing Agents after a node changed")
+			return
+		}
+		for i := range agents.Items {
+			if status.DependsOnNodes(&agents.Items[i]) {
+				q.AddAfter(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&agents.Items[i])}, settleNodes)
+			}
+		}
+	}
+	return handler.Funcs{
+		CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) {
+			if !e.IsInInitialList { // every Agent is looked at then
+				wake(ctx, q)
+			}
+		},
+		UpdateFunc: func(ctx context.Context, _ event.UpdateEvent, q queue) { wake(ctx, q) },
+		DeleteFunc: func(ctx context.Context, _ event.DeleteEvent, q queue) { wake(ctx, q) },
+	}
+}

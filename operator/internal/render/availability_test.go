@@ -1,0 +1,214 @@
+package render_test
+
+import (
+	"encoding/json"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/yaml"
+
+	"github.com/flokoa/flokoa/operator/api/v1alpha1"
+	"github.com/flokoa/flokoa/operator/internal/agenttest"
+	"github.com/flokoa/flokoa/operator/internal/render"
+)
+
+func scaling(least *int32, most int32) agenttest.Option {
+	return func(a *v1alpha1.Agent) {
+		a.Spec.Autoscaling = &v1alpha1.Autoscaling{MinReplicas: least, MaxReplicas: most}
+	}
+}
+
+func suspended(a *v1alpha1.Agent) { a.Spec.Suspend = true }
+
+func children(t *testing.T, live render.Live, options ...agenttest.Option) render.Children {
+	t.Helper()
+	rendered, err := render.Agent(agenttest.New("a", options...), live)
+	require.NoError(t, err)
+	return rendered
+}
+
+func TestABudgetIsMadeForAnAgentThatCanHaveTwoReplicas(t *testing.T) {
+	budget := func(b v1alpha1.DisruptionBudget) agenttest.Option {
+		return agenttest.Availability(v1alpha1.Availability{PodDisruptionBudget: &b})
+	}
+	for _, r := range []struct {
+		name    string
+		options []agenttest.Option
+		want    string
+	}{
+		{"one replica", []agenttest.Option{agenttest.Replicas(1)}, ""},
+		{"none", []agenttest.Option{agenttest.Replicas(0)}, ""},
+		{"two", []agenttest.Option{agenttest.Replicas(2)}, "maxUnavailable: 1\n"},
+		{"two, suspended", []agenttest.Option{agenttest.Replicas(2), suspended}, "maxUnavailable: 1\n"},
+		{"one that may become two", []agenttest.Option{agenttest.Replicas(1), scaling(nil, 2)}, "maxUnavailable: 1\n"},
+		{"one that may not", []agenttest.Option{agenttest.Replicas(1), scaling(nil, 1)}, ""},
+		{"turned off", []agenttest.Option{agenttest.Replicas(3), budget(v1alpha1.DisruptionBudget{Mode: "None"})}, ""},
+		{"a number that stays", []agenttest.Option{agenttest.Replicas(3), budget(v1alpha1.DisruptionBudget{MinAvailable: ptr.To(intstr.FromInt32(2))})}, "minAvailable: 2\n"},
+		{"a share that may go", []agenttest.Option{agenttest.Replicas(3), budget(v1alpha1.DisruptionBudget{Mode: "Auto", MaxUnavailable: ptr.To(intstr.FromString("50%"))})}, "maxUnavailable: 50%\n"},
+		{"none may go", []agenttest.Option{agenttest.Replicas(3), budget(v1alpha1.DisruptionBudget{MaxUnavailable: ptr.To(intstr.FromInt32(0))})}, "maxUnavailable: 0\n"},
+	} {
+		t.Run(r.name, func(t *testing.T) {
+			made := children(t, render.Live{}, r.options...).Disruption
+			if r.want == "" {
+				require.Nil(t, made)
+				return
+			}
+			text, err := yaml.Marshal(made.Spec)
+			require.NoError(t, err)
+			require.Equal(t, r.want+"selector:\n  matchLabels:\n    flokoa.ai/agent: a\nunhealthyPodEvictionPolicy: AlwaysAllow\n", string(text))
+		})
+	}
+}
+
+// The rows of a handover are in the order in which they happen.
+func TestTheCountIsWhatTheSpecSaysInsideItsBoundsAndNeverDipsWhileAutoscalingTakesOver(t *testing.T) {
+	three := ptr.To[int32](3)
+	for _, r := range []struct {
+		name          string
+		replicas      int32
+		options       []agenttest.Option
+		live          render.Live
+		count, lowest int32 // lowest is the autoscaler's lower bound, 0 without one
+	}{
+		{"no autoscaling", 4, nil, render.Live{Replicas: 9}, 4, 0},
+		{"zero", 0, nil, render.Live{Replicas: 9}, 0, 0},
+		{"suspended", 4, []agenttest.Option{suspended}, render.Live{Replicas: 4}, 0, 0},
+		{"inside the bounds", 5, []agenttest.Option{scaling(three, 10)}, render.Live{}, 5, 3},
+		{"below them", 1, []agenttest.Option{scaling(three, 10)}, render.Live{}, 3, 3},
+		{"above them", 12, []agenttest.Option{scaling(three, 10)}, render.Live{}, 10, 3},
+		{"no lower bound", 1, []agenttest.Option{scaling(nil, 10)}, render.Live{}, 1, 1},
+		{"zero stays zero", 0, []agenttest.Option{scaling(three, 10)}, render.Live{Replicas: 5, MinReplicas: 3}, 0, 3},
+		{"suspended with autoscaling", 5, []agenttest.Option{scaling(three, 10), suspended}, render.Live{Replicas: 5, MinReplicas: 3}, 0, 3},
+
+		{"just turned on, replicas kept", 5, []agenttest.Option{scaling(three, 10)}, render.Live{Replicas: 5}, 5, 3},
+		{"just turned on, replicas taken out, so 1", 1, []agenttest.Option{scaling(three, 10)}, render.Live{Replicas: 5}, 5, 5},
+		{"the autoscaler is there and has not counted yet", 1, []agenttest.Option{scaling(three, 10)}, render.Live{Replicas: 5, MinReplicas: 5}, 5, 5},
+		{"it has", 5, []agenttest.Option{scaling(three, 10)}, render.Live{Replicas: 5, MinReplicas: 5}, 5, 3},
+		{"it counts by the load", 4, []agenttest.Option{scaling(three, 10)}, render.Live{Replicas: 5, MinReplicas: 3}, 4, 3},
+
+		{"just turned on above the bounds", 1, []agenttest.Option{scaling(three, 4)}, render.Live{Replicas: 9}, 4, 4},
+		{"the lower bound goes down", 6, []agenttest.Option{scaling(three, 10)}, render.Live{Replicas: 6, MinReplicas: 5}, 6, 3},
+		{"the lower bound goes up", 3, []agenttest.Option{scaling(ptr.To[int32](6), 10)}, render.Live{Replicas: 3, MinReplicas: 3}, 6, 6},
+		{"the upper bound goes down", 8, []agenttest.Option{scaling(three, 5)}, render.Live{Replicas: 8, MinReplicas: 3}, 5, 3},
+		{"turned off: the autoscaler's count stays", 8, nil, render.Live{Replicas: 8, MinReplicas: 3}, 8, 0},
+	} {
+		t.Run(r.name, func(t *testing.T) {
+			rendered := children(t, r.live, append(r.options, agenttest.Replicas(r.replicas))...)
+			require.Equal(t, r.count, *rendered.Deployment.Spec.Replicas)
+			require.Equal(t, r.count, render.Replicas(agenttest.New("a", append(r.options, agenttest.Replicas(r.replicas))...), r.live))
+			if r.lowest == 0 {
+				require.Nil(t, rendered.Autoscaler)
+				return
+			}
+			require.Equal(t, r.lowest, *rendered.Autoscaler.Spec.MinReplicas)
+		})
+	}
+}
+
+func TestAnAutoscalerClaimsOnlyWhatWasAskedFor(t *testing.T) {
+	made := children(t, render.Live{}, scaling(nil, 4)).Autoscaler
+	text, err := yaml.Marshal(made.Spec)
+	require.NoError(t, err)
+	require.Equal(t, "maxReplicas: 4\nminReplicas: 1\nscaleTargetRef:\n  apiVersion: agent.flokoa.ai/v1alpha1\n  kind: Agent\n  name: a\n", string(text))
+
+	window := func(a *v1alpha1.Agent) {
+		a.Spec.Autoscaling.Behavior = &autoscalingv2.HorizontalPodAutoscalerBehavior{ScaleDown: &autoscalingv2.HPAScalingRules{StabilizationWindowSeconds: ptr.To[int32](0)}}
+	}
+	text, err = yaml.Marshal(children(t, render.Live{}, scaling(nil, 4), window).Autoscaler.Spec.Behavior)
+	require.NoError(t, err)
+	require.Equal(t, "scaleDown:\n  stabilizationWindowSeconds: 0\n", string(text))
+}
+
+func TestScalingSuspendingAndAutoscalingRestartNoPod(t *testing.T) {
+	plain := children(t, render.Live{}, agenttest.Replicas(3)).Deployment.Spec.Template
+	for name, options := range map[string][]agenttest.Option{
+		"suspended":   {suspended},
+		"autoscaled":  {scaling(nil, 9)},
+		"without PDB": {agenttest.Availability(v1alpha1.Availability{PodDisruptionBudget: &v1alpha1.DisruptionBudget{Mode: "None"}})},
+	} {
+		require.Equal(t, plain, children(t, render.Live{Replicas: 5}, options...).Deployment.Spec.Template, name)
+	}
+}
+
+func withCard(card v1alpha1.Card) agenttest.Option {
+	return func(a *v1alpha1.Agent) { a.Spec.Card = &card }
+}
+
+func TestACardIsWholeAlsoWhenTheAgentSaysLittle(t *testing.T) {
+	require.Nil(t, children(t, render.Live{}).Card)
+	made := children(t, render.Live{}, withCard(v1alpha1.Card{Description: "Answers <all>.", Version: "1"})).Card
+	require.Equal(t, "a-card", *made.Name)
+	require.JSONEq(t, `{"name":"a","description":"Answers <all>.","version":"1","defaultInputModes":["text/plain"],"defaultOutputModes":["text/plain"],"capabilities":{},"skills":[]}`,
+		made.Data["agent-card.json"])
+	require.Contains(t, made.Data["agent-card.json"], "<all>", "not escaped")
+
+	skilled := children(t, render.Live{}, withCard(v1alpha1.Card{Description: "d", Version: "1", Skills: []v1alpha1.CardSkill{{ID: "s", Name: "S", Description: "d"}}})).Card
+	read := struct{ Skills []map[string]any }{}
+	require.NoError(t, json.Unmarshal([]byte(skilled.Data["agent-card.json"]), &read))
+	require.Equal(t, []map[string]any{{"id": "s", "name": "S", "description": "d", "tags": []any{}}}, read.Skills)
+}
+
+func TestACardIsAFileOfTheAgentsContainerAndAChangeRollsThePods(t *testing.T) {
+	sidecar := agenttest.Runtime(func(s *v1alpha1.RuntimeSpec) { s.Sidecars = []corev1.Container{{Name: "proxy", Image: "i"}} })
+	template := func(options ...agenttest.Option) string {
+		text, err := yaml.Marshal(children(t, render.Live{}, options...).Deployment.Spec.Template)
+		require.NoError(t, err)
+		return string(text)
+	}
+	card := v1alpha1.Card{Description: "d", Version: "1"}
+	first := children(t, render.Live{}, withCard(card), sidecar).Deployment.Spec.Template
+	require.Len(t, first.Spec.Containers[0].VolumeMounts, 1)
+	require.Equal(t, "/etc/flokoa/agent-card.json", *first.Spec.Containers[0].VolumeMounts[0].MountPath)
+	require.Empty(t, first.Spec.InitContainers[0].VolumeMounts, "the sidecar does not get it")
+	require.NotEqual(t, template(withCard(card)), template(withCard(v1alpha1.Card{Description: "d", Version: "2"})))
+	require.NotContains(t, template(), "card")
+}
+
+func TestSpreadIsInEffectWhereAnythingSpreadsThePods(t *testing.T) {
+	own := func(key string) agenttest.Option {
+		return agenttest.Runtime(func(s *v1alpha1.RuntimeSpec) {
+			s.Affinity = &corev1.Affinity{PodAntiAffinity: &corev1.PodAntiAffinity{
+				PreferredDuringSchedulingIgnoredDuringExecution: []corev1.WeightedPodAffinityTerm{{Weight: 1, PodAffinityTerm: antiAffinity(key, "a")}},
+			}}
+		})
+	}
+	none := agenttest.Availability(v1alpha1.Availability{Spread: v1alpha1.SpreadNone})
+	for _, r := range []struct {
+		name         string
+		options      []agenttest.Option
+		hosts, zones bool
+	}{
+		{"by default", nil, true, true},
+		{"turned off", []agenttest.Option{none}, false, false},
+		{"turned off, with a rule over hosts", []agenttest.Option{none, own(corev1.LabelHostname)}, true, false},
+		{"turned off, with a rule over zones", []agenttest.Option{none, own(corev1.LabelTopologyZone)}, false, true},
+	} {
+		t.Run(r.name, func(t *testing.T) {
+			agent := agenttest.New("a", r.options...)
+			require.Equal(t, r.hosts, render.Spreads(agent, corev1.LabelHostname))
+			require.Equal(t, r.zones, render.Spreads(agent, corev1.LabelTopologyZone))
+		})
+	}
+}
+
+func antiAffinity(key, agent string) corev1.PodAffinityTerm {
+	term := corev1.PodAffinityTerm{TopologyKey: key}
+	term.LabelSelector = agenttest.Selecting(agent)
+	return term
+}
+
+func TestOnlyARuleAboutTheAgentsOwnPodsKeepsThemApart(t *testing.T) {
+	with := func(terms ...corev1.PodAffinityTerm) *v1alpha1.Agent {
+		return agenttest.New("a", agenttest.RequiredAntiAffinity(terms...))
+	}
+	own, other := antiAffinity(corev1.LabelHostname, "a"), antiAffinity(corev1.LabelHostname, "b")
+	elsewhere := antiAffinity(corev1.LabelHostname, "a")
+	elsewhere.Namespaces = []string{"elsewhere"}
+	require.Empty(t, render.RequiredAntiAffinity(agenttest.New("a")))
+	require.Empty(t, render.RequiredAntiAffinity(with(other, elsewhere)))
+	require.Equal(t, []corev1.PodAffinityTerm{own}, render.RequiredAntiAffinity(with(other, own)))
+}

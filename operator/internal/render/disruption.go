@@ -1,0 +1,42 @@
+package render
+
+import (
+	policyv1 "k8s.io/api/policy/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
+	policyv1ac "k8s.io/client-go/applyconfigurations/policy/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/flokoa/flokoa/operator/api/v1alpha1"
+)
+
+// disruptionBudget lets voluntary disruptions take one pod at a time. An Agent that can never have two replicas has none: it
+// would only keep nodes from being drained. What counts is how many it can have, so that with autoscaling it never comes and
+// goes. Pods that are not ready protect nothing and may always be evicted.
+func disruptionBudget(agent *v1alpha1.Agent) *policyv1ac.PodDisruptionBudgetApplyConfiguration {
+	user := ptr.Deref(availability(agent).PodDisruptionBudget, v1alpha1.DisruptionBudget{})
+	if user.Mode == v1alpha1.DisruptionBudgetNone || mostReplicas(agent) < 2 {
+		return nil
+	}
+	spec := policyv1ac.PodDisruptionBudgetSpec().
+		WithSelector(metav1ac.LabelSelector().WithMatchLabels(Selector(agent))).
+		WithUnhealthyPodEvictionPolicy(policyv1.AlwaysAllow)
+	if user.MinAvailable != nil {
+		spec.WithMinAvailable(*user.MinAvailable)
+	} else {
+		spec.WithMaxUnavailable(ptr.Deref(user.MaxUnavailable, intstr.FromInt32(1)))
+	}
+	return policyv1ac.PodDisruptionBudget(agent.Name, agent.Namespace).
+		WithLabels(labels(agent)).
+		WithOwnerReferences(owner(agent)).
+		WithSpec(spec)
+}
+
+// mostReplicas is how many replicas an Agent can have without another change of its spec.
+func mostReplicas(agent *v1alpha1.Agent) int32 {
+	most := ptr.Deref(agent.Spec.Runtime.Spec.Replicas, defaultReplicas)
+	if agent.Spec.Autoscaling != nil {
+		most = max(most, agent.Spec.Autoscaling.MaxReplicas)
+	}
+	return most
+}

@@ -1,0 +1,324 @@
+package status_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
+
+	"github.com/flokoa/flokoa/operator/api/v1alpha1"
+	"github.com/flokoa/flokoa/operator/internal/agenttest"
+	"github.com/flokoa/flokoa/operator/internal/render"
+	"github.com/flokoa/flokoa/operator/internal/status"
+)
+
+func enough() corev1.ResourceRequirements {
+	list := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1"), corev1.ResourceMemory: resource.MustParse("1Gi")}
+	return corev1.ResourceRequirements{Requests: list, Limits: list}
+}
+
+// sound is an Agent whose spec lacks nothing.
+func sound(options ...agenttest.Option) *v1alpha1.Agent {
+	all := []agenttest.Option{agenttest.Replicas(3), agenttest.Container(func(c *corev1.Container) { c.Resources = enough() })}
+	return agenttest.New("a", append(all, options...)...)
+}
+
+func requirements(t *testing.T, agent *v1alpha1.Agent) []status.Requirement {
+	t.Helper()
+	children, err := render.Agent(agent, render.Live{})
+	require.NoError(t, err)
+	return status.Requirements(agent, children)
+}
+
+func budget(b v1alpha1.DisruptionBudget) agenttest.Option {
+	return agenttest.Availability(v1alpha1.Availability{PodDisruptionBudget: &b})
+}
+
+func autoscaled(least *int32) agenttest.Option {
+	return func(a *v1alpha1.Agent) {
+		a.Spec.Autoscaling = &v1alpha1.Autoscaling{MinReplicas: least, MaxReplicas: 9}
+	}
+}
+
+func image(image string) agenttest.Option {
+	return agenttest.Container(func(c *corev1.Container) { c.Image = image })
+}
+
+func resources(requests, limits corev1.ResourceList) agenttest.Option {
+	return agenttest.Container(func(c *corev1.Container) {
+		c.Resources = corev1.ResourceRequirements{Requests: requests, Limits: limits}
+	})
+}
+
+func rollout(unavailable intstr.IntOrString) agenttest.Option {
+	return agenttest.Runtime(func(s *v1alpha1.RuntimeSpec) { s.Strategy = &v1alpha1.RolloutStrategy{MaxUnavailable: &unavailable} })
+}
+
+// One row for each thing the guide asks for, and for each way of having or not having it.
+func TestWhatASpecLacksIsSaidInTheGuidesWords(t *testing.T) {
+	sidecar := agenttest.Runtime(func(s *v1alpha1.RuntimeSpec) { s.Sidecars = []corev1.Container{{Name: "proxy", Image: "proxy"}} })
+	noPorts := agenttest.Container(func(c *corev1.Container) { c.Ports = nil })
+	half := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1"), corev1.ResourceMemory: resource.MustParse("0")}
+	for _, r := range []struct {
+		name  string
+		agent *v1alpha1.Agent
+		want  string
+	}{
+		{"nothing", sound(), ""},
+		{"one replica", sound(agenttest.Replicas(1)), "replicas: 1, the guide asks for three or more"},
+		{"two", sound(agenttest.Replicas(2)), "replicas: 2, the guide asks for three or more"},
+		{"zero", sound(agenttest.Replicas(0)), "replicas: 0, the guide asks for three or more"},
+		{"suspended", sound(func(a *v1alpha1.Agent) { a.Spec.Suspend = true }), "replicas: suspended, no replica runs"},
+		{"autoscaling from one", sound(autoscaled(nil)), "replicas: autoscaling.minReplicas is 1, the guide asks for three or more"},
+		{"autoscaling from three", sound(agenttest.Replicas(1), autoscaled(ptr.To[int32](3))), ""},
+
+		{"no tag", sound(image("registry.example:5000/team/agent")), "image: registry.example:5000/team/agent (container agent): pin every image to a version tag or a digest, never latest"},
+		{"latest", sound(image("agent:latest")), "image: agent:latest (container agent): pin every image to a version tag or a digest, never latest"},
+		{"an empty tag", sound(image("agent:")), "image: agent: (container agent): pin every image to a version tag or a digest, never latest"},
+		{"a digest", sound(image("agent@sha256:00")), ""},
+		{"latest with a digest", sound(image("agent:latest@sha256:00")), ""},
+		{"a tag and a port", sound(image("registry.example:5000/agent:v1")), ""},
+
+		{"no resources", sound(resources(nil, nil)), "resources: container agent has no cpu request, no cpu limit, no memory request, no memory limit: set requests and limits for CPU and memory"},
+		{"no limits", sound(resources(enough().Requests, nil)), "resources: container agent has no cpu limit, no memory limit: set requests and limits for CPU and memory"},
+		{"limits stand for requests", sound(resources(nil, enough().Limits)), ""},
+		{"zero is none", sound(resources(half, half)), "resources: container agent has no memory request, no memory limit: set requests and limits for CPU and memory"},
+		{"a sidecar too", sound(sidecar), "image: proxy (container proxy): pin every image to a version tag or a digest, never latest; " +
+			"resources: container proxy has no cpu request, no cpu limit, no memory request, no memory limit: set requests and limits for CPU and memory"},
+
+		{"no port to probe", sound(noPorts), "probes: no readiness probe, which keeps traffic from a pod that cannot serve yet, and no liveness probe, which restarts a pod that is stuck: set them, or a TCP port for the default ones"},
+		{"probes turned off, one is there", sound(agenttest.Availability(v1alpha1.Availability{Probes: v1alpha1.ProbesNone}), agenttest.Container(func(c *corev1.Container) { c.LivenessProbe = &corev1.Probe{} })),
+			"probes: no readiness probe, which keeps traffic from a pod that cannot serve yet: set them, or a TCP port for the default ones"},
+
+		{"no spread", sound(agenttest.Availability(v1alpha1.Availability{Spread: v1alpha1.SpreadNone})), "spread: nothing spreads the pods over hosts and zones: leave availability.spread out, or add pod anti-affinity"},
+
+		{"a rollout that takes away", sound(rollout(intstr.FromInt32(1))), "rollout: strategy.maxUnavailable lets a rollout take away 1 of 3 replicas before new ones are ready: leave it out, or 0"},
+		{"a share that rounds down to none", sound(rollout(intstr.FromString("25%"))), ""},
+		{"a share that does not", sound(agenttest.Replicas(4), rollout(intstr.FromString("25%"))), "rollout: strategy.maxUnavailable lets a rollout take away 1 of 4 replicas before new ones are ready: leave it out, or 0"},
+
+		{"no budget", sound(budget(v1alpha1.DisruptionBudget{Mode: "None"})), "disruption-budget: none protects the pods while nodes are drained: leave availability.podDisruptionBudget.mode out"},
+		{"a budget that blocks", sound(budget(v1alpha1.DisruptionBudget{MaxUnavailable: ptr.To(intstr.FromInt32(0))})), "disruption-budget: maxUnavailable 0 never lets a node be drained: make it 1 or more"},
+		{"all must stay", sound(budget(v1alpha1.DisruptionBudget{MinAvailable: ptr.To(intstr.FromInt32(3))})), "disruption-budget: minAvailable 3 of 3 replicas never lets a node be drained: make it less"},
+		{"a share that rounds up to all", sound(budget(v1alpha1.DisruptionBudget{MinAvailable: ptr.To(intstr.FromString("70%"))})), "disruption-budget: minAvailable 70% of 3 replicas never lets a node be drained: make it less"},
+		{"two must stay", sound(budget(v1alpha1.DisruptionBudget{MinAvailable: ptr.To(intstr.FromInt32(2))})), ""},
+	} {
+		t.Run(r.name, func(t *testing.T) {
+			var parts []string
+			for _, requirement := range requirements(t, r.agent) {
+				parts = append(parts, requirement.ID+": "+requirement.Text)
+			}
+			require.Equal(t, r.want, strings.Join(parts, "; "))
+		})
+	}
+}
+
+func TestManyContainersAreNotAllNamed(t *testing.T) {
+	agent := sound(agenttest.Runtime(func(s *v1alpha1.RuntimeSpec) {
+		for _, name := range []string{"a1", "a2", "a3", "a4", "a5"} {
+			s.InitContainers = append(s.InitContainers, corev1.Container{Name: name, Image: name, Resources: enough()})
+		}
+	}))
+	require.Equal(t, "a1 (container a1), a2 (container a2), a3 (container a3) and 2 more: pin every image to a version tag or a digest, never latest", requirements(t, agent)[0].Text)
+}
+
+func TestTheGuidesOwnAgentLacksNothing(t *testing.T) {
+	require.Empty(t, requirements(t, agenttest.Read(t, "../../../examples/agents/production-agent.yaml")))
+}
+
+// --- where the pods are -------------------------------------------------------------------------------------------------
+
+func node(name, zone string, changes ...func(*corev1.Node)) corev1.Node {
+	n := corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{corev1.LabelHostname: name}}}
+	if zone != "" {
+		n.Labels[corev1.LabelTopologyZone] = zone
+	}
+	n.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}
+	for _, change := range changes {
+		change(&n)
+	}
+	return n
+}
+
+func cordoned(n *corev1.Node) { n.Spec.Unschedulable = true }
+func lost(n *corev1.Node)     { n.Status.Conditions[0].Status = corev1.ConditionUnknown }
+func tainted(effect corev1.TaintEffect) func(*corev1.Node) {
+	return func(n *corev1.Node) { n.Spec.Taints = []corev1.Taint{{Key: "gpu", Effect: effect}} }
+}
+
+// answering is a pod that is ready.
+func answering(nodeName, zone string) corev1.Pod {
+	pod := running(nodeName, zone)
+	pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
+	return pod
+}
+
+func known(nodes ...corev1.Node) status.Nodes { return status.Nodes{Known: true, Items: nodes} }
+
+func TestHighlyAvailableIsJudgedOnWhereTheAvailablePodsAre(t *testing.T) {
+	together := []corev1.Pod{answering("n1", "z1"), answering("n1", "z1"), answering("n1", "z1")}
+	oneZone := []corev1.Pod{answering("n1", "z1"), answering("n2", "z1"), answering("n2", "z1")}
+	spread := []corev1.Pod{answering("n1", "z1"), answering("n2", "z2"), answering("n3", "z3")}
+	unlabelled := []corev1.Pod{answering("n1", ""), answering("n2", ""), answering("n2", "")}
+	three := known(node("n1", "z1"), node("n2", "z2"), node("n3", "z3"))
+	onNode := func(names string) string {
+		return "False MissingRequirements: placement: all available replicas are on 1 node, and " + names
+	}
+	const anew = ": delete a pod to have it placed anew"
+	for _, r := range []struct {
+		name  string
+		pods  []corev1.Pod
+		nodes status.Nodes
+		want  string
+	}{
+		{"spread", spread, status.Nodes{}, "True RequirementsMet: 3 replicas available on 3 nodes in 3 zones"},
+		{"on one node of three", together, three, onNode("3 nodes fit" + anew + "; placement: all available replicas are in 1 zone, and 3 zones fit" + anew)},
+		{"in one zone of three", oneZone, three, "False MissingRequirements: placement: all available replicas are in 1 zone, and 3 zones fit" + anew},
+		{"on the only node", together, known(node("n1", "z1")), "True RequirementsMet: 3 replicas available on 1 nodes in 1 zones"},
+		{"in the only zone", oneZone, known(node("n1", "z1"), node("n2", "z1")), "True RequirementsMet: 3 replicas available on 2 nodes in 1 zones"},
+		{"nodes without zones", unlabelled, known(node("n1", ""), node("n2", "")), "True RequirementsMet: 3 replicas available on 2 nodes in 0 zones"},
+		{"the nodes tell the zones that the pods do not", unlabelled, three, "True RequirementsMet: 3 replicas available on 2 nodes in 2 zones"},
+		{"the others are cordoned", together, known(node("n1", "z1"), node("n2", "z2", cordoned), node("n3", "z3", cordoned)), "True RequirementsMet: 3 replicas available on 1 nodes in 1 zones"},
+		{"the others are lost", together, known(node("n1", "z1"), node("n2", "z2", lost)), "True RequirementsMet: 3 replicas available on 1 nodes in 1 zones"},
+		{"the others have a taint", together, known(node("n1", "z1"), node("n2", "z2", tainted(corev1.TaintEffectNoSchedule))), "True RequirementsMet: 3 replicas available on 1 nodes in 1 zones"},
+		{"a soft taint keeps nobody away", together, known(node("n1", "z1"), node("n2", "z1", tainted(corev1.TaintEffectPreferNoSchedule))), onNode("2 nodes fit" + anew)},
+		{"nodes may not be read", together, status.Nodes{}, "True RequirementsMet: 3 replicas available on 1 nodes in 1 zones; not judged: whether the replicas, on 1 nodes in 1 zones, could be on more: the operator may not read nodes"},
+	} {
+		t.Run(r.name, func(t *testing.T) {
+			seen := status.Seen{Now: now, Deployment: deployment(), Pods: r.pods, Nodes: r.nodes}
+			require.Equal(t, r.want, said(status.Of(sound(), seen, nil), v1alpha1.ConditionHighlyAvailable))
+		})
+	}
+}
+
+func TestNodesThatThePodsCannotGoToDoNotCount(t *testing.T) {
+	together := []corev1.Pod{answering("n1", "z1"), answering("n1", "z1"), answering("n1", "z1")}
+	gpu := func(n *corev1.Node) { n.Labels["gpu"] = "yes" }
+	nodes := known(node("n1", "z1", gpu), node("n2", "z1"), node("n3", "z1", gpu, tainted(corev1.TaintEffectNoExecute)))
+	for _, r := range []struct {
+		name   string
+		change func(*corev1.PodSpec)
+		fits   bool
+	}{
+		{"all fit but the tainted", func(*corev1.PodSpec) {}, true},
+		{"a node selector", func(p *corev1.PodSpec) { p.NodeSelector = map[string]string{"gpu": "yes"} }, false},
+		{"a node selector and a toleration", func(p *corev1.PodSpec) {
+			p.NodeSelector, p.Tolerations = map[string]string{"gpu": "yes"}, []corev1.Toleration{{Key: "gpu", Operator: corev1.TolerationOpExists}}
+		}, true},
+		{"required node affinity", func(p *corev1.PodSpec) {
+			p.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{
+				NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchExpressions: []corev1.NodeSelectorRequirement{{Key: corev1.LabelHostname, Operator: corev1.NodeSelectorOpIn, Values: []string{"n1"}}}}}}}}
+		}, false},
+	} {
+		t.Run(r.name, func(t *testing.T) {
+			d := deployment()
+			r.change(&d.Spec.Template.Spec)
+			got := status.Of(sound(), status.Seen{Now: now, Deployment: d, Pods: together, Nodes: nodes}, nil)
+			require.Equal(t, !r.fits, meta.IsStatusConditionTrue(got.Conditions, v1alpha1.ConditionHighlyAvailable), said(got, v1alpha1.ConditionHighlyAvailable))
+		})
+	}
+}
+
+// "Once AVAILABLE REPLICAS reaches three, your agent is running in a highly available configuration" (the guide).
+func TestThreeAvailableReplicasAreAskedFor(t *testing.T) {
+	two := []corev1.Pod{answering("n1", "z1"), answering("n2", "z2")}
+	seen := status.Seen{Now: now, Deployment: deployment(counts(3, 3, 2, 2)), Pods: two}
+	require.Equal(t, "False MissingRequirements: availability: 2 of 3 replicas available", said(status.Of(sound(), seen, nil), v1alpha1.ConditionHighlyAvailable))
+	five := status.Seen{Now: now, Deployment: deployment(counts(5, 5, 4, 4)), Pods: append(two, two...)}
+	require.Contains(t, said(status.Of(sound(agenttest.Replicas(5)), five, nil), v1alpha1.ConditionHighlyAvailable), "True RequirementsMet: 4 replicas available")
+	require.Contains(t, said(status.Of(sound(), status.Seen{Now: now}, nil), v1alpha1.ConditionHighlyAvailable), "availability: 0 of 3 replicas available")
+}
+
+func TestWhatTheSpecLacksAndWhatIsSeenAreSaidTogether(t *testing.T) {
+	seen := status.Seen{Now: now, Deployment: deployment(counts(2, 2, 1, 1)), Missing: []status.Requirement{{ID: "replicas", Text: "2, the guide asks for three or more"}, {ID: "image", Text: "a; b"}}}
+	got := status.Of(sound(agenttest.Replicas(2)), seen, nil)
+	condition := meta.FindStatusCondition(got.Conditions, v1alpha1.ConditionHighlyAvailable)
+	require.Equal(t, []string{"replicas", "image", "availability"}, status.MissingRequirements(condition))
+	invalid := status.Of(sound(), status.Seen{Now: now}, &status.Failure{Reason: v1alpha1.ReasonInvalidSpec, Message: "no"})
+	require.Contains(t, said(invalid, v1alpha1.ConditionHighlyAvailable), "spec: it cannot be rendered")
+	require.Empty(t, status.MissingRequirements(nil))
+	require.Empty(t, status.MissingRequirements(&metav1.Condition{Reason: v1alpha1.ReasonRequirementsMet, Message: "image: x"}))
+}
+
+func TestARolloutThatCouldNeverEndIsForeseen(t *testing.T) {
+	apart := func(key string, hash ...string) agenttest.Option {
+		return agenttest.RequiredAntiAffinity(corev1.PodAffinityTerm{TopologyKey: key, LabelSelector: agenttest.Selecting("a"), MatchLabelKeys: hash})
+	}
+	three := []corev1.Node{node("n1", "z1"), node("n2", "z2"), node("n3", "z3")}
+	const host = "required pod anti-affinity over kubernetes.io/hostname wants "
+	const help = ": a pod would wait for ever. Use the preferred form, or fewer replicas, or strategy maxSurge 0 with maxUnavailable 1"
+	for _, r := range []struct {
+		name  string
+		agent *v1alpha1.Agent
+		nodes status.Nodes
+		want  string
+	}{
+		{"a node for each, none for the surge", sound(apart(corev1.LabelHostname)), known(three...), host + "4 places for 3 replicas and the one more of a rollout, and 3 fit" + help},
+		{"one more node", sound(apart(corev1.LabelHostname)), known(append(three, node("n4", "z1"))...), ""},
+		{"one more node that is cordoned", sound(apart(corev1.LabelHostname)), known(append(three, node("n4", "z1", cordoned))...), host + "4 places for 3 replicas and the one more of a rollout, and 3 fit" + help},
+		{"by zone", sound(apart(corev1.LabelTopologyZone)), known(append(three, node("n4", "z1"))...), strings.Replace(host, corev1.LabelHostname, corev1.LabelTopologyZone, 1) + "4 places for 3 replicas and the one more of a rollout, and 3 fit" + help},
+		{"only against pods of the same template", sound(apart(corev1.LabelHostname, "pod-template-hash")), known(three...), ""},
+		{"an old pod may go first", sound(apart(corev1.LabelHostname), rollout(intstr.FromInt32(1))), known(three...), ""},
+		{"not even the replicas fit", sound(agenttest.Replicas(4), apart(corev1.LabelHostname), rollout(intstr.FromInt32(1))), known(three...), host + "4 places for 4 replicas, and 3 fit" + help},
+		{"another agent's pods", sound(agenttest.RequiredAntiAffinity(corev1.PodAffinityTerm{TopologyKey: corev1.LabelHostname, LabelSelector: agenttest.Selecting("b")})), known(three...), ""},
+		{"nodes may not be read", sound(apart(corev1.LabelHostname)), status.Nodes{}, ""},
+	} {
+		t.Run(r.name, func(t *testing.T) {
+			pods := []corev1.Pod{answering("n1", "z1"), answering("n2", "z2"), answering("n3", "z3")}
+			seen := status.Seen{Now: now, Deployment: deployment(counts(4, 4, 4, 4)), Pods: pods, Nodes: r.nodes}
+			got := status.Of(r.agent, seen, nil)
+			condition := meta.FindStatusCondition(got.Conditions, v1alpha1.ConditionHighlyAvailable)
+			require.Equal(t, r.want != "", status.DeadlockForeseen(condition))
+			if r.want != "" {
+				require.Equal(t, "anti-affinity: "+r.want, condition.Message)
+			}
+		})
+	}
+}
+
+func TestNodesAreLookedAtOnlyWhereTheVerdictDependsOnThem(t *testing.T) {
+	spread := []corev1.Pod{answering("n1", "z1"), answering("n2", "z2"), answering("n3", "z3")}
+	together := []corev1.Pod{answering("n1", "z1"), answering("n1", "z1")}
+	apart := agenttest.RequiredAntiAffinity(corev1.PodAffinityTerm{TopologyKey: corev1.LabelHostname, LabelSelector: agenttest.Selecting("a")})
+	for _, r := range []struct {
+		name  string
+		agent *v1alpha1.Agent
+		seen  status.Seen
+		want  bool
+	}{
+		{"spread", sound(), status.Seen{Deployment: deployment(), Pods: spread}, false},
+		{"together", sound(), status.Seen{Deployment: deployment(), Pods: together}, true},
+		{"kept apart", sound(apart), status.Seen{Deployment: deployment(), Pods: spread}, true},
+		{"a single pod", sound(), status.Seen{Deployment: deployment(), Pods: together[:1]}, false},
+		{"none wanted", sound(agenttest.Replicas(0), apart), status.Seen{Deployment: deployment(), Pods: together}, false},
+		{"no Deployment", sound(), status.Seen{}, false},
+	} {
+		require.Equal(t, r.want, status.NeedsNodes(r.agent, r.seen), r.name)
+	}
+	placed := func(nodes, zones int32, options ...agenttest.Option) bool {
+		agent := sound(options...)
+		agent.Status.Placement = &v1alpha1.Placement{Nodes: nodes, Zones: zones}
+		return status.DependsOnNodes(agent)
+	}
+	require.True(t, status.DependsOnNodes(sound()))
+	require.True(t, placed(1, 1))
+	require.True(t, placed(2, 1))
+	require.False(t, placed(2, 2))
+	require.True(t, placed(3, 3, apart))
+}
+
+func TestASuspendedAgentIsReadyOnceNothingRuns(t *testing.T) {
+	agent := sound(func(a *v1alpha1.Agent) { a.Spec.Suspend = true })
+	stopping := status.Of(agent, status.Seen{Now: now, Deployment: deployment()}, nil)
+	require.Equal(t, "False RolloutInProgress: 3 replicas still to stop", said(stopping, v1alpha1.ConditionReady))
+	require.Equal(t, "True ReplicasAvailable: 3 replicas available, 0 wanted", said(stopping, v1alpha1.ConditionAvailable))
+	stopped := status.Of(agent, status.Seen{Now: now, Deployment: deployment(counts(0, 0, 0, 0))}, nil)
+	require.Equal(t, "True Suspended: suspended: no replica runs", said(stopped, v1alpha1.ConditionReady))
+	require.Equal(t, "False Suspended: suspended: no replica runs", said(stopped, v1alpha1.ConditionAvailable))
+	require.Empty(t, said(stopped, v1alpha1.ConditionReconciling))
+}

@@ -1,0 +1,335 @@
+package status_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
+
+	"github.com/flokoa/flokoa/operator/api/v1alpha1"
+	"github.com/flokoa/flokoa/operator/internal/agenttest"
+	"github.com/flokoa/flokoa/operator/internal/status"
+)
+
+// pod is one that is not ready, with the containers it has.
+func pod(name string, containers ...corev1.ContainerStatus) corev1.Pod {
+	return corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec:       corev1.PodSpec{NodeName: "n1"},
+		Status: corev1.PodStatus{
+			Conditions:        []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionFalse}},
+			ContainerStatuses: containers,
+		},
+	}
+}
+
+func waiting(reason, message string) corev1.ContainerStatus {
+	return corev1.ContainerStatus{Name: "agent", State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason, Message: message}}}
+}
+
+func runningSince(ago time.Duration) corev1.ContainerStatus {
+	return corev1.ContainerStatus{Name: "agent", Started: ptr.To(true), State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(now.Add(-ago))}}}
+}
+
+// ended is a container's last end, whatever it does now.
+func ended(now corev1.ContainerStatus, code int32, reason, message string) corev1.ContainerStatus {
+	now.LastTerminationState.Terminated = &corev1.ContainerStateTerminated{ExitCode: code, Reason: reason, Message: message}
+	return now
+}
+
+func unschedulable(message string) corev1.Pod {
+	p := pod("a-1-x")
+	p.Spec.NodeName = ""
+	p.Status.Conditions = append(p.Status.Conditions, corev1.PodCondition{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: "Unschedulable", Message: message})
+	return p
+}
+
+func refused(message string) deploymentOption {
+	return func(d *appsv1.Deployment) {
+		d.Status.Conditions = append(d.Status.Conditions, appsv1.DeploymentCondition{Type: appsv1.DeploymentReplicaFailure, Status: corev1.ConditionTrue, Reason: "FailedCreate", Message: message})
+	}
+}
+
+// probed gives the Deployment's container a readiness and a startup probe.
+func probed(d *appsv1.Deployment) {
+	probe := func(path string, failures int32) *corev1.Probe {
+		return &corev1.Probe{InitialDelaySeconds: 10, PeriodSeconds: 5, FailureThreshold: failures,
+			ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: path, Port: intstr.FromInt32(8080)}}}
+	}
+	d.Spec.Template.Spec.Containers = []corev1.Container{{Name: "agent", ReadinessProbe: probe("/ready", 3), StartupProbe: probe("/health", 60)}}
+}
+
+// One row for each way in which a pod does not come to be ready.
+func TestReadyNamesTheCauseInTheWordsOfWhoSaidIt(t *testing.T) {
+	for _, r := range []struct {
+		name string
+		pod  corev1.Pod
+		want string
+	}{
+		{"a Secret is missing", pod("a-1-x", waiting("CreateContainerConfigError", `secret "s" not found`)), `ConfigMissing: pod a-1-x: container agent: CreateContainerConfigError: secret "s" not found`},
+		{"a key is missing", pod("a-1-x", waiting("CreateContainerConfigError", `couldn't find key k in ConfigMap team/c`)), `ConfigMissing: pod a-1-x: container agent: CreateContainerConfigError: couldn't find key k in ConfigMap team/c`},
+		{"an image that runs as root", pod("a-1-x", waiting("CreateContainerConfigError", "container has runAsNonRoot and image will run as root")), "ContainerConfigError: pod a-1-x: container agent: CreateContainerConfigError: container has runAsNonRoot and image will run as root (the image runs as root: set securityContext.runAsUser to a user it can run as, or build it with a numeric USER)"},
+		{"another fault of the configuration", pod("a-1-x", waiting("CreateContainerConfigError", "bad")), "ContainerConfigError: pod a-1-x: container agent: CreateContainerConfigError: bad"},
+		{"no such program", pod("a-1-x", waiting("RunContainerError", "exec: no such file")), "ContainerConfigError: pod a-1-x: container agent: RunContainerError: exec: no such file"},
+		{"a container that cannot be made", pod("a-1-x", waiting("CreateContainerError", "")), "ContainerConfigError: pod a-1-x: container agent: CreateContainerError"},
+		{"an image that is not there", pod("a-1-x", waiting("ErrImagePull", "manifest unknown")), "ImagePullFailed: pod a-1-x: container agent: ErrImagePull: manifest unknown"},
+		{"tried again later", pod("a-1-x", waiting("ImagePullBackOff", "Back-off pulling")), "ImagePullFailed: pod a-1-x: container agent: ImagePullBackOff: Back-off pulling"},
+		{"a name that is none", pod("a-1-x", waiting("InvalidImageName", "bad")), "ImagePullFailed: pod a-1-x: container agent: InvalidImageName: bad"},
+		{"out of memory, waiting", pod("a-1-x", ended(waiting("CrashLoopBackOff", ""), 137, "OOMKilled", "")), "OOMKilled: pod a-1-x: container agent: OOMKilled, exit code 137 (it needs more memory than its limit: raise resources.limits.memory)"},
+		{"out of memory, running again", pod("a-1-x", ended(runningSince(0), 137, "OOMKilled", "")), "OOMKilled: pod a-1-x: container agent: OOMKilled, exit code 137 (it needs more memory than its limit: raise resources.limits.memory)"},
+		{"a crash", pod("a-1-x", ended(waiting("CrashLoopBackOff", ""), 3, "Error", "no API key\n")), "CrashLooping: pod a-1-x: container agent: ended with exit code 3: no API key"},
+		{"a crash, running again", pod("a-1-x", ended(runningSince(0), 3, "Error", "")), "CrashLooping: pod a-1-x: container agent: ended with exit code 3"},
+		{"killed", pod("a-1-x", ended(waiting("CrashLoopBackOff", ""), 137, "Error", "")), "CrashLooping: pod a-1-x: container agent: ended with exit code 137 (signal 9)"},
+		{"it could not start", pod("a-1-x", ended(waiting("CrashLoopBackOff", ""), 128, "StartError", "exec failed")), "CrashLooping: pod a-1-x: container agent: ended with exit code 128 (StartError): exec failed"},
+		{"it ends well, again and again", pod("a-1-x", ended(waiting("CrashLoopBackOff", ""), 0, "Completed", "")), "CrashLooping: pod a-1-x: container agent: ended with exit code 0, but an agent must go on"},
+		{"a crash whose end is forgotten", pod("a-1-x", waiting("CrashLoopBackOff", "")), "CrashLooping: pod a-1-x: container agent: CrashLoopBackOff"},
+		{"no room", unschedulable("0/3 nodes are available: 3 Insufficient cpu."), "Unschedulable: pod a-1-x: 0/3 nodes are available: 3 Insufficient cpu."},
+
+		{"it starts", pod("a-1-x", waiting("ContainerCreating", "")), ""},
+		{"its init containers run", pod("a-1-x", waiting("PodInitializing", "")), ""},
+		{"it runs and is not ready yet", pod("a-1-x", runningSince(time.Hour)), ""},
+		{"an init container that ended well", pod("a-1-x", corev1.ContainerStatus{Name: "i", State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{Reason: "Completed"}}}), ""},
+	} {
+		t.Run(r.name, func(t *testing.T) {
+			const numbers = "1 of 3 new replicas started, 3 available"
+			want := "False RolloutInProgress: " + numbers
+			if r.want != "" {
+				want = "False " + r.want + "; " + numbers
+			}
+			seen := status.Seen{Now: now, Deployment: deployment(counts(4, 1, 3, 3)), Pods: []corev1.Pod{running("n2", "z2"), r.pod}}
+			got := status.Of(agenttest.New("a", agenttest.Replicas(3)), seen, nil)
+			require.Equal(t, want, said(got, v1alpha1.ConditionReady))
+			require.Equal(t, "True RolloutInProgress: "+numbers, said(got, v1alpha1.ConditionReconciling), "where the work stands is told beside the cause")
+		})
+	}
+}
+
+func TestPodsThatTheAPIServerRefusesAreTheCause(t *testing.T) {
+	for _, r := range []struct{ message, reason string }{
+		{`pods "a-1-" is forbidden: exceeded quota: q, requested: pods=1, used: pods=2, limited: pods=2`, "QuotaExceeded"},
+		{`pods "a-1-x" is forbidden: failed quota: q: must specify limits.cpu for: agent`, "QuotaExceeded"},
+		{`pods "a-1-x" is forbidden: violates PodSecurity "restricted:latest": runAsNonRoot != true`, "PolicyViolation"},
+		{`pods "a-1-x" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no`, "PolicyViolation"},
+		{`admission webhook "w.example" denied the request: no`, "PolicyViolation"},
+		{`pods "a-1-x" is forbidden: maximum cpu usage per Container is 1, but limit is 2`, "PolicyViolation"},
+		{`pods "a-1-x" is forbidden: error looking up service account team/s: serviceaccount "s" not found`, "ConfigMissing"},
+		{`pods "a-1-x" is forbidden: no PriorityClass with name p was found`, "ConfigMissing"},
+		{`pods "a-1-x" is forbidden: something new`, "PolicyViolation"},
+		{`pods is forbidden: User "system:serviceaccount:kube-system:replicaset-controller" cannot create resource "pods"`, "ApplyFailed"},
+		{`Internal error occurred: try again`, "ApplyFailed"},
+	} {
+		seen := status.Seen{Now: now, Deployment: deployment(counts(2, 2, 2, 2), progressing("ReplicaSetUpdated"), refused(r.message))}
+		got := status.Of(agenttest.New("a", agenttest.Replicas(3)), seen, nil)
+		require.Equal(t, "False "+r.reason+": pods are refused: "+r.message+"; 2 of 3 new replicas started, 2 available", said(got, v1alpha1.ConditionReady))
+	}
+}
+
+func TestARefusedChildIsTheCauseByWhatTheRefusalSays(t *testing.T) {
+	resource := schema.GroupResource{Group: "apps", Resource: "deployments"}
+	for _, r := range []struct {
+		err    error
+		reason string
+	}{
+		{apierrors.NewForbidden(resource, "a", errors.New("exceeded quota: q")), v1alpha1.ReasonQuotaExceeded},
+		{apierrors.NewForbidden(resource, "a", errors.New("ValidatingAdmissionPolicy 'p' denied request: no")), v1alpha1.ReasonPolicyViolation},
+		{apierrors.NewForbidden(resource, "a", errors.New(`User "u" cannot patch resource "deployments"`)), v1alpha1.ReasonApplyFailed},
+		{apierrors.NewInternalError(errors.New("exceeded quota, said somebody")), v1alpha1.ReasonApplyFailed},
+		{errors.New("connection refused"), v1alpha1.ReasonApplyFailed},
+	} {
+		failure := status.Refused("Deployment", r.err)
+		require.Equal(t, r.reason, failure.Reason, "%v", r.err)
+		require.ErrorIs(t, failure, r.err)
+		require.Equal(t, "Deployment: "+r.err.Error(), failure.Message)
+	}
+	require.Nil(t, status.Refused("Deployment", nil))
+}
+
+func TestTheWorstCauseIsSaidAndTheFirstPodNamed(t *testing.T) {
+	crash := ended(waiting("CrashLoopBackOff", ""), 1, "Error", "")
+	sidecar := waiting("ErrImagePull", "no")
+	sidecar.Name = "proxy"
+	ready := running("n1", "z1")
+	departing := pod("a-0-x", waiting("InvalidImageName", "old"))
+	departing.DeletionTimestamp = &metav1.Time{Time: now}
+	for _, r := range []struct {
+		name string
+		pods []corev1.Pod
+		want string
+	}{
+		{"two pods", []corev1.Pod{pod("a-1-y", crash), pod("a-1-z", waiting("ErrImagePull", "no"))}, "ImagePullFailed: pod a-1-z:"},
+		{"two alike", []corev1.Pod{pod("a-1-y", crash), pod("a-1-x", crash)}, "CrashLooping: pod a-1-x:"},
+		{"two containers", []corev1.Pod{pod("a-1-x", crash, sidecar)}, "ImagePullFailed: pod a-1-x: container proxy: ErrImagePull"},
+		{"a pod that is ready or leaves does not count", []corev1.Pod{ready, departing, pod("a-1-y", crash)}, "CrashLooping: pod a-1-y:"},
+	} {
+		t.Run(r.name, func(t *testing.T) {
+			got := status.Of(agenttest.New("a", agenttest.Replicas(3)), status.Seen{Now: now, Deployment: deployment(counts(4, 1, 3, 3)), Pods: r.pods}, nil)
+			require.Contains(t, said(got, v1alpha1.ConditionReady), "False "+r.want)
+		})
+	}
+}
+
+func TestACauseAndAFailureOfThePassAreWeighed(t *testing.T) {
+	seen := status.Seen{Now: now, Deployment: deployment(counts(3, 3, 2, 2)), Pods: []corev1.Pod{pod("a-1-x", waiting("ErrImagePull", "no"))}}
+	agent := agenttest.New("a", agenttest.Replicas(3))
+	waitingFor := &status.Failure{Reason: v1alpha1.ReasonRolloutInProgress, Message: "waiting"}
+	require.Contains(t, said(status.Of(agent, seen, waitingFor), v1alpha1.ConditionReady), "False ImagePullFailed")
+	require.Equal(t, "False ApplyFailed: boom", said(status.Of(agent, seen, errors.New("boom")), v1alpha1.ConditionReady))
+}
+
+func TestACauseIsNotSoughtWhereEverythingRuns(t *testing.T) {
+	seen := status.Seen{Now: now, Deployment: deployment(refused("exceeded quota")), Pods: []corev1.Pod{pod("a-1-x", waiting("ErrImagePull", "no"))}}
+	got := status.Of(agenttest.New("a", agenttest.Replicas(3)), seen, nil)
+	require.Equal(t, "True RolloutComplete: 3 of 3 replicas available", said(got, v1alpha1.ConditionReady))
+}
+
+// A rollout that is stuck is stalled, whatever the cause: nothing will move without a change.
+func TestARolloutThatIsStuckIsStalledAndSaysWhy(t *testing.T) {
+	seen := status.Seen{Now: now, Deployment: deployment(counts(4, 1, 3, 3), progressing("ProgressDeadlineExceeded")), Pods: []corev1.Pod{pod("a-1-x", waiting("ErrImagePull", "no"))}}
+	got := status.Of(agenttest.New("a", agenttest.Replicas(3)), seen, nil)
+	require.Contains(t, said(got, v1alpha1.ConditionReady), "False ImagePullFailed: pod a-1-x: container agent: ErrImagePull: no; no progress for 600 s")
+	require.Contains(t, said(got, v1alpha1.ConditionStalled), "True ProgressDeadlineExceeded: no progress for 600 s")
+	require.Empty(t, said(got, v1alpha1.ConditionReconciling))
+}
+
+func TestALossStaysALossWhileItsCauseIsSaid(t *testing.T) {
+	agent := agenttest.New("a", agenttest.Replicas(3))
+	seen := status.Seen{Now: now, Deployment: deployment()}
+	for _, step := range []struct {
+		seen status.Seen
+		want string
+	}{
+		{seen, "True RolloutComplete"},
+		{status.Seen{Now: now, Deployment: deployment(counts(3, 3, 2, 2)), Pods: []corev1.Pod{pod("a-1-x", ended(waiting("CrashLoopBackOff", ""), 1, "Error", ""))}}, "False CrashLooping"},
+		{status.Seen{Now: now, Deployment: deployment(counts(3, 3, 2, 2))}, "False ReplicasUnavailable: 2 of 3 replicas available"},
+		{seen, "True RolloutComplete"},
+	} {
+		agent.Status = status.Of(agent, step.seen, nil)
+		require.Contains(t, said(agent.Status, v1alpha1.ConditionReady), step.want)
+	}
+}
+
+func TestALongCauseLeavesRoomForTheNumbers(t *testing.T) {
+	seen := status.Seen{Now: now, Deployment: deployment(counts(4, 1, 3, 3)), Pods: []corev1.Pod{pod("a-1-x", waiting("ErrImagePull", strings.Repeat("é", 4000)))}}
+	message := said(status.Of(agenttest.New("a", agenttest.Replicas(3)), seen, nil), v1alpha1.ConditionReady)
+	require.LessOrEqual(t, len(message), maxMessage)
+	require.Contains(t, message, "...; 1 of 3 new replicas started, 3 available")
+}
+
+// --- what only Events tell ----------------------------------------------------------------------------------------------
+
+func tell(podName, reason, message string, ago time.Duration) status.Told {
+	return status.Told{Pod: podName, Reason: reason, Message: message, Last: now.Add(-ago)}
+}
+
+func TestEventsAreBelievedWhereTheyFitThePod(t *testing.T) {
+	starting, up := pod("a-1-x", waiting("ContainerCreating", "")), pod("a-1-x", runningSince(20*time.Second))
+	missing := `MountVolume.SetUp failed for volume "v" : secret "s" not found`
+	for _, r := range []struct {
+		name string
+		pod  corev1.Pod
+		told []status.Told
+		want string
+	}{
+		{"a volume's Secret is missing", starting, []status.Told{tell("a-1-x", "FailedMount", missing, 0)}, "ConfigMissing: pod a-1-x: " + missing},
+		{"a volume that cannot be mounted", starting, []status.Told{tell("a-1-x", "FailedMount", "timed out", 0)}, "ContainerConfigError: pod a-1-x: timed out"},
+		{"no sandbox", starting, []status.Told{tell("a-1-x", "FailedCreatePodSandBox", "no network", 0)}, "ContainerConfigError: pod a-1-x: no network"},
+		{"a probe fails", up, []status.Told{tell("a-1-x", "Unhealthy", "Readiness probe failed: 503", 0)}, "ProbeFailing: pod a-1-x: Readiness probe failed: 503"},
+		{"the latest counts", up, []status.Told{tell("a-1-x", "Unhealthy", "first", time.Minute), tell("a-1-x", "Unhealthy", "last", 0), tell("a-1-x", "Unhealthy", "between", time.Second)}, "ProbeFailing: pod a-1-x: last"},
+		{"another pod's", up, []status.Told{tell("a-1-z", "Unhealthy", "theirs", 0)}, ""},
+		{"a mount that worked out in the end", up, []status.Told{tell("a-1-x", "FailedMount", missing, 0)}, ""},
+		{"a probe of a container that is gone", starting, []status.Told{tell("a-1-x", "Unhealthy", "old", 0)}, ""},
+		{"nothing to the point", starting, []status.Told{tell("a-1-x", "Pulling", "image", 0)}, ""},
+	} {
+		t.Run(r.name, func(t *testing.T) {
+			seen := status.Seen{Now: now, Deployment: deployment(counts(3, 3, 2, 2), probed), Pods: []corev1.Pod{r.pod}, Told: r.told, Asked: true}
+			got := said(status.Of(agenttest.New("a", agenttest.Replicas(3)), seen, nil), v1alpha1.ConditionReady)
+			want := "False RolloutInProgress: 2 of 3 new replicas available"
+			if r.want != "" {
+				want = "False " + r.want + "; 2 of 3 new replicas available"
+			}
+			require.Equal(t, want, got)
+			for _, told := range r.told {
+				require.Equal(t, told.Reason != "Pulling", status.Explains(told.Reason))
+			}
+		})
+	}
+}
+
+func TestAProbeIsSuspectedOnlyWhenItHadItsTimeAndNoEventSaysMore(t *testing.T) {
+	unstarted := runningSince(2 * time.Minute)
+	unstarted.Started = ptr.To(false)
+	stuck := unstarted
+	stuck.State.Running = &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(now.Add(-311 * time.Second))}
+	for _, r := range []struct {
+		name      string
+		container corev1.ContainerStatus
+		asked     bool
+		want      string
+	}{
+		{"in time", runningSince(24 * time.Second), true, ""},
+		{"too long", runningSince(25 * time.Second), true, "container agent runs and is not ready, so its readiness probe (GET /ready on port 8080) seems to fail (no Event says so)"},
+		{"too long, and nobody asked for Events yet", runningSince(time.Hour), false, ""},
+		{"not started, in time", unstarted, true, ""},
+		{"not started, too long", stuck, true, "container agent runs and is not ready, so its startup probe (GET /health on port 8080) seems to fail (no Event says so)"},
+	} {
+		t.Run(r.name, func(t *testing.T) {
+			seen := status.Seen{Now: now, Deployment: deployment(counts(3, 3, 2, 2), probed), Pods: []corev1.Pod{pod("a-1-x", r.container)}, Asked: r.asked}
+			got := said(status.Of(agenttest.New("a", agenttest.Replicas(3)), seen, nil), v1alpha1.ConditionReady)
+			if r.want == "" {
+				require.Contains(t, got, "False RolloutInProgress")
+				return
+			}
+			require.Contains(t, got, "False ProbeFailing: pod a-1-x: "+r.want)
+		})
+	}
+}
+
+func TestEventsAreAskedForAboutAPodThatDoesNotSayWhyItIsNotReady(t *testing.T) {
+	quiet := func(name string) corev1.Pod { return pod(name, runningSince(time.Hour)) }
+	settledAgent := agenttest.New("a", agenttest.Replicas(3))
+	settledAgent.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue}}
+	rolling := agenttest.New("a", agenttest.Replicas(3))
+	for _, r := range []struct {
+		name  string
+		agent *v1alpha1.Agent
+		seen  status.Seen
+		want  string
+	}{
+		{"the first of two", rolling, status.Seen{Deployment: deployment(), Pods: []corev1.Pod{quiet("a-1-y"), quiet("a-1-x"), answering("n1", "z1")}}, "a-1-x"},
+		{"another says why", rolling, status.Seen{Deployment: deployment(), Pods: []corev1.Pod{quiet("a-1-y"), pod("a-1-z", waiting("ErrImagePull", ""))}}, ""},
+		{"pods are refused", rolling, status.Seen{Deployment: deployment(refused("quota")), Pods: []corev1.Pod{quiet("a-1-y")}}, ""},
+		{"not on a node", rolling, status.Seen{Deployment: deployment(), Pods: []corev1.Pod{{ObjectMeta: metav1.ObjectMeta{Name: "a-1-x"}}}}, ""},
+		{"all are ready", rolling, status.Seen{Deployment: deployment(), Pods: []corev1.Pod{answering("n1", "z1")}}, ""},
+		{"the Agent is", settledAgent, status.Seen{Deployment: deployment(), Pods: []corev1.Pod{quiet("a-1-x")}}, ""},
+		{"no Deployment", rolling, status.Seen{}, ""},
+	} {
+		t.Run(r.name, func(t *testing.T) {
+			got := ""
+			if suspect := status.Suspect(r.agent, r.seen); suspect != nil {
+				got = suspect.Name
+			}
+			require.Equal(t, r.want, got)
+		})
+	}
+}
+
+func TestEveryReasonHasItsPlaceInTheOrderOfSeverity(t *testing.T) {
+	reasons := []string{
+		"InvalidSpec", "NameConflict", "PolicyViolation", "QuotaExceeded", "ApplyFailed", "ConfigMissing", "ContainerConfigError", "ImagePullFailed",
+		"OOMKilled", "CrashLooping", "Unschedulable", "ProbeFailing", "ProgressDeadlineExceeded", "RolloutInProgress", "ReplicasUnavailable",
+	}
+	for i, reason := range reasons[:len(reasons)-1] {
+		pair := errors.Join(&status.Failure{Reason: reasons[i+1], Message: "less"}, &status.Failure{Reason: reason, Message: "worse"})
+		got := status.Of(agenttest.New("a", agenttest.Replicas(3)), status.Seen{Now: now, Deployment: deployment()}, pair)
+		require.Equal(t, "False "+reason+": worse", said(got, v1alpha1.ConditionReady))
+	}
+}
