@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
@@ -35,11 +36,19 @@ func (s *scene) newPool(zones ...string) []string {
 	return names
 }
 
+// machines numbers the nodes of pools, for addresses of their own.
+var machines atomic.Uint32
+
 func (s *scene) addNode(name, zone string) {
 	s.Helper()
+	number := machines.Add(1)
 	node := &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{poolKey: s.namespace, corev1.LabelHostname: name, corev1.LabelTopologyZone: s.namespace + "-" + zone}},
-		Spec:       corev1.NodeSpec{Taints: []corev1.Taint{{Key: poolKey, Value: s.namespace, Effect: corev1.TaintEffectNoSchedule}}},
+		Spec: corev1.NodeSpec{
+			PodCIDR: fmt.Sprintf("10.245.%d.0/24", number%256),
+			Taints:  []corev1.Taint{{Key: poolKey, Value: s.namespace, Effect: corev1.TaintEffectNoSchedule}},
+		},
+		Status: corev1.NodeStatus{Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: fmt.Sprintf("172.21.0.%d", number%256)}}},
 	}
 	require.NoError(s, api.Create(s.Context(), node))
 	s.Cleanup(func() { _ = api.Delete(context.Background(), node) })
