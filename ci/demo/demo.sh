@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The demo: a real control plane on this machine, Flokoa installed from its charts, and the guide's Agent, watched until
-# its three replicas are available.
+# its three replicas are available. Then one of its machines dies, and another stands in.
 #
 #   ci/demo/demo.sh up      what `make demo` does; run again, it changes nothing that is in order
 #   ci/demo/demo.sh down    what `make demo-down` does
@@ -20,6 +20,7 @@ team=flokoa-demo
 agent=production-agent
 replicas=3
 patience=120 # seconds for the replicas to become available
+losing=300   # seconds for a lost node to be noticed and made good
 
 main() {
   case ${1:-} in
@@ -44,6 +45,9 @@ up() {
   run kubectl --namespace $team create secret generic agent-secrets --from-literal=api-key=not-a-real-key
   run kubectl --namespace $team apply --filename examples/agents/production-agent.yaml
   watch_agent
+  where_pods_run
+  show_availability
+  lose_node
   summary
 }
 
@@ -155,12 +159,60 @@ watch_agent() {
   fi
 }
 
-summary() {
-  title "What the operator made of it"
-  tool kubectl --namespace $team get agents,deployments,services,endpointslices
+where_pods_run() {
   title "Where the pods run"
   tool kubectl --namespace $team get pods --selector flokoa.ai/agent=$agent \
     --output custom-columns='POD:.metadata.name,NODE:.spec.nodeName,ZONE:.metadata.labels.topology\.kubernetes\.io/zone,PHASE:.status.phase'
+}
+
+# show_availability: the guide as a machine check, of the manifest before it is applied and of the Agent as it runs.
+show_availability() {
+  title "Is it highly available?"
+  printf '$ flokoa-operator check -f examples/agents/production-agent.yaml\n'
+  "$folder/flokoa-operator" check -f examples/agents/production-agent.yaml
+  printf "$ kubectl --namespace %s get agent %s -o jsonpath='{.status.conditions[?(@.type==\"HighlyAvailable\")].message}'\n" $team $agent
+  await_ha True 60
+}
+
+# lose_node takes away the machine of one replica, as a power cut does, and shows what becomes of the Agent.
+lose_node() {
+  local node before
+  node=$(tool kubectl --namespace $team get pods --selector flokoa.ai/agent=$agent --field-selector status.phase=Running \
+    --output jsonpath='{.items[0].spec.nodeName}')
+  before=$SECONDS
+  title "Losing $node: its heartbeat stops (about two minutes)"
+  echo "  Kubernetes takes a machine for dead after 50 s; its pods are given up 60 s later (300 s without Flokoa's default)"
+  run kubectl label node "$node" simulation/lost= --overwrite
+  await_ha False $losing
+  printf '  noticed after %s s: the Service sends no more requests there, two replicas answer\n' $((SECONDS - before))
+  await_ha True $losing
+  printf '  made good after %s s: a third replica runs elsewhere\n' $((SECONDS - before))
+  where_pods_run
+  title "$node comes back"
+  run kubectl label node "$node" simulation/lost-
+}
+
+# await_ha VALUE SECONDS waits until the condition HighlyAvailable has a value, and prints the Agent whenever it changes.
+await_ha() {
+  local want=$1 limit=$((SECONDS + $2)) began=$SECONDS line='' last='' ha
+  local condition='{.status.conditions[?(@.type=="%s")].%s}'
+  # shellcheck disable=SC2059 # the format is the line above
+  local template="{.status.availableReplicas} available, Ready $(printf "$condition" Ready status) ($(printf "$condition" Ready reason)), HighlyAvailable $(printf "$condition" HighlyAvailable status): $(printf "$condition" HighlyAvailable message)"
+  while ((SECONDS < limit)); do
+    line=$(tool kubectl --namespace $team get agent $agent --output jsonpath="$template")
+    if [[ $line != "$last" ]]; then printf '  %3s s  %s\n' $((SECONDS - began)) "$line"; fi
+    last=$line
+    ha=${line##*HighlyAvailable }
+    if [[ ${ha%%:*} == "$want" ]]; then return; fi
+    sleep 1
+  done
+  tool kubectl --namespace $team describe agent $agent >&2
+  fail "HighlyAvailable did not become $want within $2 s; the lines above are what the Agent says, the operator's log is $folder/operator.log"
+}
+
+summary() {
+  title "What the operator made of it"
+  tool kubectl --namespace $team get agents,deployments,services,endpointslices,poddisruptionbudgets
   cat <<TEXT
 
 == The cluster stays up. Try next

@@ -200,7 +200,9 @@ func versions(s *scene) map[string]string {
 	all := map[string]string{}
 	for _, kind := range []client.ObjectList{&v1alpha1.AgentList{}, &appsv1.DeploymentList{}, &corev1.ServiceList{}, &corev1.ConfigMapList{}} {
 		for _, object := range s.list(kind) {
-			all[fmt.Sprintf("%T %s", object, object.GetName())] = object.GetResourceVersion()
+			if object.GetName() != "kube-root-ca.crt" { // every namespace has this ConfigMap
+				all[fmt.Sprintf("%T %s", object, object.GetName())] = object.GetResourceVersion()
+			}
 		}
 	}
 	return all

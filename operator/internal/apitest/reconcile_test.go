@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 	"k8s.io/client-go/rest"
@@ -133,7 +134,10 @@ func ready(of *v1alpha1.Agent) metav1.Condition {
 func versions(ctx context.Context, t *testing.T, namespace string) map[string]string {
 	t.Helper()
 	all := map[string]string{}
-	for _, list := range []client.ObjectList{&v1alpha1.AgentList{}, &appsv1.DeploymentList{}, &corev1.ServiceList{}} {
+	for _, list := range []client.ObjectList{
+		&v1alpha1.AgentList{}, &appsv1.DeploymentList{}, &corev1.ServiceList{}, &corev1.ConfigMapList{},
+		&policyv1.PodDisruptionBudgetList{}, &autoscalingv2.HorizontalPodAutoscalerList{},
+	} {
 		require.NoError(t, api.List(ctx, list, client.InNamespace(namespace)))
 		require.NoError(t, meta.EachListItem(list, func(item runtime.Object) error {
 			object := item.(client.Object)
@@ -223,6 +227,42 @@ func TestAHandEditOfAnOwnedFieldIsPutBackAndAForeignFieldIsLeft(t *testing.T) {
 	}
 	require.Contains(t, names, "INJECTED")
 	require.NotContains(t, names, "LEVEL")
+}
+
+func TestAHandEditOfAnyOtherChildIsPutBack(t *testing.T) {
+	b := newBench(t)
+	stored := b.create(t, agenttest.Replicas(3), func(a *v1alpha1.Agent) {
+		a.Spec.Card = &v1alpha1.Card{Description: "d", Version: "1"}
+		a.Spec.Autoscaling = &v1alpha1.Autoscaling{MinReplicas: ptr.To[int32](3), MaxReplicas: 9}
+	})
+	b.place(t, stored)
+	for _, edit := range []struct {
+		object client.Object
+		name   string
+		patch  string
+	}{
+		{&policyv1.PodDisruptionBudget{}, "a", `{"spec":{"maxUnavailable":3}}`},
+		{&policyv1.PodDisruptionBudget{}, "a", `{"spec":{"selector":{"matchLabels":{"more":"labels"}}}}`},
+		{&policyv1.PodDisruptionBudget{}, "a", `{"spec":{"unhealthyPodEvictionPolicy":"IfHealthyBudget"}}`},
+		{&autoscalingv2.HorizontalPodAutoscaler{}, "a", `{"spec":{"minReplicas":1}}`},
+		{&autoscalingv2.HorizontalPodAutoscaler{}, "a", `{"spec":{"minReplicas":8}}`},
+		{&autoscalingv2.HorizontalPodAutoscaler{}, "a", `{"spec":{"maxReplicas":99}}`},
+		{&autoscalingv2.HorizontalPodAutoscaler{}, "a", `{"spec":{"scaleTargetRef":{"kind":"Deployment","apiVersion":"apps/v1"}}}`},
+		{&corev1.ConfigMap{}, "a-card", `{"data":{"agent-card.json":"{}"}}`},
+		{&corev1.ConfigMap{}, "a-card", `{"metadata":{"labels":{"app.kubernetes.io/part-of":"else"}}}`},
+	} {
+		read := func() string {
+			require.NoError(t, api.Get(t.Context(), client.ObjectKey{Namespace: b.namespace, Name: edit.name}, edit.object))
+			edit.object.SetResourceVersion("")
+			edit.object.SetManagedFields(nil)
+			edit.object.SetGeneration(0)
+			return asYAML(t, edit.object)
+		}
+		before := read()
+		require.NoError(t, api.Patch(t.Context(), edit.object, client.RawPatch(types.MergePatchType, []byte(edit.patch))))
+		require.NotEqual(t, before, read(), edit.patch)
+		b.settle(t, stored, func(*v1alpha1.Agent) bool { return read() == before })
+	}
 }
 
 func TestAStrangerOfTheSameNameIsNotTouchedAndTheRestGoesOn(t *testing.T) {

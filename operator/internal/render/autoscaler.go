@@ -48,11 +48,10 @@ func LeastReplicas(agent *v1alpha1.Agent) int32 {
 // with the live count as its lower bound. It raises the Agent's replicas to that by itself, without any metric, and then the
 // bound that the Agent asks for is set: the count is the autoscaler's alone from here on. 0 when there is nothing to hand over.
 func floor(agent *v1alpha1.Agent, live Live) int32 {
-	held := live.MinReplicas
-	if held == 0 {
-		held = live.Replicas
+	held := min(live.Replicas, agent.Spec.Autoscaling.MaxReplicas)
+	if live.MinReplicas > 0 { // it is there already, and holds what it was given to hold
+		held = min(held, live.MinReplicas)
 	}
-	held = min(held, agent.Spec.Autoscaling.MaxReplicas)
 	if ptr.Deref(agent.Spec.Runtime.Spec.Replicas, defaultReplicas) >= held {
 		return 0
 	}

@@ -90,6 +90,7 @@ func TestTheCountIsWhatTheSpecSaysInsideItsBoundsAndNeverDipsWhileAutoscalingTak
 		{"it has", 5, []agenttest.Option{scaling(three, 10)}, render.Live{Replicas: 5, MinReplicas: 5}, 5, 3},
 		{"it counts by the load", 4, []agenttest.Option{scaling(three, 10)}, render.Live{Replicas: 5, MinReplicas: 3}, 4, 3},
 
+		{"a hand raises the lower bound", 3, []agenttest.Option{scaling(three, 10)}, render.Live{Replicas: 3, MinReplicas: 9}, 3, 3},
 		{"just turned on above the bounds", 1, []agenttest.Option{scaling(three, 4)}, render.Live{Replicas: 9}, 4, 4},
 		{"the lower bound goes down", 6, []agenttest.Option{scaling(three, 10)}, render.Live{Replicas: 6, MinReplicas: 5}, 6, 3},
 		{"the lower bound goes up", 3, []agenttest.Option{scaling(ptr.To[int32](6), 10)}, render.Live{Replicas: 3, MinReplicas: 3}, 6, 6},

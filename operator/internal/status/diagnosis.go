@@ -111,6 +111,9 @@ func refusedPods(deployment *appsv1.Deployment) (cause, bool) {
 	return cause{}, false
 }
 
+// policyWords are in what a ValidatingAdmissionPolicy and a webhook say.
+var policyWords = []string{"ValidatingAdmissionPolicy", "denied the request", "denied request"}
+
 // refusals tell what an admission refusal is about, by words of its text: the API has no code for it. The first row that
 // has words in common with the text counts.
 var refusals = []struct {
@@ -119,8 +122,9 @@ var refusals = []struct {
 }{
 	{[]string{`" cannot `}, v1alpha1.ReasonApplyFailed}, // RBAC: User "x" cannot create resource
 	{[]string{"exceeded quota", "failed quota", "insufficient quota", "status unknown for quota"}, v1alpha1.ReasonQuotaExceeded},
+	{policyWords, v1alpha1.ReasonPolicyViolation},
 	{[]string{
-		"violates PodSecurity", "ValidatingAdmissionPolicy", "denied the request", "denied request", // policies and webhooks
+		"violates PodSecurity",
 		"maximum cpu", "maximum memory", "minimum cpu", "minimum memory", "max limit to request ratio", // LimitRange
 	}, v1alpha1.ReasonPolicyViolation},
 	{[]string{"error looking up service account", "not found", "was found"}, v1alpha1.ReasonConfigMissing}, // ServiceAccount, PriorityClass, RuntimeClass

@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/utils/ptr"
 
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
@@ -144,6 +145,9 @@ func TestARefusedChildIsTheCauseByWhatTheRefusalSays(t *testing.T) {
 		{apierrors.NewForbidden(resource, "a", errors.New(`User "u" cannot patch resource "deployments"`)), v1alpha1.ReasonApplyFailed},
 		{apierrors.NewInternalError(errors.New("exceeded quota, said somebody")), v1alpha1.ReasonApplyFailed},
 		{errors.New("connection refused"), v1alpha1.ReasonApplyFailed},
+		{apierrors.NewInvalid(schema.GroupKind{Kind: "Deployment"}, "a", field.ErrorList{field.NotFound(field.NewPath("spec"), "x"), field.Forbidden(field.NewPath("spec"), "not found")}), v1alpha1.ReasonApplyFailed},
+		{apierrors.NewInvalid(schema.GroupKind{Kind: "Deployment"}, "a", field.ErrorList{field.Invalid(nil, "", "ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no")}), v1alpha1.ReasonPolicyViolation},
+		{apierrors.NewBadRequest(`admission webhook "w" denied the request: no`), v1alpha1.ReasonPolicyViolation},
 	} {
 		failure := status.Refused("Deployment", r.err)
 		require.Equal(t, r.reason, failure.Reason, "%v", r.err)

@@ -42,8 +42,11 @@ func Refused(kind string, err error) *Failure {
 		return nil
 	}
 	reason := v1alpha1.ReasonApplyFailed
-	if apierrors.IsForbidden(err) || apierrors.IsInvalid(err) {
+	switch {
+	case apierrors.IsForbidden(err):
 		reason = refusal(err.Error())
+	case containsAny(err.Error(), policyWords): // a policy or webhook chooses the code itself
+		reason = v1alpha1.ReasonPolicyViolation
 	}
 	return &Failure{Reason: reason, Message: fmt.Sprintf("%s: %v", kind, err), Cause: err}
 }
