@@ -82,6 +82,34 @@ func TestAnEventIsSentWhenReadyHasANewReason(t *testing.T) {
 	}
 }
 
+// Two events for a rollout is the bar, so that it becomes highly available is not told; that it no longer is, is.
+func TestALossOfHighAvailabilityIsToldAndADeadlockThatIsForeseen(t *testing.T) {
+	ha := func(value metav1.ConditionStatus, message string) *metav1.Condition {
+		reason := v1alpha1.ReasonRequirementsMet
+		if value != metav1.ConditionTrue {
+			reason = v1alpha1.ReasonMissingRequirements
+		}
+		return &metav1.Condition{Type: v1alpha1.ConditionHighlyAvailable, Status: value, Reason: reason, Message: message}
+	}
+	met, missing, deadlock := ha(metav1.ConditionTrue, ""), ha(metav1.ConditionFalse, "replicas: 2"), ha(metav1.ConditionFalse, "anti-affinity: no room")
+	for _, r := range []struct {
+		name     string
+		was, now *metav1.Condition
+		want     string
+	}{
+		{"not yet", nil, missing, ""},
+		{"it is", missing, met, ""},
+		{"lost", met, missing, "Warning MissingRequirements replicas: 2"},
+		{"still lost", missing, missing, ""},
+		{"a deadlock, from the beginning", nil, deadlock, "Warning MissingRequirements anti-affinity: no room"},
+		{"a deadlock beside something else", missing, deadlock, "Warning MissingRequirements anti-affinity: no room"},
+		{"still", deadlock, deadlock, ""},
+		{"no longer", deadlock, missing, ""},
+	} {
+		t.Run(r.name, func(t *testing.T) { require.Equal(t, r.want, told(with(r.was), with(r.now))) })
+	}
+}
+
 // told is the event that a step from one status to another sends, empty for none.
 func told(was, now *v1alpha1.Agent) string {
 	recorder := events.NewFakeRecorder(8)
