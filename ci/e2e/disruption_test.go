@@ -142,11 +142,11 @@ func TestPlacementIsJudgedAgainWhenNodesAndPodsChange(t *testing.T) {
 	nodes := s.newPool("a", "b", "c")
 	s.kubectl("cordon", nodes[1], nodes[2])
 	s.create("a", sound, s.inPool())
-	s.awaitHA("a", true, "3 replicas available on 1 nodes in 1 zones", patience) // there is no better place
+	s.awaitHA("a", true, "3 replicas available on 1 node in 1 zone", patience) // there is no better place
 	s.kubectl("uncordon", nodes[1])
 	s.awaitHA("a", false, "placement: all available replicas are on 1 node, and 2 nodes fit", patience)
 	s.kubectl("cordon", nodes[1])
-	s.awaitHA("a", true, "on 1 nodes in 1 zones", patience)
+	s.awaitHA("a", true, "on 1 node in 1 zone", patience)
 	s.kubectl("uncordon", nodes[1], nodes[2])
 	s.awaitHA("a", false, "placement: all available replicas are in 1 zone, and 3 zones fit", patience)
 	s.kubectl("delete", "pods", "--selector", v1alpha1.LabelAgent+"=a", "--wait=false")

@@ -47,7 +47,7 @@ func highlyAvailable(agent *v1alpha1.Agent, seen Seen, err error) verdict {
 		return no(v1alpha1.ReasonMissingRequirements, "%s", join(missing)+notJudged)
 	}
 	nodes, zones := spots(availablePods(seen.Pods), seen.Nodes)
-	return yes(v1alpha1.ReasonRequirementsMet, "%d replicas available on %d nodes in %d zones%s", availableReplicas(seen), nodes, zones, notJudged)
+	return yes(v1alpha1.ReasonRequirementsMet, "%s available on %s in %s%s", plural(int(availableReplicas(seen)), "replica"), plural(nodes, "node"), plural(zones, "zone"), notJudged)
 }
 
 func availableReplicas(seen Seen) int32 {
@@ -78,7 +78,7 @@ func misplaced(wanted int32, seen Seen) (missing []Requirement, notJudged string
 		return nil, ""
 	}
 	if !seen.Nodes.Known {
-		return nil, fmt.Sprintf("; not judged: whether the replicas, on %d nodes in %d zones, could be on more: the operator may not read nodes", nodes, zones)
+		return nil, fmt.Sprintf("; not judged: whether the replicas, on %s in %s, could be on more: the operator may not read nodes", plural(nodes, "node"), plural(zones, "zone"))
 	}
 	fit := seen.Nodes.fitting(&seen.Deployment.Spec.Template.Spec)
 	if possible := len(fit); nodes < min(enoughDomains, possible) {

@@ -179,15 +179,15 @@ func TestHighlyAvailableIsJudgedOnWhereTheAvailablePodsAre(t *testing.T) {
 		{"spread", spread, status.Nodes{}, "True RequirementsMet: 3 replicas available on 3 nodes in 3 zones"},
 		{"on one node of three", together, three, onNode("3 nodes fit" + anew + "; placement: all available replicas are in 1 zone, and 3 zones fit" + anew)},
 		{"in one zone of three", oneZone, three, "False MissingRequirements: placement: all available replicas are in 1 zone, and 3 zones fit" + anew},
-		{"on the only node", together, known(node("n1", "z1")), "True RequirementsMet: 3 replicas available on 1 nodes in 1 zones"},
-		{"in the only zone", oneZone, known(node("n1", "z1"), node("n2", "z1")), "True RequirementsMet: 3 replicas available on 2 nodes in 1 zones"},
+		{"on the only node", together, known(node("n1", "z1")), "True RequirementsMet: 3 replicas available on 1 node in 1 zone"},
+		{"in the only zone", oneZone, known(node("n1", "z1"), node("n2", "z1")), "True RequirementsMet: 3 replicas available on 2 nodes in 1 zone"},
 		{"nodes without zones", unlabelled, known(node("n1", ""), node("n2", "")), "True RequirementsMet: 3 replicas available on 2 nodes in 0 zones"},
 		{"the nodes tell the zones that the pods do not", unlabelled, three, "True RequirementsMet: 3 replicas available on 2 nodes in 2 zones"},
-		{"the others are cordoned", together, known(node("n1", "z1"), node("n2", "z2", cordoned), node("n3", "z3", cordoned)), "True RequirementsMet: 3 replicas available on 1 nodes in 1 zones"},
-		{"the others are lost", together, known(node("n1", "z1"), node("n2", "z2", lost)), "True RequirementsMet: 3 replicas available on 1 nodes in 1 zones"},
-		{"the others have a taint", together, known(node("n1", "z1"), node("n2", "z2", tainted(corev1.TaintEffectNoSchedule))), "True RequirementsMet: 3 replicas available on 1 nodes in 1 zones"},
+		{"the others are cordoned", together, known(node("n1", "z1"), node("n2", "z2", cordoned), node("n3", "z3", cordoned)), "True RequirementsMet: 3 replicas available on 1 node in 1 zone"},
+		{"the others are lost", together, known(node("n1", "z1"), node("n2", "z2", lost)), "True RequirementsMet: 3 replicas available on 1 node in 1 zone"},
+		{"the others have a taint", together, known(node("n1", "z1"), node("n2", "z2", tainted(corev1.TaintEffectNoSchedule))), "True RequirementsMet: 3 replicas available on 1 node in 1 zone"},
 		{"a soft taint keeps nobody away", together, known(node("n1", "z1"), node("n2", "z1", tainted(corev1.TaintEffectPreferNoSchedule))), onNode("2 nodes fit" + anew)},
-		{"nodes may not be read", together, status.Nodes{}, "True RequirementsMet: 3 replicas available on 1 nodes in 1 zones; not judged: whether the replicas, on 1 nodes in 1 zones, could be on more: the operator may not read nodes"},
+		{"nodes may not be read", together, status.Nodes{}, "True RequirementsMet: 3 replicas available on 1 node in 1 zone; not judged: whether the replicas, on 1 node in 1 zone, could be on more: the operator may not read nodes"},
 	} {
 		t.Run(r.name, func(t *testing.T) {
 			seen := status.Seen{Now: now, Deployment: deployment(), Pods: r.pods, Nodes: r.nodes}

@@ -72,7 +72,7 @@ func available(agent *v1alpha1.Agent, seen Seen) verdict {
 // countAvailable says how many of the wanted replicas are available. In a rollout there may be more.
 func countAvailable(have, wanted int32) string {
 	if have > wanted {
-		return fmt.Sprintf("%d replicas available, %d wanted", have, wanted)
+		return fmt.Sprintf("%s available, %d wanted", plural(int(have), "replica"), wanted)
 	}
 	return fmt.Sprintf("%d of %d replicas available", have, wanted)
 }

@@ -161,7 +161,7 @@ func TestAvailableSaysWhetherAnyoneAnswers(t *testing.T) {
 		{"no Deployment", 3, nil, "False NoReplicasAvailable: none of 3 replicas available"},
 		{"none wanted", 0, deployment(counts(0, 0, 0, 0)), "False ScaledToZero: zero replicas are asked for"},
 		{"none wanted, no Deployment", 0, nil, "False ScaledToZero: zero replicas are asked for"},
-		{"none wanted, one still answers", 0, deployment(counts(1, 1, 1, 1)), "True ReplicasAvailable: 1 replicas available, 0 wanted"},
+		{"none wanted, one still answers", 0, deployment(counts(1, 1, 1, 1)), "True ReplicasAvailable: 1 replica available, 0 wanted"},
 	} {
 		t.Run(r.name, func(t *testing.T) {
 			agent := agenttest.New("a", agenttest.Replicas(r.replicas))
