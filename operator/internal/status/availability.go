@@ -189,7 +189,8 @@ func NeedsNodes(agent *v1alpha1.Agent, seen Seen) bool {
 // looked at again when nodes come, go or change.
 func DependsOnNodes(agent *v1alpha1.Agent) bool {
 	placement := ptr.Deref(agent.Status.Placement, v1alpha1.Placement{})
-	return placement.Nodes < enoughDomains || placement.Zones < enoughDomains || len(render.RequiredAntiAffinity(agent)) > 0
+	return placement.Zones < enoughDomains || // and so where there are fewer than two nodes
+		len(render.RequiredAntiAffinity(agent)) > 0
 }
 
 // DeadlockForeseen tells whether a HighlyAvailable condition says that a rollout could never end.

@@ -85,6 +85,7 @@ func TestWhatASpecLacksIsSaidInTheGuidesWords(t *testing.T) {
 		{"latest with a digest", sound(image("agent:latest@sha256:00")), ""},
 		{"a tag and a port", sound(image("registry.example:5000/agent:v1")), ""},
 
+		{"a name that looks like more", sound(image("x; replicas")), "image: x, replicas (container agent): pin every image to a version tag or a digest, never latest"},
 		{"no resources", sound(resources(nil, nil)), "resources: container agent has no cpu request, no cpu limit, no memory request, no memory limit: set requests and limits for CPU and memory"},
 		{"no limits", sound(resources(enough().Requests, nil)), "resources: container agent has no cpu limit, no memory limit: set requests and limits for CPU and memory"},
 		{"limits stand for requests", sound(resources(nil, enough().Limits)), ""},
@@ -164,6 +165,8 @@ func TestHighlyAvailableIsJudgedOnWhereTheAvailablePodsAre(t *testing.T) {
 	together := []corev1.Pod{answering("n1", "z1"), answering("n1", "z1"), answering("n1", "z1")}
 	oneZone := []corev1.Pod{answering("n1", "z1"), answering("n2", "z1"), answering("n2", "z1")}
 	spread := []corev1.Pod{answering("n1", "z1"), answering("n2", "z2"), answering("n3", "z3")}
+	leaving := answering("n2", "z2")
+	leaving.DeletionTimestamp = &metav1.Time{Time: now}
 	unlabelled := []corev1.Pod{answering("n1", ""), answering("n2", ""), answering("n2", "")}
 	three := known(node("n1", "z1"), node("n2", "z2"), node("n3", "z3"))
 	onNode := func(names string) string {
@@ -178,6 +181,7 @@ func TestHighlyAvailableIsJudgedOnWhereTheAvailablePodsAre(t *testing.T) {
 	}{
 		{"spread", spread, status.Nodes{}, "True RequirementsMet: 3 replicas available on 3 nodes in 3 zones"},
 		{"on one node of three", together, three, onNode("3 nodes fit" + anew + "; placement: all available replicas are in 1 zone, and 3 zones fit" + anew)},
+		{"a pod that leaves does not count", append(together[:2:2], leaving), three, onNode("3 nodes fit" + anew + "; placement: all available replicas are in 1 zone, and 3 zones fit" + anew)},
 		{"in one zone of three", oneZone, three, "False MissingRequirements: placement: all available replicas are in 1 zone, and 3 zones fit" + anew},
 		{"on the only node", together, known(node("n1", "z1")), "True RequirementsMet: 3 replicas available on 1 node in 1 zone"},
 		{"in the only zone", oneZone, known(node("n1", "z1"), node("n2", "z1")), "True RequirementsMet: 3 replicas available on 2 nodes in 1 zone"},
@@ -191,7 +195,11 @@ func TestHighlyAvailableIsJudgedOnWhereTheAvailablePodsAre(t *testing.T) {
 	} {
 		t.Run(r.name, func(t *testing.T) {
 			seen := status.Seen{Now: now, Deployment: deployment(), Pods: r.pods, Nodes: r.nodes}
-			require.Equal(t, r.want, said(status.Of(sound(), seen, nil), v1alpha1.ConditionHighlyAvailable))
+			got := status.Of(sound(), seen, nil)
+			require.Equal(t, r.want, said(got, v1alpha1.ConditionHighlyAvailable))
+			if ids := status.MissingRequirements(meta.FindStatusCondition(got.Conditions, v1alpha1.ConditionHighlyAvailable)); len(ids) > 0 {
+				require.Equal(t, []string{"placement"}, ids, "once, in metrics")
+			}
 		})
 	}
 }

@@ -54,7 +54,8 @@ type cause struct {
 	pod string
 }
 
-// diagnose gives a verdict of Ready=False the worst cause that can be found for it, and keeps the numbers behind it.
+// diagnose gives a verdict of Ready=False the worst cause that can be found for it, and keeps the numbers behind it. Every
+// cause says more than the numbers do.
 func diagnose(seen Seen, judged verdict) verdict {
 	causes := causes(seen)
 	if len(causes) == 0 {
@@ -63,9 +64,6 @@ func diagnose(seen Seen, judged verdict) verdict {
 	worst := slices.MinFunc(causes, func(a, b cause) int {
 		return cmp.Or(worseFirst(a.reason, b.reason), cmp.Compare(a.pod, b.pod))
 	})
-	if worseFirst(worst.reason, judged.reason) > 0 {
-		return judged
-	}
 	text := worst.message
 	if worst.pod != "" {
 		text = fmt.Sprintf("pod %s: %s", worst.pod, worst.message)

@@ -161,6 +161,8 @@ func TestTheWorstCauseIsSaidAndTheFirstPodNamed(t *testing.T) {
 	crash := ended(waiting("CrashLoopBackOff", ""), 1, "Error", "")
 	sidecar := waiting("ErrImagePull", "no")
 	sidecar.Name = "proxy"
+	recovered := ended(runningSince(time.Hour), 1, "Error", "")
+	recovered.Ready = true
 	ready := running("n1", "z1")
 	departing := pod("a-0-x", waiting("InvalidImageName", "old"))
 	departing.DeletionTimestamp = &metav1.Time{Time: now}
@@ -171,7 +173,10 @@ func TestTheWorstCauseIsSaidAndTheFirstPodNamed(t *testing.T) {
 	}{
 		{"two pods", []corev1.Pod{pod("a-1-y", crash), pod("a-1-z", waiting("ErrImagePull", "no"))}, "ImagePullFailed: pod a-1-z:"},
 		{"two alike", []corev1.Pod{pod("a-1-y", crash), pod("a-1-x", crash)}, "CrashLooping: pod a-1-x:"},
-		{"two containers", []corev1.Pod{pod("a-1-x", crash, sidecar)}, "ImagePullFailed: pod a-1-x: container proxy: ErrImagePull"},
+		{"two containers, the worse one first", []corev1.Pod{pod("a-1-x", sidecar, crash)}, "ImagePullFailed: pod a-1-x: container proxy: ErrImagePull"},
+		{"a container that is well again", []corev1.Pod{pod("a-1-x", recovered, sidecar)}, "ImagePullFailed: pod a-1-x: container proxy: ErrImagePull"},
+		{"only one that is well again", []corev1.Pod{pod("a-1-x", recovered)}, "RolloutInProgress: 1 of 3"},
+		{"two containers, the worse one last", []corev1.Pod{pod("a-1-x", crash, sidecar)}, "ImagePullFailed: pod a-1-x: container proxy: ErrImagePull"},
 		{"a pod that is ready or leaves does not count", []corev1.Pod{ready, departing, pod("a-1-y", crash)}, "CrashLooping: pod a-1-y:"},
 	} {
 		t.Run(r.name, func(t *testing.T) {

@@ -51,7 +51,7 @@ func counts(replicas, updated, ready, available int32) deploymentOption {
 func progressing(reason string) deploymentOption {
 	return func(d *appsv1.Deployment) {
 		d.Status.Conditions = []appsv1.DeploymentCondition{
-			{Type: appsv1.DeploymentAvailable, Reason: "ProgressDeadlineExceeded"},
+			{Type: appsv1.DeploymentAvailable, Status: corev1.ConditionTrue, Reason: "ProgressDeadlineExceeded"},
 			{Type: appsv1.DeploymentProgressing, Reason: reason},
 		}
 	}
