@@ -1,0 +1,219 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/prometheus/common/expfmt"
+	"github.com/stretchr/testify/require"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flokoa/flokoa/operator/api/v1alpha1"
+	"github.com/flokoa/flokoa/operator/internal/agenttest"
+	"github.com/flokoa/flokoa/operator/internal/status"
+)
+
+// cache is what the operator's cache of Agents holds, or why it cannot be read.
+type cache struct {
+	client.Reader
+	agents []*v1alpha1.Agent
+	err    error
+}
+
+// List fills in the Agents.
+func (c *cache) List(_ context.Context, list client.ObjectList, _ ...client.ListOption) error {
+	for _, agent := range c.agents {
+		agents := list.(*v1alpha1.AgentList)
+		agents.Items = append(agents.Items, *agent)
+	}
+	return c.err
+}
+
+// registered is a registry that refuses a series that comes twice, and one that was not described.
+func registered(t *testing.T, cached client.Reader) *prometheus.Registry {
+	t.Helper()
+	registry := prometheus.NewPedanticRegistry()
+	require.NoError(t, registry.Register(Metrics(cached)))
+	return registry
+}
+
+// exported are the series that a scrape reads, one on a line, without the prefix and without what they mean.
+func exported(t *testing.T, cached client.Reader) string {
+	t.Helper()
+	families, err := registered(t, cached).Gather()
+	require.NoError(t, err)
+	var text strings.Builder
+	for _, family := range families {
+		_, err := expfmt.MetricFamilyToText(&text, family)
+		require.NoError(t, err)
+	}
+	var series []string
+	for line := range strings.Lines(text.String()) {
+		if !strings.HasPrefix(line, "#") {
+			series = append(series, strings.TrimPrefix(line, "flokoa_agent_"))
+		}
+	}
+	return strings.Join(series, "")
+}
+
+// now sets the numbers of a status.
+func now(ready, available int32) agenttest.Option {
+	return func(a *v1alpha1.Agent) { a.Status.ReadyReplicas, a.Status.AvailableReplicas = ready, available }
+}
+
+// says adds a condition.
+func says(kind string, value metav1.ConditionStatus, reason, message string) agenttest.Option {
+	return func(a *v1alpha1.Agent) {
+		a.Status.Conditions = append(a.Status.Conditions, metav1.Condition{Type: kind, Status: value, Reason: reason, Message: message})
+	}
+}
+
+func TestTheGaugesOfAnAgentSayWhatItsStatusSays(t *testing.T) {
+	for name, row := range map[string]struct {
+		agent *v1alpha1.Agent
+		want  string
+	}{
+		"nobody has looked at it yet": {
+			agenttest.New("a", agenttest.Replicas(3), says(v1alpha1.ConditionReady, metav1.ConditionUnknown, v1alpha1.ReasonPending, "")),
+			`highly_available{agent="a",namespace="default"} 0
+not_ready_reason{agent="a",namespace="default",reason="Pending"} 1
+ready{agent="a",namespace="default"} 0
+replicas_available{agent="a",namespace="default"} 0
+replicas_desired{agent="a",namespace="default"} 3
+replicas_ready{agent="a",namespace="default"} 0
+stalled{agent="a",namespace="default"} 0
+`,
+		},
+		"all is well": {
+			agenttest.New("a", agenttest.In("flokoa-production"), agenttest.Replicas(3), now(3, 3),
+				says(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonRolloutComplete, ""),
+				says(v1alpha1.ConditionHighlyAvailable, metav1.ConditionTrue, v1alpha1.ReasonRequirementsMet, "")),
+			`highly_available{agent="a",namespace="flokoa-production"} 1
+ready{agent="a",namespace="flokoa-production"} 1
+replicas_available{agent="a",namespace="flokoa-production"} 3
+replicas_desired{agent="a",namespace="flokoa-production"} 3
+replicas_ready{agent="a",namespace="flokoa-production"} 3
+stalled{agent="a",namespace="flokoa-production"} 0
+`,
+		},
+		"a rollout is stuck, and one pod is ready for too short a time to count": {
+			agenttest.New("a", agenttest.Replicas(3), now(3, 2),
+				says(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonProgressDeadlineExceeded, ""),
+				says(v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonProgressDeadlineExceeded, "")),
+			`highly_available{agent="a",namespace="default"} 0
+not_ready_reason{agent="a",namespace="default",reason="ProgressDeadlineExceeded"} 1
+ready{agent="a",namespace="default"} 0
+replicas_available{agent="a",namespace="default"} 2
+replicas_desired{agent="a",namespace="default"} 3
+replicas_ready{agent="a",namespace="default"} 3
+stalled{agent="a",namespace="default"} 1
+`,
+		},
+		"suspended, which is Ready": {
+			agenttest.New("a", agenttest.Replicas(3), func(a *v1alpha1.Agent) { a.Spec.Suspend = true },
+				says(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSuspended, ""),
+				says(v1alpha1.ConditionHighlyAvailable, metav1.ConditionFalse, v1alpha1.ReasonMissingRequirements, "replicas: suspended, no replica runs")),
+			`highly_available{agent="a",namespace="default"} 0
+missing_requirement{agent="a",namespace="default",requirement="replicas"} 1
+ready{agent="a",namespace="default"} 1
+replicas_available{agent="a",namespace="default"} 0
+replicas_desired{agent="a",namespace="default"} 0
+replicas_ready{agent="a",namespace="default"} 0
+stalled{agent="a",namespace="default"} 0
+`,
+		},
+		"autoscaling wants more than its replicas": {
+			agenttest.New("a", agenttest.Replicas(1), now(4, 4), func(a *v1alpha1.Agent) {
+				a.Spec.Autoscaling = &v1alpha1.Autoscaling{MinReplicas: ptr.To[int32](4), MaxReplicas: 9}
+			}),
+			`highly_available{agent="a",namespace="default"} 0
+ready{agent="a",namespace="default"} 0
+replicas_available{agent="a",namespace="default"} 4
+replicas_desired{agent="a",namespace="default"} 4
+replicas_ready{agent="a",namespace="default"} 4
+stalled{agent="a",namespace="default"} 0
+`,
+		},
+		"two requirements are missing, one of them twice": {
+			agenttest.New("a", says(v1alpha1.ConditionHighlyAvailable, metav1.ConditionFalse, v1alpha1.ReasonMissingRequirements,
+				"placement: all on 1 node; placement: all in 1 zone; image: agent (container agent)")),
+			`highly_available{agent="a",namespace="default"} 0
+missing_requirement{agent="a",namespace="default",requirement="image"} 1
+missing_requirement{agent="a",namespace="default",requirement="placement"} 1
+ready{agent="a",namespace="default"} 0
+replicas_available{agent="a",namespace="default"} 0
+replicas_desired{agent="a",namespace="default"} 1
+replicas_ready{agent="a",namespace="default"} 0
+stalled{agent="a",namespace="default"} 0
+`,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			require.Equal(t, row.want, exported(t, &cache{agents: []*v1alpha1.Agent{row.agent}}))
+		})
+	}
+}
+
+// The gauges read the message of a condition, which another package writes.
+func TestEveryRequirementThatStatusSaysIsMissingHasItsGauge(t *testing.T) {
+	agent := agenttest.New("a", agenttest.Image("agent:latest"))
+	agent.Status = status.Of(agent, status.Seen{Missing: status.Requirements(agent, children(t, agent))}, nil)
+	series := exported(t, &cache{agents: []*v1alpha1.Agent{agent}})
+	for _, requirement := range []string{"replicas", "image", "resources", "availability"} {
+		require.Contains(t, series, `missing_requirement{agent="a",namespace="default",requirement="`+requirement+`"} 1`)
+	}
+	require.Equal(t, 4, strings.Count(series, "missing_requirement{"), series)
+}
+
+func TestAgentsOfOneNameInTwoNamespacesAreTwo(t *testing.T) {
+	series := exported(t, &cache{agents: []*v1alpha1.Agent{
+		agenttest.New("a", agenttest.In("dev"), agenttest.Replicas(1)), agenttest.New("a", agenttest.In("production"), agenttest.Replicas(3)),
+	}})
+	require.Contains(t, series, `replicas_desired{agent="a",namespace="dev"} 1`)
+	require.Contains(t, series, `replicas_desired{agent="a",namespace="production"} 3`)
+}
+
+func TestNothingIsLeftOfAnAgentThatIsGone(t *testing.T) {
+	held := &cache{agents: []*v1alpha1.Agent{agenttest.New("stays"), agenttest.New("goes")}}
+	registry := registered(t, held)
+	count, err := testutil.GatherAndCount(registry, "flokoa_agent_replicas_desired")
+	require.NoError(t, err)
+	require.Equal(t, 2, count)
+
+	held.agents = held.agents[:1]
+	require.NotContains(t, exported(t, held), "goes")
+	count, err = testutil.GatherAndCount(registry)
+	require.NoError(t, err)
+	require.Equal(t, 6, count, "series of the one that stays")
+}
+
+// Half an answer would look like Agents that are gone.
+func TestACacheThatCannotBeReadExportsNothing(t *testing.T) {
+	broken := &cache{agents: []*v1alpha1.Agent{agenttest.New("a")}, err: errors.New("the cache is not started")}
+	require.Empty(t, exported(t, broken))
+}
+
+func TestEveryGaugeIsNamedAndDescribedAsPrometheusAsks(t *testing.T) {
+	all := &cache{agents: []*v1alpha1.Agent{agenttest.New("a",
+		says(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonQuotaExceeded, ""),
+		says(v1alpha1.ConditionHighlyAvailable, metav1.ConditionFalse, v1alpha1.ReasonMissingRequirements, "replicas: 1"))}}
+	problems, err := testutil.CollectAndLint(Metrics(all))
+	require.NoError(t, err)
+	require.Empty(t, problems)
+
+	families, err := registered(t, all).Gather()
+	require.NoError(t, err)
+	for _, family := range families {
+		require.NotEmpty(t, family.GetHelp(), family.GetName())
+	}
+
+	described := make(chan *prometheus.Desc, 100)
+	Metrics(all).Describe(described)
+	require.Len(t, described, len(families), "the Agent has a series of every gauge")
+}
