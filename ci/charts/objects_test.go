@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	"github.com/stretchr/testify/require"
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
@@ -25,13 +26,16 @@ import (
 var clusterScoped = map[string]bool{
 	"ClusterRole":              true,
 	"ClusterRoleBinding":       true,
+	"ConfigMap":                false,
 	"CustomResourceDefinition": true,
 	"Deployment":               false,
 	"PodDisruptionBudget":      false,
+	"PrometheusRule":           false,
 	"Role":                     false,
 	"RoleBinding":              false,
 	"Service":                  false,
 	"ServiceAccount":           false,
+	"ServiceMonitor":           false,
 }
 
 func TestEveryObjectIsWhereItBelongs(t *testing.T) {
@@ -73,11 +77,13 @@ func TestNoObjectIsRenderedTwice(t *testing.T) {
 	}
 }
 
-// A field that is misspelt, or in the wrong place, fails here as it would on an API server that is asked to be strict.
-func TestEveryObjectHasOnlyFieldsThatKubernetesKnows(t *testing.T) {
+// A field that is misspelt, or in the wrong place, fails here as it would on an API server that is asked to be strict. Kinds are
+// Kubernetes' own and the Prometheus Operator's.
+func TestEveryObjectHasOnlyFieldsThatItsKindHas(t *testing.T) {
 	scheme := runtime.NewScheme()
 	require.NoError(t, clientgoscheme.AddToScheme(scheme))
 	require.NoError(t, apiextensionsv1.AddToScheme(scheme))
+	require.NoError(t, monitoringv1.AddToScheme(scheme))
 	strict := serializer.NewCodecFactory(scheme, serializer.EnableStrict).UniversalDeserializer()
 	for name, objects := range renderings(t) {
 		t.Run(name, func(t *testing.T) {
