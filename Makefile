@@ -36,8 +36,10 @@ test: test-unit test-api test-cluster ## Run every test: tiers 1, 2 and 3
 test-unit: ## Tier 1: no cluster
 	$(GO_TEST) $$(go list ./... | grep -vE '/(apitest|e2e)$$')
 	@ci/charts/unittest.sh
-# Tiers 2 and 3 first build what they run on: inside go test that would be silent, and on a new machine longer than the
-# time that go test gives a test.
+	@ci/tools/build.sh helm >/dev/null
+	cd ci/alerts && $(GO_TEST) ./...
+# What tests run on is built before them: inside go test that would be silent, and on a new machine longer than the time that
+# go test gives a test.
 test-api: ## Tier 2: a real API server
 	@ci/tools/envtest.sh >/dev/null
 	$(GO_TEST) $(API_TESTS)
@@ -58,4 +60,4 @@ generate: ## Regenerate the CRD and deep copies from the Go types
 verify: ## Check that generated files and go.mod files are current
 	@ci/verify.sh
 lint: ## Run golangci-lint
-	@"$$(ci/tools/build.sh golangci-lint)/golangci-lint" run ./...
+	@lint="$$(ci/tools/build.sh golangci-lint)/golangci-lint"; "$$lint" run ./...; cd ci/alerts; "$$lint" run ./...
