@@ -77,8 +77,9 @@ func startOperator(ctx context.Context) (*process, error) {
 	return p, p.await(ctx, "it leads", starting, p.leads)
 }
 
-// startStandby starts an operator and waits until it is ready, whether or not it leads.
-func startStandby(ctx context.Context) (*process, error) {
+// startStandby starts an operator, with more flags than every one of these tests gives, and waits until it is ready, whether or
+// not it leads.
+func startStandby(ctx context.Context, flags ...string) (*process, error) {
 	folder, err := os.MkdirTemp(workshop, "process-")
 	if err != nil {
 		return nil, err
@@ -103,20 +104,20 @@ func startStandby(ctx context.Context) (*process, error) {
 	if p.metrics, err = freeAddress(); err != nil {
 		return nil, err
 	}
-	if err := p.start(kubeconfig); err != nil {
+	if err := p.start(kubeconfig, flags...); err != nil {
 		return nil, err
 	}
 	return p, p.await(ctx, "it is ready", starting, p.ready)
 }
 
-func (p *process) start(kubeconfig string) error {
+func (p *process) start(kubeconfig string, flags ...string) error {
 	log, err := os.Create(p.log)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = log.Close() }()
-	p.command = exec.Command(binary(), "--kubeconfig", kubeconfig, "--leader-election-namespace", system,
-		"--health-probe-bind-address", p.health, "--metrics-bind-address", p.metrics)
+	p.command = exec.Command(binary(), append(flags, "--kubeconfig", kubeconfig, "--leader-election-namespace", system,
+		"--health-probe-bind-address", p.health, "--metrics-bind-address", p.metrics)...)
 	p.command.Stderr, p.command.Stdout = log, log // files, so that nothing waits for it to close them
 	if err := p.command.Start(); err != nil {
 		return err
@@ -198,9 +199,14 @@ func (p *process) leads(ctx context.Context) bool {
 	return p.metric(ctx, "leader_election_master_status") == 1
 }
 
+// scrape is everything that an operator exports, as Prometheus reads it.
+func (p *process) scrape(ctx context.Context) (string, error) {
+	return get(ctx, "http://"+p.metrics+"/metrics")
+}
+
 // metric is the sum of all series of a metric that have every one of these labels, such as `controller="agent"`.
 func (p *process) metric(ctx context.Context, name string, labels ...string) float64 {
-	body, err := get(ctx, "http://"+p.metrics+"/metrics")
+	body, err := p.scrape(ctx)
 	if err != nil {
 		return -1
 	}
