@@ -27,10 +27,6 @@ func sound(a *v1alpha1.Agent) {
 	spec.Container.Resources = corev1.ResourceRequirements{Requests: list, Limits: list}
 }
 
-func isHighlyAvailable(agent *v1alpha1.Agent) bool {
-	return condition(agent, v1alpha1.ConditionHighlyAvailable).Status == metav1.ConditionTrue
-}
-
 // awaitHA polls until an Agent is, or is not, highly available, for a reason that has these words.
 func (s *scene) awaitHA(name string, want bool, words string, limit time.Duration) *v1alpha1.Agent {
 	s.Helper()
