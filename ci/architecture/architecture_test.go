@@ -20,9 +20,10 @@ var mayImport = map[string][]string{
 	"operator/internal/status":     {"operator/api/v1alpha1", "operator/internal/render"},
 	"operator/internal/agent":      {"operator/api/v1alpha1", "operator/internal/render", "operator/internal/status"},
 	"operator/internal/app":        {"operator/api/v1alpha1", "operator/api/crds", "operator/internal/agent", "operator/internal/render", "operator/internal/status"},
+	"operator/internal/check":      {"operator/api/v1alpha1", "operator/internal/render", "operator/internal/status"},
 	"operator/internal/agenttest":  {"operator/api/v1alpha1"},
 	"operator/internal/apitest":    {},
-	"operator/cmd/flokoa-operator": {"operator/api/v1alpha1", "operator/api/crds", "operator/internal/agent", "operator/internal/app", "operator/internal/render", "operator/internal/status"},
+	"operator/cmd/flokoa-operator": {"operator/api/v1alpha1", "operator/api/crds", "operator/internal/agent", "operator/internal/app", "operator/internal/check", "operator/internal/render", "operator/internal/status"},
 }
 
 // mayNot lists imports that would give a package a power it must not have, by the reason.
@@ -34,11 +35,14 @@ var mayNot = []struct {
 	{"render and status are pure: no client, no context, no logger, no clock, no globals",
 		[]string{"operator/internal/render", "operator/internal/status"},
 		[]string{"context", "log", "log/slog", "net/http", "os", "k8s.io/client-go/kubernetes", "k8s.io/client-go/rest", "github.com/go-logr/logr"}},
+	{"check needs no cluster and ends in its caller: no client, no network, no logger, no clock",
+		[]string{"operator/internal/check"},
+		[]string{"context", "log", "log/slog", "net", "net/http", "os/exec", "time", "k8s.io/client-go/kubernetes", "k8s.io/client-go/rest", "k8s.io/client-go/tools", "github.com/go-logr/logr"}},
 	{"only app and agent know controller-runtime",
-		[]string{"operator/api/v1alpha1", "operator/api/crds", "operator/internal/render", "operator/internal/status", "operator/cmd/flokoa-operator"},
+		[]string{"operator/api/v1alpha1", "operator/api/crds", "operator/internal/render", "operator/internal/status", "operator/internal/check", "operator/cmd/flokoa-operator"},
 		[]string{"sigs.k8s.io/controller-runtime"}},
 	{"the product needs neither Helm nor a test library",
-		[]string{"operator/api/v1alpha1", "operator/internal/render", "operator/internal/status", "operator/internal/agent", "operator/internal/app", "operator/cmd/flokoa-operator"},
+		[]string{"operator/api/v1alpha1", "operator/internal/render", "operator/internal/status", "operator/internal/agent", "operator/internal/app", "operator/internal/check", "operator/cmd/flokoa-operator"},
 		[]string{"helm.sh/helm", "github.com/stretchr/testify", "sigs.k8s.io/kustomize"}},
 }
 

@@ -1,0 +1,69 @@
+// Package check judges Agent manifests before they are applied, without a cluster: what each lacks for high availability,
+// by the same pure code that fills the condition HighlyAvailable, and what it would be rendered to.
+//
+// A run reads everything it was given, in five steps, one file each: options, gather (which files), document (a file's
+// documents), decode (a document's Agents) and judge; report prints. Nothing stops at the first mistake.
+package check
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+)
+
+// What a run's exit code says, the worst of all it read.
+const (
+	// ExitHighlyAvailable: no Agent lacks anything.
+	ExitHighlyAvailable = 0
+	// ExitMissing: an Agent lacks something that high availability asks for.
+	ExitMissing = 1
+	// ExitMistake: something could not be read, decoded or rendered, or there was no Agent, or a flag was wrong.
+	ExitMistake = 2
+)
+
+// Run is the command `flokoa-operator check`, with the arguments that follow that word. It returns the exit code.
+func Run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	options, err := parseOptions(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return exitCode(ExitHighlyAvailable, write(stdout, help), stderr)
+	case err != nil:
+		return exitCode(ExitMistake, err, stderr)
+	}
+	report := read(options, stdin)
+	return exitCode(report.exitCode(), report.print(options, stdout, stderr), stderr)
+}
+
+// read judges everything the options name.
+func read(options options, stdin io.Reader) *Report {
+	report := newReport()
+	for _, source := range gather(options.files) {
+		data, err := source.read(stdin)
+		if err != nil {
+			report.mistake(Problem{Place: Place{File: source.name}, Message: plain(err)})
+			continue
+		}
+		for _, document := range documents(source.name, data) {
+			for _, agent := range decode(document, report) {
+				judge(agent, options, report)
+			}
+		}
+	}
+	report.finish()
+	return report
+}
+
+// exitCode is the code, unless an error, which is printed, makes it worse.
+func exitCode(code int, err error, stderr io.Writer) int {
+	if err == nil {
+		return code
+	}
+	_, _ = fmt.Fprintln(stderr, "flokoa-operator check:", err)
+	return ExitMistake
+}
+
+func write(to io.Writer, text string) error {
+	_, err := io.WriteString(to, text)
+	return err
+}

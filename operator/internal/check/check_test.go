@@ -1,0 +1,151 @@
+package check_test
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/flokoa/flokoa/operator/internal/check"
+)
+
+var update = flag.Bool("update", false, "write what is printed now as the new goldens")
+
+// outcome is what a run leaves behind.
+type outcome struct {
+	code           int
+	stdout, stderr string
+}
+
+// run runs check with an input and arguments.
+func run(t testing.TB, stdin string, args ...string) outcome {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	code := check.Run(args, strings.NewReader(stdin), &stdout, &stderr)
+	return outcome{code, stdout.String(), stderr.String()}
+}
+
+// files writes files by their paths in an empty folder, and goes there.
+func files(t *testing.T, files map[string]string) {
+	t.Helper()
+	t.Chdir(t.TempDir())
+	for name, text := range files {
+		require.NoError(t, os.MkdirAll(filepath.Dir(name), 0o755))
+		require.NoError(t, os.WriteFile(name, []byte(text), 0o600))
+	}
+}
+
+// runtimeOf is an Agent with YAML of spec.runtime.spec, in the form that fits one line.
+func runtimeOf(name, runtime string) string {
+	return fmt.Sprintf("{apiVersion: agent.flokoa.ai/v1alpha1, kind: Agent, metadata: {name: %s}, spec: {runtime: {spec: %s}}}\n", name, runtime)
+}
+
+// resources are what makes a container whole, beside an image and a port.
+const resources = `resources: {limits: {cpu: 1, memory: 1Gi}}`
+
+// good is a highly available Agent, bare one that lacks much.
+func good(name string) string {
+	return runtimeOf(name, `{replicas: 3, container: {image: "r.example/a:v1", ports: [{containerPort: 80}], `+resources+`}}`)
+}
+
+func bare(name string) string { return runtimeOf(name, `{container: {image: r.example/a}}`) }
+
+const configMap = "{apiVersion: v1, kind: ConfigMap, metadata: {name: c}}\n"
+
+// The goldens are the contract of what people and machines read.
+func TestEveryReportIsItsGolden(t *testing.T) {
+	t.Chdir("testdata")
+	for _, r := range []struct {
+		name string
+		code int
+		args string
+	}{
+		{"agents.txt", check.ExitMissing, "-f agents.yaml"},
+		{"agents.json", check.ExitMissing, "-f agents.yaml -o json"},
+		{"rendered.yaml", check.ExitMissing, "-f agents.yaml --render"},
+		{"rendered.json", check.ExitMissing, "-f agents.yaml --render -o json"},
+		{"mistakes.txt", check.ExitMistake, "-f mistakes.yaml -f absent.yaml"},
+		{"mistakes.json", check.ExitMistake, "-f mistakes.yaml -f absent.yaml -o json"},
+	} {
+		t.Run(r.name, func(t *testing.T) {
+			got := run(t, "", strings.Fields(r.args)...)
+			require.Equal(t, r.code, got.code)
+			if *update {
+				require.NoError(t, os.WriteFile("want."+r.name, []byte(got.stdout), 0o644))
+			}
+			want, err := os.ReadFile("want." + r.name)
+			require.NoError(t, err, "no golden: run go test ./operator/internal/check -update and read what it wrote")
+			require.Equal(t, string(want), got.stdout)
+			if r.name == "rendered.yaml" {
+				require.Equal(t, run(t, "", "-f", "agents.yaml").stdout, got.stderr, "the report goes where it is not piped on")
+			} else {
+				require.Empty(t, got.stderr)
+			}
+		})
+	}
+}
+
+func TestTheExitCodeIsTheWorstOfEverything(t *testing.T) {
+	for _, r := range []struct {
+		name, stdin string
+		want        int
+	}{
+		{"all highly available", good("a") + "---\n" + good("b"), check.ExitHighlyAvailable},
+		{"highly available among other kinds", configMap + "---\n" + good("a"), check.ExitHighlyAvailable},
+		{"one lacks something", good("a") + "---\n" + bare("b"), check.ExitMissing},
+		{"a mistake after one that lacks something", bare("b") + "---\n" + runtimeOf("c", `{container: {imaeg: x}}`), check.ExitMistake},
+		{"a mistake among highly available ones", good("a") + "---\na: [", check.ExitMistake},
+		{"a spec that cannot be rendered", runtimeOf("Upper", `{container: {image: "a:v1"}}`), check.ExitMistake},
+		{"no Agent", configMap, check.ExitMistake},
+		{"nothing", "", check.ExitMistake},
+		{"a warning", `{apiVersion: agent.flokoa.ai/v1alpha1, kind: Agent, metadata: {name: a}, spec: {autoscaling: {minReplicas: 3, maxReplicas: 4},
+			runtime: {spec: {replicas: 3, container: {image: "a:v1", ports: [{containerPort: 80}], ` + resources + `}}}}}`, check.ExitHighlyAvailable},
+	} {
+		t.Run(r.name, func(t *testing.T) {
+			for _, form := range []string{"text", "json"} {
+				got := run(t, r.stdin, "-f", "-", "-o", form)
+				require.Equal(t, r.want, got.code, got.stdout)
+				require.Empty(t, got.stderr)
+			}
+		})
+	}
+}
+
+func TestNothingStopsAtTheFirstMistake(t *testing.T) {
+	files(t, map[string]string{
+		"1.yaml": "a: [\n---\n" + runtimeOf("typo", `{container: {imaeg: x}, replica: 3}`) + "---\n" + bare("after-bad-yaml"),
+		"3.json": `{"apiVersion": "agent.flokoa.ai/v1", "kind": "Agent"}`,
+		"4.yaml": good("last"),
+	})
+	got := run(t, "", "1.yaml", "2.yaml", "3.json", "4.yaml")
+	require.Equal(t, check.ExitMistake, got.code)
+	for _, want := range []string{
+		"mistake: 1.yaml:1, document 1: ",
+		`unknown field "spec.runtime.spec.container.imaeg"`, `unknown field "spec.runtime.spec.replica"`,
+		"after-bad-yaml (1.yaml:5, document 3): not highly available\n",
+		"mistake: 2.yaml: no such file or directory\n",
+		"mistake: 3.json:1, document 1: apiVersion agent.flokoa.ai/v1 is not supported: the supported one is agent.flokoa.ai/v1alpha1\n",
+		"last (4.yaml:1, document 1): highly available\n",
+		"\n2 Agents judged: 1 highly available, 1 not; 5 mistakes\n",
+	} {
+		require.Contains(t, got.stdout, want)
+	}
+}
+
+func TestAReportThatCannotBeWrittenIsAMistake(t *testing.T) {
+	for _, args := range []string{"-f -", "-f - -o json", "-f - --render", "--help"} {
+		var stderr bytes.Buffer
+		require.Equal(t, check.ExitMistake, check.Run(strings.Fields(args), strings.NewReader(good("a")), broken{}, &stderr), args)
+		require.Equal(t, "flokoa-operator check: disk full\n", stderr.String())
+	}
+}
+
+type broken struct{}
+
+func (broken) Write([]byte) (int, error) { return 0, errors.New("disk full") }

@@ -1,0 +1,253 @@
+package check
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/resource"
+	kjson "sigs.k8s.io/json"
+
+	"github.com/flokoa/flokoa/operator/api/v1alpha1"
+)
+
+// manifest is an Agent as it was written.
+type manifest struct {
+	place Place
+	agent *v1alpha1.Agent
+}
+
+// object is one of a document's, alone or in a list.
+type object struct {
+	place  Place
+	fields map[string]any
+}
+
+// text is a field that should be one; empty when it is something else.
+func (o object) text(path ...string) string {
+	value := any(o.fields)
+	for _, name := range path {
+		fields, _ := value.(map[string]any)
+		value = fields[name]
+	}
+	text, _ := value.(string)
+	return text
+}
+
+// name is what an object that may be anything calls itself, with its namespace.
+func (o object) name() string {
+	return qualified(o.text("metadata", "namespace"), o.text("metadata", "name"))
+}
+
+func qualified(namespace, name string) string {
+	if namespace == "" {
+		return name
+	}
+	return namespace + "/" + name
+}
+
+// decode finds the Agents of a document. Those with a mistake are only reported.
+func decode(d document, report *Report) []manifest {
+	if d.err != nil {
+		report.mistake(Problem{Place: d.place, Message: d.err.Error()})
+		return nil
+	}
+	var agents []object
+	for _, o := range expand(d.place, d.value) {
+		switch ours, problem := recognize(o); {
+		case problem != nil:
+			report.mistake(*problem)
+		case ours:
+			agents = append(agents, o)
+		default:
+			report.Summary.PassedOver++
+		}
+	}
+	if len(agents) == 0 {
+		return nil
+	}
+	repeated := d.repeated()
+	for _, sentence := range repeated {
+		problem := Problem{Place: d.place, Message: sentence}
+		if len(agents) == 1 {
+			problem.Agent = agents[0].name()
+		}
+		report.mistake(problem)
+	}
+	var manifests []manifest
+	for _, o := range agents {
+		agent, problems := typed(o)
+		for _, problem := range problems {
+			report.mistake(problem)
+		}
+		if len(problems)+len(repeated) == 0 {
+			manifests = append(manifests, manifest{o.place, agent})
+		}
+	}
+	return manifests
+}
+
+// expand lists the objects of a document: the items of a list, or what it is itself.
+func expand(place Place, value any) []object {
+	fields, _ := value.(map[string]any)
+	o := object{place, fields}
+	items, listed := fields["items"].([]any)
+	agents := o.text("kind") == v1alpha1.AgentKind+"List" && o.text("apiVersion") == v1alpha1.GroupVersion.String()
+	if !listed || !agents && o.text("kind") != "List" {
+		return []object{o}
+	}
+	var all []object
+	for _, item := range items {
+		if fields, ok := item.(map[string]any); ok && agents && fields["apiVersion"] == nil && fields["kind"] == nil {
+			// The items of a typed list need not repeat what they are.
+			fields["apiVersion"], fields["kind"] = v1alpha1.GroupVersion.String(), v1alpha1.AgentKind
+		}
+		for _, o := range expand(place, item) {
+			o.place.Item = len(all) + 1
+			all = append(all, o)
+		}
+	}
+	return all
+}
+
+// recognize tells whether an object is an Agent of the version that this program knows. What was meant to be one, and is not,
+// is a problem: it must not count as passed over.
+func recognize(o object) (ours bool, problem *Problem) {
+	supported, kind := v1alpha1.GroupVersion, o.text("kind")
+	apiVersion := o.text("apiVersion")
+	group, _, _ := strings.Cut(apiVersion, "/")
+	wrong := func(field, text string, args ...any) (bool, *Problem) {
+		return false, &Problem{Place: o.place, Agent: o.name(), Field: field, Message: fmt.Sprintf(text, args...)}
+	}
+	switch {
+	case kind == v1alpha1.AgentKind && apiVersion == supported.String():
+		return true, nil
+	case kind == v1alpha1.AgentKind && apiVersion == "":
+		return wrong("apiVersion", "apiVersion is missing: an Agent's is %s", supported)
+	case kind == v1alpha1.AgentKind && (group == supported.Group || strings.Contains(group, "flokoa")):
+		return wrong("apiVersion", "apiVersion %s is not supported: the supported one is %s", apiVersion, supported)
+	case apiVersion == supported.String() && kind == "":
+		return wrong("kind", "kind is missing: an Agent's is %s", v1alpha1.AgentKind)
+	case group == supported.Group && strings.EqualFold(kind, v1alpha1.AgentKind) && kind != v1alpha1.AgentKind:
+		return wrong("kind", "kind %s does not exist: write %s", kind, v1alpha1.AgentKind)
+	default:
+		return false, nil
+	}
+}
+
+// typed decodes an Agent as strictly as the API server does, and finds every mistake.
+func typed(o object) (*v1alpha1.Agent, []Problem) {
+	var problems []Problem
+	name := o.name()
+	wrong := func(field, message string) {
+		problems = append(problems, Problem{Place: o.place, Agent: name, Field: field, Message: message})
+	}
+	fit(o.fields, "", func(value any) any { return value }, wrong)
+	agent := &v1alpha1.Agent{}
+	unknown, err := strict(o.fields, agent)
+	if err != nil { // nothing that does not fit is left
+		wrong("", err.Error())
+	}
+	for _, err := range unknown {
+		field, message := "", err.Error()
+		if at := kjson.FieldError(nil); errors.As(err, &at) {
+			field = at.FieldPath()
+		}
+		wrong(field, message)
+	}
+	return agent, problems
+}
+
+func strict(fields any, agent *v1alpha1.Agent) (unknown []error, err error) {
+	raw, err := json.Marshal(fields)
+	if err != nil {
+		return nil, err
+	}
+	return kjson.UnmarshalStrict(raw, agent)
+}
+
+// fit reports every part of an Agent's data that its field cannot take, and returns the data without them, so that the rest
+// decodes. The decoder stops at the first such part and seldom says where it is, so parts are tried by themselves: whole puts
+// a part back into an otherwise empty Agent.
+func fit(value any, path string, whole func(any) any, wrong func(field, message string)) any {
+	if misfits(whole(value)) == nil {
+		return value
+	}
+	switch parts := value.(type) {
+	case map[string]any:
+		if misfits(whole(map[string]any{})) != nil {
+			break // not even an empty mapping: it is not its parts' fault
+		}
+		for _, name := range slices.Sorted(maps.Keys(parts)) {
+			parts[name] = fit(parts[name], strings.TrimPrefix(path+"."+name, "."), func(part any) any { return whole(map[string]any{name: part}) }, wrong)
+		}
+		return parts
+	case []any:
+		if misfits(whole([]any{})) != nil {
+			break
+		}
+		for i := range parts {
+			parts[i] = fit(parts[i], fmt.Sprintf("%s[%d]", path, i), func(part any) any { return whole([]any{part}) }, wrong)
+		}
+		return parts
+	}
+	wrong(path, misfit(path, value, misfits(whole(value))))
+	return nil
+}
+
+// misfits is the first complaint about data that an Agent cannot hold.
+func misfits(data any) error {
+	_, err := strict(data, &v1alpha1.Agent{})
+	return err
+}
+
+// misfit says what a field takes. The value itself is not repeated: it may be a credential in the wrong place.
+func misfit(path string, value any, err error) string {
+	if errors.Is(err, resource.ErrFormatWrong) || errors.Is(err, resource.ErrSuffix) || errors.Is(err, resource.ErrNumeric) {
+		return path + " takes a quantity, such as 500m or 2Gi"
+	}
+	var mismatch *json.UnmarshalTypeError
+	if !errors.As(err, &mismatch) {
+		return fmt.Sprintf("%s: %s", path, err)
+	}
+	takes, is := form(mismatch.Type), formOf(value)
+	if takes == "a string" && (is == "this number" || is == "true or false") {
+		is += ": quote it"
+	}
+	return fmt.Sprintf("%s takes %s, not %s", path, takes, is)
+}
+
+// form is what a Go type is written as.
+func form(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.String:
+		return "a string"
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
+		return "a whole number"
+	case reflect.Slice, reflect.Array:
+		return "a list"
+	default:
+		return "a mapping"
+	}
+}
+
+func formOf(value any) string {
+	switch value.(type) {
+	case string:
+		return "a string"
+	case bool:
+		return "true or false"
+	case json.Number:
+		return "this number"
+	case []any:
+		return "a list"
+	default:
+		return "a mapping"
+	}
+}

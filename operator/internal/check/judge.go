@@ -1,0 +1,113 @@
+package check
+
+import (
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/flokoa/flokoa/operator/api/v1alpha1"
+	"github.com/flokoa/flokoa/operator/internal/render"
+	"github.com/flokoa/flokoa/operator/internal/status"
+)
+
+// judge reports what an Agent lacks, or why it cannot be rendered.
+func judge(m manifest, options options, report *Report) {
+	agent := m.agent
+	if agent.Namespace == "" {
+		agent.Namespace = options.namespace
+	}
+	result := Agent{Place: m.place, Namespace: agent.Namespace, Name: agent.Name, Missing: []status.Requirement{}, Warnings: warnings(agent)}
+	wrong := func(field, message string) {
+		report.mistake(Problem{Place: m.place, Agent: qualified(result.Namespace, result.Name), Field: field, Message: message})
+	}
+	if field := template(agent); field != "" {
+		wrong(field, field+" has {{ in it: "+unrenderedTemplate)
+		return
+	}
+	if agent.Namespace == "" {
+		agent.Namespace = defaultNamespace
+	}
+	children, err := render.Agent(agent, render.Live{})
+	if err != nil {
+		wrong(leadingField.FindString(err.Error()), err.Error())
+		return
+	}
+	result.Missing = append(result.Missing, status.Requirements(agent, children)...)
+	result.HighlyAvailable = len(result.Missing) == 0
+	if options.render {
+		if result.Children, err = objects(children); err != nil {
+			wrong("", err.Error())
+			return
+		}
+	}
+	report.judged(result)
+}
+
+// leadingField is the field that the errors of rendering begin with.
+var leadingField = regexp.MustCompile(`^(metadata|spec)(\.[A-Za-z]+)+`)
+
+// template is a field that says the manifest is a Helm template still: one in which no value may have braces. Others may,
+// such as a prompt in an environment variable.
+func template(agent *v1alpha1.Agent) string {
+	if strings.Contains(agent.Name, "{{") {
+		return "metadata.name"
+	}
+	if strings.Contains(agent.Namespace, "{{") {
+		return "metadata.namespace"
+	}
+	runtime := agent.Spec.Runtime.Spec
+	if strings.Contains(runtime.Container.Image, "{{") {
+		return "spec.runtime.spec.container.image"
+	}
+	for _, more := range []struct {
+		field      string
+		containers []corev1.Container
+	}{{"initContainers", runtime.InitContainers}, {"sidecars", runtime.Sidecars}} {
+		for i, container := range more.containers {
+			if strings.Contains(container.Image, "{{") {
+				return fmt.Sprintf("spec.runtime.spec.%s[%d].image", more.field, i)
+			}
+		}
+	}
+	return ""
+}
+
+func warnings(agent *v1alpha1.Agent) []string {
+	all := []string{}
+	if agent.Spec.Autoscaling != nil && agent.Spec.Runtime.Spec.Replicas != nil {
+		all = append(all, "spec.runtime.spec.replicas is set together with spec.autoscaling: leave it out, the autoscaler writes it, and every apply of this manifest would set it back")
+	}
+	return all
+}
+
+// objects are the children as a user would see them, without the owner reference and the digest of it: the uid they speak of
+// does not exist before the Agent does, and a wrong one would be worse than none.
+func objects(children render.Children) ([]map[string]any, error) {
+	var all []map[string]any
+	for _, child := range []any{children.Deployment, children.Service, children.Disruption, children.Autoscaler, children.Card} {
+		raw, err := json.Marshal(child)
+		if err != nil {
+			return nil, err
+		}
+		value, err := jsonData(raw)
+		if err != nil {
+			return nil, err
+		}
+		object, ok := value.(map[string]any)
+		if !ok {
+			continue // a nil pointer: the Agent has no such child
+		}
+		metadata, _ := object["metadata"].(map[string]any)
+		delete(metadata, "ownerReferences")
+		annotations, _ := metadata["annotations"].(map[string]any)
+		delete(annotations, v1alpha1.AnnotationDigest)
+		if len(annotations) == 0 {
+			delete(metadata, "annotations")
+		}
+		all = append(all, object)
+	}
+	return all, nil
+}

@@ -1,0 +1,192 @@
+package check_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
+	"sigs.k8s.io/yaml"
+
+	"github.com/flokoa/flokoa/operator/api/v1alpha1"
+	"github.com/flokoa/flokoa/operator/internal/agenttest"
+	"github.com/flokoa/flokoa/operator/internal/check"
+	"github.com/flokoa/flokoa/operator/internal/render"
+	"github.com/flokoa/flokoa/operator/internal/status"
+)
+
+func TestASpecThatCannotBeRenderedIsReportedWithItsField(t *testing.T) {
+	for _, r := range []struct{ name, text, want string }{
+		{"no image", runtimeOf("a", `{container: {}}`), `a spec.runtime.spec.container.image: spec.runtime.spec.container.image is empty: name the agent's image`},
+		{"no spec", `{apiVersion: agent.flokoa.ai/v1alpha1, kind: Agent, metadata: {name: a}}`, `a spec.runtime.spec.container.image: spec.runtime.spec.container.image is empty: name the agent's image`},
+		{"no name", strings.Replace(good("a"), "{name: a}", "{generateName: a-}", 1), ` metadata.name: metadata.name "" names a Service: it must be a DNS-1035 label of at most 63 characters`},
+		{"two ports of one name", runtimeOf("a", `{container: {image: "a:v1", ports: [{name: x, containerPort: 1}, {name: x, containerPort: 2}]}}`),
+			`a spec.runtime.spec.container.ports: spec.runtime.spec.container.ports: two ports are named "x": give each a name of its own`},
+	} {
+		t.Run(r.name, func(t *testing.T) {
+			require.Equal(t, r.want, problems(t, r.text))
+		})
+	}
+}
+
+func TestAHelmTemplateThatIsValidYamlIsToldFromAnAgent(t *testing.T) {
+	const advice = " has {{ in it: this looks like a Helm template that was not rendered: pipe in what helm template prints, with -f -"
+	for _, r := range []struct{ text, field string }{
+		{block(`"{{ .Release.Name }}"`), "metadata.name"},
+		{strings.Replace(block("a"), "{name: a}", `{name: a, namespace: "{{ .Release.Namespace }}"}`, 1), "metadata.namespace"},
+		{strings.Replace(block("a"), "a:v1", "a:{{ .Values.tag }}", 1), "spec.runtime.spec.container.image"},
+		{runtimeOf("a", `{container: {image: "a:v1"}, sidecars: [{name: s, image: "s:v1"}, {name: t, image: "{{ .Values.t }}"}]}`), "spec.runtime.spec.sidecars[1].image"},
+		{runtimeOf("a", `{container: {image: "a:v1"}, initContainers: [{name: t, image: "{{ .Values.t }}"}]}`), "spec.runtime.spec.initContainers[0].image"},
+	} {
+		require.Contains(t, problems(t, r.text), r.field+": "+r.field+advice)
+	}
+	got := run(t, strings.Replace(good("a"), "ports:", `env: [{name: PROMPT, value: "Dear {{ user }}"}], ports:`, 1), "-")
+	require.Equal(t, check.ExitHighlyAvailable, got.code, "braces in a prompt are the agent's business: %s", got.stdout)
+}
+
+func TestReplicasBesideAutoscalingAreAWarning(t *testing.T) {
+	agent := func(replicas, autoscaling string) string {
+		return `{apiVersion: agent.flokoa.ai/v1alpha1, kind: Agent, metadata: {name: a}, spec: {` + autoscaling + `
+			runtime: {spec: {` + replicas + ` container: {image: "a:v1", ports: [{containerPort: 80}], ` + resources + `}}}}}`
+	}
+	const autoscaling = "autoscaling: {minReplicas: 3, maxReplicas: 9},"
+	for _, r := range []struct {
+		name, text string
+		warned     bool
+	}{
+		{"both", agent("replicas: 3,", autoscaling), true},
+		{"only autoscaling", agent("", autoscaling), false},
+		{"only replicas", agent("replicas: 3,", ""), false},
+	} {
+		t.Run(r.name, func(t *testing.T) {
+			got := run(t, r.text, "-")
+			require.Equal(t, check.ExitHighlyAvailable, got.code, got.stdout)
+			require.Equal(t, r.warned, strings.Contains(got.stdout, "  warning: spec.runtime.spec.replicas is set together with spec.autoscaling: leave it out"), got.stdout)
+			warnings := reported(t, run(t, r.text, "-o", "json", "-")).Agents[0].Warnings
+			require.Equal(t, r.warned, len(warnings) == 1)
+		})
+	}
+}
+
+func TestWhatIsMissingIsWhatTheConditionSays(t *testing.T) {
+	for _, agent := range []*v1alpha1.Agent{
+		agenttest.New("a"),
+		agenttest.New("b", agenttest.Replicas(2), agenttest.Image("b:latest")),
+		agenttest.New("c", agenttest.Availability(v1alpha1.Availability{Spread: v1alpha1.SpreadNone, Probes: v1alpha1.ProbesNone})),
+		agenttest.New("d", func(a *v1alpha1.Agent) { a.Spec.Suspend = true }),
+	} {
+		children, err := render.Agent(agent, render.Live{})
+		require.NoError(t, err)
+		text, err := yaml.Marshal(agent)
+		require.NoError(t, err)
+		require.Equal(t, status.Requirements(agent, children), reported(t, run(t, string(text), "-o", "json", "-")).Agents[0].Missing)
+	}
+}
+
+// decoded are the documents of YAML text, as kubectl would read them.
+func decoded(t *testing.T, text string) []map[string]any {
+	t.Helper()
+	var all []map[string]any
+	for decoder := utilyaml.NewYAMLOrJSONDecoder(strings.NewReader(text), 4096); ; {
+		object := map[string]any{}
+		err := decoder.Decode(&object)
+		if errors.Is(err, io.EOF) {
+			return all
+		}
+		require.NoError(t, err)
+		all = append(all, object)
+	}
+}
+
+func TestRenderedObjectsAreTheOperatorsWithoutWhatDependsOnAUid(t *testing.T) {
+	agent := agenttest.New("a", agenttest.In("ns"), agenttest.Replicas(3), func(a *v1alpha1.Agent) {
+		a.Spec.Card = &v1alpha1.Card{Description: "d", Version: "v1"}
+		a.Spec.Autoscaling = &v1alpha1.Autoscaling{MaxReplicas: 5}
+		a.Spec.Runtime.Spec.Service = &v1alpha1.ServiceSpec{Annotations: map[string]string{"example.com/kept": "yes"}}
+	})
+	text, err := yaml.Marshal(agent)
+	require.NoError(t, err)
+
+	inYAML := decoded(t, run(t, string(text), "-", "--render").stdout)
+	require.Len(t, inYAML, 5)
+	for i, kind := range []string{"Deployment", "Service", "PodDisruptionBudget", "HorizontalPodAutoscaler", "ConfigMap"} {
+		require.Equal(t, kind, inYAML[i]["kind"])
+		metadata := inYAML[i]["metadata"].(map[string]any)
+		require.Equal(t, "ns", metadata["namespace"])
+		require.NotContains(t, metadata, "ownerReferences")
+		require.Equal(t, kind == "Service", metadata["annotations"] != nil, "nothing but the user's annotations is left")
+	}
+
+	inJSON := reported(t, run(t, string(text), "-", "--render", "-o", "json")).Agents[0].Children
+	require.JSONEq(t, asJSON(t, inYAML), asJSON(t, inJSON))
+
+	children, err := render.Agent(agent, render.Live{})
+	require.NoError(t, err)
+	children.Deployment.OwnerReferences = nil
+	delete(children.Deployment.Annotations, v1alpha1.AnnotationDigest)
+	require.Empty(t, children.Deployment.Annotations)
+	children.Deployment.Annotations = nil
+	require.JSONEq(t, asJSON(t, children.Deployment), asJSON(t, inYAML[0]), "nothing else is left out")
+}
+
+func asJSON(t *testing.T, value any) string {
+	t.Helper()
+	raw, err := json.Marshal(value)
+	require.NoError(t, err)
+	return string(raw)
+}
+
+func TestRenderedObjectsAreInTheNamespaceThatTheyAreSaidToBeIn(t *testing.T) {
+	for _, r := range []struct {
+		args, want string
+		assumed    bool
+	}{
+		{"- --render", "default", true},
+		{"- --render -n given", "given", false},
+		{"- --render -n default", "default", false},
+	} {
+		out := run(t, good("a"), strings.Fields(r.args)...).stdout
+		require.Equal(t, r.assumed, strings.Contains(out, "# Rendered for namespace default: the manifest names none, and -n was not given.\n"), out)
+		for _, object := range decoded(t, out) {
+			require.Equal(t, r.want, object["metadata"].(map[string]any)["namespace"])
+		}
+		require.Contains(t, out, "http://a."+r.want+".svc:80")
+	}
+}
+
+func TestRenderedAgentsFollowEachOtherAsDocuments(t *testing.T) {
+	files(t, map[string]string{"odd\nname: x.yaml": good("a"), "b.yaml": bare("b") + "---\nbad: [\n"})
+	got := run(t, "", "--render", "odd\nname: x.yaml", "b.yaml")
+	require.Equal(t, check.ExitMistake, got.code)
+	var kinds []string
+	for _, object := range decoded(t, got.stdout) {
+		kinds = append(kinds, object["kind"].(string)+" "+object["metadata"].(map[string]any)["name"].(string))
+	}
+	require.Equal(t, []string{"Deployment a", "Service a", "PodDisruptionBudget a", "Deployment b"}, kinds)
+	require.Contains(t, got.stderr, "mistake: b.yaml:3, document 2: ")
+}
+
+func TestWithoutRenderNoChildrenArePrinted(t *testing.T) {
+	require.NotContains(t, run(t, good("a"), "-", "-o", "json").stdout, "children")
+	require.NotContains(t, run(t, good("a"), "-").stdout, "Deployment")
+}
+
+// Whatever is fed to it, check ends with one of its exit codes and valid JSON.
+func FuzzRun(f *testing.F) {
+	for _, seed := range []string{good("a"), bare("b") + "---\n" + configMap, block("c") + "...\n", "{}{", "{{", "--- {}\n", "kind: List\nitems: [{}, []]\n", "a: &a [*a]\n", bomb()} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		var stdout, stderr bytes.Buffer
+		code := check.Run([]string{"-", "--render", "-o", "json"}, strings.NewReader(text), &stdout, &stderr)
+		report := check.Report{}
+		require.NoError(t, json.Unmarshal(stdout.Bytes(), &report))
+		require.Equal(t, code == check.ExitMistake, len(report.Problems) > 0)
+		require.Equal(t, code == check.ExitHighlyAvailable, len(report.Problems) == 0 && report.Summary.Agents == report.Summary.HighlyAvailable)
+		require.Empty(t, stderr.String())
+	})
+}

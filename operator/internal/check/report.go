@@ -1,0 +1,217 @@
+package check
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+
+	"sigs.k8s.io/yaml"
+
+	"github.com/flokoa/flokoa/operator/internal/status"
+)
+
+// Report is what check found, in the order in which it was read. Its JSON is described in the command's help, and stays.
+type Report struct {
+	Agents   []Agent   `json:"agents"`
+	Problems []Problem `json:"problems"`
+	Summary  Summary   `json:"summary"`
+}
+
+// Agent is one that was judged.
+type Agent struct {
+	Place
+	// Namespace is empty when neither the manifest nor the command line names one.
+	Namespace string `json:"namespace,omitempty"`
+	Name      string `json:"name"`
+	// HighlyAvailable tells that nothing is Missing.
+	HighlyAvailable bool                 `json:"highlyAvailable"`
+	Missing         []status.Requirement `json:"missing"`
+	Warnings        []string             `json:"warnings"`
+	// Children are the rendered objects, when they were asked for.
+	Children []map[string]any `json:"children,omitempty"`
+}
+
+// Problem is a mistake: something that could not be read, decoded or rendered.
+type Problem struct {
+	Place
+	// Agent is the [namespace/]name, and Field the path, where they are known.
+	Agent string `json:"agent,omitempty"`
+	Field string `json:"field,omitempty"`
+	// Message is a whole sentence, field included.
+	Message string `json:"message"`
+}
+
+// Summary counts what was read.
+type Summary struct {
+	// Agents are those that were judged.
+	Agents          int `json:"agents"`
+	HighlyAvailable int `json:"highlyAvailable"`
+	Problems        int `json:"problems"`
+	// PassedOver are objects of other kinds.
+	PassedOver int `json:"passedOver"`
+}
+
+// Place is where something stands. Every number counts from 1; 0 is unknown, or does not apply.
+type Place struct {
+	// File is as it was named; - is standard input.
+	File string `json:"file,omitempty"`
+	// Document is one of the file's, Line its first in the file, Item one of the list that it holds.
+	Document int `json:"document,omitempty"`
+	Line     int `json:"line,omitempty"`
+	Item     int `json:"item,omitempty"`
+}
+
+// String is a place for people, in one line whatever the file's name is; editors and terminals know file:line.
+func (p Place) String() string {
+	text := strings.NewReplacer("\n", " ", "\r", " ").Replace(p.File)
+	if p.File == stdinFile {
+		text = "standard input"
+	}
+	if p.Line > 0 {
+		text += fmt.Sprintf(":%d", p.Line)
+	}
+	if p.Document > 0 {
+		text += fmt.Sprintf(", document %d", p.Document)
+	}
+	if p.Item > 0 {
+		text += fmt.Sprintf(", item %d", p.Item)
+	}
+	return text
+}
+
+func newReport() *Report {
+	return &Report{Agents: []Agent{}, Problems: []Problem{}}
+}
+
+func (r *Report) judged(agent Agent) {
+	r.Agents = append(r.Agents, agent)
+	r.Summary.Agents++
+	if agent.HighlyAvailable {
+		r.Summary.HighlyAvailable++
+	}
+}
+
+func (r *Report) mistake(problem Problem) {
+	r.Problems = append(r.Problems, problem)
+	r.Summary.Problems++
+}
+
+// finish says so when there was nothing to judge: a check that passes because it looked at the wrong files is worse than none.
+func (r *Report) finish() {
+	switch {
+	case len(r.Agents)+len(r.Problems) > 0:
+	case r.Summary.PassedOver == 0:
+		r.mistake(Problem{Message: "no Agent found: what was read is empty"})
+	default:
+		r.mistake(Problem{Message: "no Agent found, only what is passed over. A chart or a kustomization is not rendered here: pipe in what helm template or kubectl kustomize prints, with -f -"})
+	}
+}
+
+func (r *Report) exitCode() int {
+	switch {
+	case r.Summary.Problems > 0:
+		return ExitMistake
+	case r.Summary.HighlyAvailable < r.Summary.Agents:
+		return ExitMissing
+	default:
+		return ExitHighlyAvailable
+	}
+}
+
+// print writes the report. Rendered objects leave standard output to themselves, so that it can be piped on.
+func (r *Report) print(options options, stdout, stderr io.Writer) error {
+	if options.output == "json" {
+		encoder := json.NewEncoder(stdout)
+		encoder.SetEscapeHTML(false)
+		encoder.SetIndent("", "  ")
+		return encoder.Encode(r)
+	}
+	if !options.render {
+		return write(stdout, r.text())
+	}
+	rendered, err := r.rendered()
+	if err != nil {
+		return err
+	}
+	if err := write(stdout, rendered); err != nil {
+		return err
+	}
+	return write(stderr, r.text())
+}
+
+// text is a block for each Agent, then the mistakes, then a line that counts.
+func (r *Report) text() string {
+	var b strings.Builder
+	for _, agent := range r.Agents {
+		verdict := "highly available"
+		if !agent.HighlyAvailable {
+			verdict = "not highly available"
+		}
+		fmt.Fprintf(&b, "%s (%s): %s\n", qualified(agent.Namespace, agent.Name), agent.Place, verdict)
+		for _, requirement := range agent.Missing {
+			fmt.Fprintf(&b, "  %s: %s\n", requirement.ID, requirement.Text)
+		}
+		for _, warning := range agent.Warnings {
+			fmt.Fprintf(&b, "  warning: %s\n", warning)
+		}
+		b.WriteString("\n")
+	}
+	for _, problem := range r.Problems {
+		b.WriteString("mistake: ")
+		if problem.File != "" {
+			fmt.Fprintf(&b, "%s: ", problem.Place)
+		}
+		if problem.Agent != "" {
+			fmt.Fprintf(&b, "%s: ", problem.Agent)
+		}
+		fmt.Fprintf(&b, "%s\n", problem.Message)
+	}
+	if len(r.Problems) > 0 {
+		b.WriteString("\n")
+	}
+	b.WriteString(r.Summary.String() + "\n")
+	return b.String()
+}
+
+// String is the counts in one line.
+func (s Summary) String() string {
+	parts := []string{"no Agent judged"}
+	if s.Agents > 0 {
+		parts[0] = fmt.Sprintf("%s judged: %d highly available, %d not", count(s.Agents, "Agent"), s.HighlyAvailable, s.Agents-s.HighlyAvailable)
+	}
+	if s.Problems > 0 {
+		parts = append(parts, count(s.Problems, "mistake"))
+	}
+	if s.PassedOver > 0 {
+		parts = append(parts, count(s.PassedOver, "other object")+" passed over")
+	}
+	return strings.Join(parts, "; ")
+}
+
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+// rendered is every Agent's children as YAML documents.
+func (r *Report) rendered() (string, error) {
+	var b strings.Builder
+	for _, agent := range r.Agents {
+		about := fmt.Sprintf("# %s (%s)\n", qualified(agent.Namespace, agent.Name), agent.Place)
+		if agent.Namespace == "" {
+			about += fmt.Sprintf("# Rendered for namespace %s: the manifest names none, and -n was not given.\n", defaultNamespace)
+		}
+		for _, child := range agent.Children {
+			document, err := yaml.Marshal(child)
+			if err != nil {
+				return "", err
+			}
+			fmt.Fprintf(&b, "---\n%s%s", about, document)
+			about = ""
+		}
+	}
+	return b.String(), nil
+}
