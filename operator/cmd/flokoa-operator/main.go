@@ -11,12 +11,16 @@ import (
 	"syscall"
 
 	"github.com/flokoa/flokoa/operator/internal/app"
+	"github.com/flokoa/flokoa/operator/internal/check"
 )
 
 // version is set by the linker.
 var version = "dev"
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == "check" {
+		os.Exit(check.Run(os.Args[2:], os.Stdin, os.Stdout, os.Stderr))
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, os.Args[1:]); err != nil {
