@@ -177,7 +177,7 @@ func TestWithoutRenderNoChildrenArePrinted(t *testing.T) {
 
 // Whatever is fed to it, check ends with one of its exit codes and valid JSON.
 func FuzzRun(f *testing.F) {
-	for _, seed := range []string{good("a"), bare("b") + "---\n" + configMap, block("c") + "...\n", "{}{", "{{", "--- {}\n", "kind: List\nitems: [{}, []]\n", "a: &a [*a]\n", bomb()} {
+	for _, seed := range []string{good("a"), bare("b") + "---\n" + configMap, block("c") + "...\n", "{}{", "{{", "--- {}\n", "kind: List\nitems: [{}, []]\n", "a: &a [*a]\n"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
