@@ -170,8 +170,8 @@ show_availability() {
   title "Is it highly available?"
   printf '$ flokoa-operator check -f examples/agents/production-agent.yaml\n'
   "$folder/flokoa-operator" check -f examples/agents/production-agent.yaml
-  printf "$ kubectl --namespace %s get agent %s -o jsonpath='{.status.conditions[?(@.type==\"HighlyAvailable\")].message}'\n" $team $agent
-  await_ha True 60
+  echo 'and as it runs, by the conditions of the Agent:'
+  await_ha True 60 $SECONDS
 }
 
 # lose_node takes away the machine of one replica, as a power cut does, and shows what becomes of the Agent.
@@ -183,18 +183,19 @@ lose_node() {
   title "Losing $node: its heartbeat stops (about two minutes)"
   echo "  Kubernetes takes a machine for dead after 50 s; its pods are given up 60 s later (300 s without Flokoa's default)"
   run kubectl label node "$node" simulation/lost= --overwrite
-  await_ha False $losing
+  await_ha False $losing $before
   printf '  noticed after %s s: the Service sends no more requests there, two replicas answer\n' $((SECONDS - before))
-  await_ha True $losing
+  await_ha True $losing $before
   printf '  made good after %s s: a third replica runs elsewhere\n' $((SECONDS - before))
   where_pods_run
   title "$node comes back"
   run kubectl label node "$node" simulation/lost-
 }
 
-# await_ha VALUE SECONDS waits until the condition HighlyAvailable has a value, and prints the Agent whenever it changes.
+# await_ha VALUE SECONDS BEGAN waits until the condition HighlyAvailable has a value, and prints the Agent whenever it changes,
+# with the seconds since it began.
 await_ha() {
-  local want=$1 limit=$((SECONDS + $2)) began=$SECONDS line='' last='' ha
+  local want=$1 limit=$((SECONDS + $2)) began=$3 line='' last='' ha
   local condition='{.status.conditions[?(@.type=="%s")].%s}'
   # shellcheck disable=SC2059 # the format is the line above
   local template="{.status.availableReplicas} available, Ready $(printf "$condition" Ready status) ($(printf "$condition" Ready reason)), HighlyAvailable $(printf "$condition" HighlyAvailable status): $(printf "$condition" HighlyAvailable message)"
