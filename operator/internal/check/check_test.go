@@ -138,6 +138,16 @@ func TestNothingStopsAtTheFirstMistake(t *testing.T) {
 	}
 }
 
+func TestJSONIsPlainAndItsListsAreNeverNull(t *testing.T) {
+	got := run(t, "", "-o", "json", "-")
+	require.Contains(t, got.stdout, `"agents": []`)
+	got = run(t, runtimeOf("a", `{container: {image: "r.example/<a>&b"}}`), "-o", "json", "-")
+	require.Contains(t, got.stdout, `"r.example/<a>&b (container agent)`)
+	require.Contains(t, got.stdout, `"problems": []`)
+	require.Contains(t, got.stdout, `"warnings": []`)
+	require.Contains(t, run(t, good("a"), "-o", "json", "-").stdout, `"missing": []`)
+}
+
 func TestAReportThatCannotBeWrittenIsAMistake(t *testing.T) {
 	for _, args := range []string{"-f -", "-f - -o json", "-f - --render", "--help"} {
 		var stderr bytes.Buffer

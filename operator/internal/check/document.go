@@ -98,14 +98,15 @@ func (c chunk) documents() []document {
 // the YAML reader words better.
 func (c chunk) jsonStream() []document {
 	var all []document
-	for decoder := json.NewDecoder(bytes.NewReader(c.text)); ; {
+	decoder := json.NewDecoder(bytes.NewReader(c.text))
+	for {
 		var raw json.RawMessage
 		err := decoder.Decode(&raw)
 		if errors.Is(err, io.EOF) || err != nil && len(all) == 0 {
 			return all
 		}
 		rest := c.text[int(decoder.InputOffset())-len(raw):]
-		line := c.line + bytes.Count(c.text[:len(c.text)-len(bytes.TrimSpace(rest))], []byte("\n"))
+		line := c.line + bytes.Count(c.text[:len(c.text)-len(bytes.TrimLeft(rest, " \t\r\n"))], []byte("\n"))
 		if err != nil {
 			return append(all, document{place: Place{Line: line}, err: err})
 		}
@@ -125,7 +126,7 @@ func repeated(raw []byte) []string {
 }
 
 // ended finds the line that ends a document without beginning another.
-var ended = regexp.MustCompile(`(?m)^\.\.\.\s*?$`)
+var ended = regexp.MustCompile(`(?m)^\.\.\.([ \t].*)?$`)
 
 // yaml reads the chunk as one document.
 func (c chunk) yaml() (any, error) {

@@ -39,7 +39,7 @@ func TestAFolderIsReadWithItsSubfoldersInOrder(t *testing.T) {
 	for _, folder := range []string{"dir", "dir/", "./dir", "."} {
 		got := run(t, "", "-f", folder, "-o", "json")
 		require.Equal(t, []string{"a", "b", "d", "e"}, names(t, got), folder)
-		require.Equal(t, 1, reported(t, got).Summary.PassedOver)
+		require.Equal(t, check.Summary{Agents: 4, HighlyAvailable: 4, PassedOver: 1}, reported(t, got).Summary, "nothing else is read")
 		require.Equal(t, filepath.Join(folder, map[bool]string{true: "dir"}[folder == "."], "a.yml"), reported(t, got).Agents[0].File)
 	}
 }
@@ -82,6 +82,7 @@ func TestWhatCannotBeReadIsAMistakeOfItsOwn(t *testing.T) {
 		{"empty", "mistake: empty: no *.yaml, *.yml or *.json in this folder\n"},
 		{"dangling", "mistake: dangling/b.yaml: no such file or directory\n"},
 		{"self.yaml", "mistake: self.yaml: too many levels of symbolic links\n"},
+		{"http://example.com/agent.yaml", "mistake: http://example.com/agent.yaml: check reads no network: download it, or pipe it in with -f -\n"},
 		{"https://example.com/agent.yaml", "mistake: https://example.com/agent.yaml: check reads no network: download it, or pipe it in with -f -\n"},
 	} {
 		t.Run(r.file, func(t *testing.T) {

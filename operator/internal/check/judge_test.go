@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -25,7 +27,7 @@ func TestASpecThatCannotBeRenderedIsReportedWithItsField(t *testing.T) {
 		{"no spec", `{apiVersion: agent.flokoa.ai/v1alpha1, kind: Agent, metadata: {name: a}}`, `a spec.runtime.spec.container.image: spec.runtime.spec.container.image is empty: name the agent's image`},
 		{"no name", strings.Replace(good("a"), "{name: a}", "{generateName: a-}", 1), ` metadata.name: metadata.name "" names a Service: it must be a DNS-1035 label of at most 63 characters`},
 		{"two ports of one name", runtimeOf("a", `{container: {image: "a:v1", ports: [{name: x, containerPort: 1}, {name: x, containerPort: 2}]}}`),
-			`a spec.runtime.spec.container.ports: spec.runtime.spec.container.ports: two ports are named "x": give each a name of its own`},
+			`a spec.runtime.spec.container.ports: ` + `spec.runtime.spec.container.ports: two ports are named "x": give each a name of its own`},
 	} {
 		t.Run(r.name, func(t *testing.T) {
 			require.Equal(t, r.want, problems(t, r.text))
@@ -164,6 +166,7 @@ func TestRenderedAgentsFollowEachOtherAsDocuments(t *testing.T) {
 	require.Equal(t, check.ExitMistake, got.code)
 	var kinds []string
 	for _, object := range decoded(t, got.stdout) {
+		require.Subset(t, []string{"apiVersion", "kind", "metadata", "spec"}, slices.Collect(maps.Keys(object)), "a file's name is no YAML")
 		kinds = append(kinds, object["kind"].(string)+" "+object["metadata"].(map[string]any)["name"].(string))
 	}
 	require.Equal(t, []string{"Deployment a", "Service a", "PodDisruptionBudget a", "Deployment b"}, kinds)

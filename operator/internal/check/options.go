@@ -27,7 +27,8 @@ Usage:
 FILE is a file of YAML or JSON, - for standard input, or a folder: its *.yaml, *.yml and *.json are read, those of its
 subfolders too, and nothing hidden. A file that is named twice is judged once. A file may hold several documents and lists;
 objects that are not Agents are passed over and counted. Charts and kustomizations are not rendered: pipe in what their own
-tools print. Unknown and duplicate fields are mistakes, as they are to the API server.
+tools print. Unknown fields are mistakes, as they are to the API server, and so are duplicate ones, of which kubectl takes
+the last without a word.
 
 Flags:
   -f, --filename FILE        what to judge; may be given several times, and FILE may also stand without the flag

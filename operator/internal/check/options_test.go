@@ -11,7 +11,7 @@ import (
 )
 
 func TestFlagsAndFilesMayBeMixed(t *testing.T) {
-	files(t, map[string]string{"a.yaml": good("a"), "b.yaml": good("b"), "-c.yaml": good("c")})
+	files(t, map[string]string{"a.yaml": good("a"), "b.yaml": good("b"), "-c.yaml": good("c"), "-d.yaml": good("d")})
 	for _, r := range []struct {
 		args string
 		want []string
@@ -22,7 +22,7 @@ func TestFlagsAndFilesMayBeMixed(t *testing.T) {
 		{"b.yaml a.yaml", []string{"b", "a"}},
 		{"a.yaml -n ns -f b.yaml", []string{"a", "b"}},
 		{"a.yaml -- -c.yaml", []string{"a", "c"}},
-		{"-- -c.yaml", []string{"c"}},
+		{"-- -c.yaml -d.yaml", []string{"c", "d"}},
 		{"-f -c.yaml", []string{"c"}},
 		{"a.yaml --render=false -", []string{"a", "stdin"}},
 	} {
