@@ -34,7 +34,7 @@ kubeconfig: ## Print the path of the local control plane's kubeconfig
 .PHONY: test test-unit test-api test-cluster
 test: test-unit test-api test-cluster ## Run every test: tiers 1, 2 and 3
 test-unit: ## Tier 1: no cluster
-	@ci/tools/build.sh helm >/dev/null
+	@ci/tools/build.sh helm >/dev/null # ci/examples runs it; building it inside go test would be silent
 	$(GO_TEST) $$(go list ./... | grep -vE '/(apitest|e2e)$$')
 	@ci/charts/unittest.sh
 	@ci/tools/build.sh helm >/dev/null
