@@ -162,7 +162,7 @@ watch_agent() {
 where_pods_run() {
   title "Where the pods run"
   tool kubectl --namespace $team get pods --selector flokoa.ai/agent=$agent \
-    --output custom-columns='POD:.metadata.name,NODE:.spec.nodeName,ZONE:.metadata.labels.topology\.kubernetes\.io/zone,PHASE:.status.phase'
+    --output custom-columns='POD:.metadata.name,NODE:.spec.nodeName,ZONE:.metadata.labels.topology\.kubernetes\.io/zone,PHASE:.status.phase,TERMINATING SINCE:.metadata.deletionTimestamp'
 }
 
 # show_availability: the guide as a machine check, of the manifest before it is applied and of the Agent as it runs.
@@ -194,15 +194,16 @@ lose_node() {
 
 # await_ha VALUE SECONDS BEGAN waits until the condition HighlyAvailable has a value, and prints the Agent whenever it changes,
 # with the seconds since it began.
+shown=''
 await_ha() {
-  local want=$1 limit=$((SECONDS + $2)) began=$3 line='' last='' ha
+  local want=$1 limit=$((SECONDS + $2)) began=$3 line='' ha
   local condition='{.status.conditions[?(@.type=="%s")].%s}'
   # shellcheck disable=SC2059 # the format is the line above
   local template="{.status.availableReplicas} available, Ready $(printf "$condition" Ready status) ($(printf "$condition" Ready reason)), HighlyAvailable $(printf "$condition" HighlyAvailable status): $(printf "$condition" HighlyAvailable message)"
   while ((SECONDS < limit)); do
     line=$(tool kubectl --namespace $team get agent $agent --output jsonpath="$template")
-    if [[ $line != "$last" ]]; then printf '  %3s s  %s\n' $((SECONDS - began)) "$line"; fi
-    last=$line
+    if [[ $line != "$shown" ]]; then printf '  %3s s  %s\n' $((SECONDS - began)) "$line"; fi
+    shown=$line
     ha=${line##*HighlyAvailable }
     if [[ ${ha%%:*} == "$want" ]]; then return; fi
     sleep 1
