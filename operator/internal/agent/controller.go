@@ -62,7 +62,7 @@ func (c *Controller) Reconcile(ctx context.Context, request reconcile.Request) (
 	was := agent.DeepCopy()
 	agent.Status = status.Of(was, seen, placed)
 	again := c.listen(ctx, agent, &seen)
-	if seen.Asked {
+	if seen.Asked != "" {
 		agent.Status = status.Of(was, seen, placed)
 	}
 	if !equality.Semantic.DeepEqual(was.Status, agent.Status) {

@@ -3,6 +3,8 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -10,6 +12,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -58,7 +61,7 @@ func unready() (*v1alpha1.Agent, status.Seen) {
 
 func TestEventsAreAskedForAfterAWhileAndOnceAMinuteAtMost(t *testing.T) {
 	server := &answers{events: []corev1.Event{
-		{Reason: "Unhealthy", Message: "no", LastTimestamp: metav1.NewTime(begin)},
+		{Reason: "Unhealthy", Message: "no", LastTimestamp: metav1.NewTime(begin), InvolvedObject: corev1.ObjectReference{FieldPath: "spec.containers{agent}"}},
 		{Reason: "Pulled", Message: "not to the point"},
 	}}
 	c := New(nil, server, nil, false)
@@ -79,32 +82,111 @@ func TestEventsAreAskedForAfterAWhileAndOnceAMinuteAtMost(t *testing.T) {
 		now.Now = begin.Add(step.after)
 		require.Equal(t, step.again, c.listen(t.Context(), agent, &now), step.name)
 		require.Equal(t, step.asked, server.asked, step.name)
-		require.Equal(t, step.asked > 0, now.Asked, step.name)
 		if step.asked > 0 {
-			require.Equal(t, []status.Told{{Pod: "a-1-x", Reason: "Unhealthy", Message: "no", Last: begin}}, now.Told)
+			require.Equal(t, "a-1-x", now.Asked, step.name)
+			require.Equal(t, []status.Told{{Pod: "a-1-x", Container: "agent", Reason: "Unhealthy", Message: "no", Last: begin}}, now.Told)
+		} else {
+			require.Empty(t, now.Asked, step.name)
 		}
 	}
 	require.Equal(t, "involvedObject.uid=u", server.options.FieldSelector.String())
 	require.Equal(t, "team", server.options.Namespace)
 	require.NotZero(t, server.options.Limit)
 
-	settled := status.Seen{Now: begin.Add(80 * time.Second), Deployment: &appsv1.Deployment{}}
-	require.Zero(t, c.listen(t.Context(), agent, &settled), "no pod is under suspicion any more")
-	now := seen
-	now.Now = begin.Add(81 * time.Second)
-	c.listen(t.Context(), agent, &now)
-	require.Equal(t, 3, server.asked, "what was heard before is forgotten")
 }
 
-func TestWhenEventsCannotBeReadTheyAreAskedForAgainInAMinute(t *testing.T) {
-	server := &answers{err: errors.New("forbidden")}
-	c := New(nil, server, nil, false)
+// pods are some of an Agent's, none of them ready, and each either quiet about why or not; a quiet one's uid is its name.
+func pods(quiet []string, crashing ...string) []corev1.Pod {
+	var all []corev1.Pod
+	for _, name := range append(quiet, crashing...) {
+		pod := corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: name, UID: types.UID(name)}, Spec: corev1.PodSpec{NodeName: "n"}}
+		if slices.Contains(crashing, name) {
+			waiting := &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}
+			pod.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "agent", State: corev1.ContainerState{Waiting: waiting}}}
+		}
+		all = append(all, pod)
+	}
+	return all
+}
+
+// hears has the controller listen some time after the beginning, and returns what it then knows.
+func hears(t *testing.T, c *Controller, after time.Duration, pods []corev1.Pod) (status.Seen, time.Duration) {
+	t.Helper()
 	agent, seen := unready()
-	seen.Now = begin.Add(time.Hour)
-	require.Equal(t, time.Minute, c.listen(t.Context(), agent, &seen))
-	require.Equal(t, time.Minute, c.listen(t.Context(), agent, &seen))
+	seen.Now, seen.Pods = begin.Add(after), pods
+	again := c.listen(t.Context(), agent, &seen)
+	return seen, again
+}
+
+func TestEventsAreNotAskedForSoonerWhenAnotherPodComesIntoView(t *testing.T) {
+	server := &answers{}
+	c := New(nil, server, nil, false)
+	one, both := pods([]string{"x"}), pods([]string{"x", "w"})
+	hears(t, c, 0, one)
+	seen, _ := hears(t, c, 15*time.Second, one)
+	require.Equal(t, "x", seen.Asked)
+	seen, again := hears(t, c, 30*time.Second, both)
+	require.Empty(t, seen.Asked, "nobody asked about this pod")
+	require.Equal(t, 15*time.Second, again, "it gets its time")
+	_, again = hears(t, c, 45*time.Second, both)
+	require.Equal(t, 30*time.Second, again)
 	require.Equal(t, 1, server.asked)
-	require.Empty(t, seen.Told)
+	seen, _ = hears(t, c, 75*time.Second, both)
+	require.Equal(t, "w", seen.Asked)
+	require.Equal(t, 2, server.asked)
+}
+
+func TestEventsAreNotAskedForSoonerWhenAnotherCauseComesAndGoes(t *testing.T) {
+	server := &answers{events: []corev1.Event{{Reason: "Unhealthy", Message: "no"}}}
+	c := New(nil, server, nil, false)
+	hears(t, c, 0, pods([]string{"x"}))
+	for after := 15 * time.Second; after < 75*time.Second; after += 10 * time.Second {
+		seen, _ := hears(t, c, after, pods([]string{"x"}))
+		require.Equal(t, "x", seen.Asked, "what was heard is still good")
+		require.Len(t, seen.Told, 1)
+		seen, again := hears(t, c, after+5*time.Second, pods([]string{"x"}, "y"))
+		require.Empty(t, seen.Asked)
+		require.Zero(t, again, "the pod that crashes says enough")
+	}
+	require.Equal(t, 1, server.asked)
+	hears(t, c, 75*time.Second, pods(nil, "y"))
+	require.Empty(t, c.looks.about, "what is no longer good is forgotten")
+}
+
+// Every pod of a rollout is unready for a while and says nothing. That is no reason to ask.
+func TestEventsAreNotAskedForWhileEveryPodGetsReadyInTime(t *testing.T) {
+	server := &answers{}
+	c := New(nil, server, nil, false)
+	for i := range 10 {
+		began := time.Duration(i) * 14 * time.Second
+		_, again := hears(t, c, began, pods([]string{fmt.Sprint("pod", i)}))
+		require.Equal(t, unheardFor, again)
+		hears(t, c, began+13*time.Second, pods([]string{fmt.Sprint("pod", i)}))
+	}
+	require.Zero(t, server.asked)
+}
+
+func TestWithoutAnAnswerWhatWasHeardStandsAndEventsAreAskedForAgainInAMinute(t *testing.T) {
+	server := &answers{events: []corev1.Event{{Reason: "Unhealthy", Message: "no"}}, err: errors.New("busy")}
+	c := New(nil, server, nil, false)
+	hears(t, c, 0, pods([]string{"x"}))
+	for range 2 {
+		seen, again := hears(t, c, 15*time.Second, pods([]string{"x"}))
+		require.Empty(t, seen.Asked, "no answer is not the answer that there is nothing")
+		require.Equal(t, time.Minute, again)
+		require.Equal(t, 1, server.asked)
+	}
+	server.err = nil
+	hears(t, c, 75*time.Second, pods([]string{"x"}))
+	server.err = errors.New("busy")
+	seen, _ := hears(t, c, 135*time.Second, pods([]string{"x"}))
+	require.Equal(t, "x", seen.Asked)
+	require.Len(t, seen.Told, 1)
+	require.Equal(t, 3, server.asked)
+	hears(t, c, 180*time.Second, pods([]string{"w"}))
+	seen, _ = hears(t, c, 195*time.Second, pods([]string{"w"}))
+	require.Empty(t, seen.Asked)
+	require.Empty(t, seen.Told, "it was about another pod")
 }
 
 func TestTheLatestTimeOfAnEventCounts(t *testing.T) {

@@ -39,8 +39,8 @@ func worseFirst(a, b string) int {
 
 // Told is an Event about a pod, as far as it says why the pod is not ready.
 type Told struct {
-	// Pod is the name of the pod.
-	Pod string
+	// Pod is the name of the pod, and Container that of the container, empty where the Event is about the whole pod.
+	Pod, Container string
 	// Reason and Message are the Event's.
 	Reason, Message string
 	// Last is when it was last said.
@@ -146,7 +146,7 @@ func containsAny(text string, words []string) bool {
 // podCause is what a pod's own status says: the worst of its containers, else what keeps it from being scheduled.
 func podCause(pod *corev1.Pod) (cause, bool) {
 	var worst *cause
-	for _, container := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
+	for _, container := range containersOf(pod) {
 		if c, ok := containerCause(container); ok && (worst == nil || worseFirst(c.reason, worst.reason) < 0) {
 			worst = &c
 		}

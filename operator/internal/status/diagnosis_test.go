@@ -67,6 +67,7 @@ func probed(d *appsv1.Deployment) {
 			ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: path, Port: intstr.FromInt32(8080)}}}
 	}
 	d.Spec.Template.Spec.Containers = []corev1.Container{{Name: "agent", ReadinessProbe: probe("/ready", 3), StartupProbe: probe("/health", 60)}}
+	d.Spec.Template.Spec.InitContainers = []corev1.Container{{Name: "proxy", ReadinessProbe: &corev1.Probe{PeriodSeconds: 5, FailureThreshold: 3}}}
 }
 
 // One row for each way in which a pod does not come to be ready.
@@ -242,6 +243,13 @@ func tell(podName, reason, message string, ago time.Duration) status.Told {
 func TestEventsAreBelievedWhereTheyFitThePod(t *testing.T) {
 	starting, up := pod("a-1-x", waiting("ContainerCreating", "")), pod("a-1-x", runningSince(20*time.Second))
 	missing := `MountVolume.SetUp failed for volume "v" : secret "s" not found`
+	initializing := pod("a-1-x", waiting("PodInitializing", ""))
+	initializing.Status.InitContainerStatuses = []corev1.ContainerStatus{{Name: "proxy", State: runningSince(0).State}}
+	beside := pod("a-1-x", runningSince(0), corev1.ContainerStatus{Name: "other", Ready: true, State: runningSince(0).State})
+	of := func(container string, told status.Told) []status.Told {
+		told.Container = container
+		return []status.Told{told}
+	}
 	for _, r := range []struct {
 		name string
 		pod  corev1.Pod
@@ -252,6 +260,10 @@ func TestEventsAreBelievedWhereTheyFitThePod(t *testing.T) {
 		{"a volume that cannot be mounted", starting, []status.Told{tell("a-1-x", "FailedMount", "timed out", 0)}, "ContainerConfigError: pod a-1-x: timed out"},
 		{"no sandbox", starting, []status.Told{tell("a-1-x", "FailedCreatePodSandBox", "no network", 0)}, "ContainerConfigError: pod a-1-x: no network"},
 		{"a probe fails", up, []status.Told{tell("a-1-x", "Unhealthy", "Readiness probe failed: 503", 0)}, "ProbeFailing: pod a-1-x: Readiness probe failed: 503"},
+		{"a probe of a container fails", up, of("agent", tell("a-1-x", "Unhealthy", "Readiness probe failed: 503", 0)), "ProbeFailing: pod a-1-x: container agent: Readiness probe failed: 503"},
+		{"a probe of a sidecar that the agent waits for", initializing, of("proxy", tell("a-1-x", "Unhealthy", "Startup probe failed", 0)), "ProbeFailing: pod a-1-x: container proxy: Startup probe failed"},
+		{"a probe of a container that is ready by now", beside, of("other", tell("a-1-x", "Unhealthy", "old", 0)), ""},
+		{"a mount that worked out before the init containers", initializing, []status.Told{tell("a-1-x", "FailedMount", missing, 0)}, ""},
 		{"the latest counts", up, []status.Told{tell("a-1-x", "Unhealthy", "first", time.Minute), tell("a-1-x", "Unhealthy", "last", 0), tell("a-1-x", "Unhealthy", "between", time.Second)}, "ProbeFailing: pod a-1-x: last"},
 		{"another pod's", up, []status.Told{tell("a-1-z", "Unhealthy", "theirs", 0)}, ""},
 		{"a mount that worked out in the end", up, []status.Told{tell("a-1-x", "FailedMount", missing, 0)}, ""},
@@ -259,7 +271,7 @@ func TestEventsAreBelievedWhereTheyFitThePod(t *testing.T) {
 		{"nothing to the point", starting, []status.Told{tell("a-1-x", "Pulling", "image", 0)}, ""},
 	} {
 		t.Run(r.name, func(t *testing.T) {
-			seen := status.Seen{Now: now, Deployment: deployment(counts(3, 3, 2, 2), probed), Pods: []corev1.Pod{r.pod}, Told: r.told, Asked: true}
+			seen := status.Seen{Now: now, Deployment: deployment(counts(3, 3, 2, 2), probed), Pods: []corev1.Pod{r.pod}, Told: r.told, Asked: "a-1-x"}
 			got := said(status.Of(agenttest.New("a", agenttest.Replicas(3)), seen, nil), v1alpha1.ConditionReady)
 			want := "False RolloutInProgress: 2 of 3 new replicas available"
 			if r.want != "" {
@@ -276,22 +288,34 @@ func TestEventsAreBelievedWhereTheyFitThePod(t *testing.T) {
 func TestAProbeIsSuspectedOnlyWhenItHadItsTimeAndNoEventSaysMore(t *testing.T) {
 	unstarted := runningSince(2 * time.Minute)
 	unstarted.Started = ptr.To(false)
+	sidecar := func(status corev1.ContainerStatus) corev1.ContainerStatus { status.Name = "proxy"; return status }
+	// of is a pod in which the agent waits for a sidecar, or has no other container.
+	of := func(container corev1.ContainerStatus) corev1.Pod {
+		if container.Name == "agent" {
+			return pod("a-1-x", container)
+		}
+		waiting := pod("a-1-x", waiting("PodInitializing", ""))
+		waiting.Status.InitContainerStatuses = []corev1.ContainerStatus{container}
+		return waiting
+	}
 	stuck := unstarted
 	stuck.State.Running = &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(now.Add(-311 * time.Second))}
 	for _, r := range []struct {
 		name      string
 		container corev1.ContainerStatus
-		asked     bool
+		asked     string
 		want      string
 	}{
-		{"in time", runningSince(24 * time.Second), true, ""},
-		{"too long", runningSince(25 * time.Second), true, "container agent runs and is not ready, so its readiness probe (GET /ready on port 8080) seems to fail (no Event says so)"},
-		{"too long, and nobody asked for Events yet", runningSince(time.Hour), false, ""},
-		{"not started, in time", unstarted, true, ""},
-		{"not started, too long", stuck, true, "container agent runs and is not ready, so its startup probe (GET /health on port 8080) seems to fail (no Event says so)"},
+		{"in time", runningSince(24 * time.Second), "a-1-x", ""},
+		{"too long", runningSince(25 * time.Second), "a-1-x", "container agent runs and is not ready, so its readiness probe (GET /ready on port 8080) seems to fail (no Event says so)"},
+		{"too long, and nobody asked for Events yet", runningSince(time.Hour), "", ""},
+		{"too long, and Events were asked for about another pod", runningSince(time.Hour), "a-1-z", ""},
+		{"not started, in time", unstarted, "a-1-x", ""},
+		{"a sidecar's, too long", sidecar(runningSince(time.Hour)), "a-1-x", "container proxy runs and is not ready, so its readiness probe seems to fail (no Event says so)"},
+		{"not started, too long", stuck, "a-1-x", "container agent runs and is not ready, so its startup probe (GET /health on port 8080) seems to fail (no Event says so)"},
 	} {
 		t.Run(r.name, func(t *testing.T) {
-			seen := status.Seen{Now: now, Deployment: deployment(counts(3, 3, 2, 2), probed), Pods: []corev1.Pod{pod("a-1-x", r.container)}, Asked: r.asked}
+			seen := status.Seen{Now: now, Deployment: deployment(counts(3, 3, 2, 2), probed), Pods: []corev1.Pod{of(r.container)}, Asked: r.asked}
 			got := said(status.Of(agenttest.New("a", agenttest.Replicas(3)), seen, nil), v1alpha1.ConditionReady)
 			if r.want == "" {
 				require.Contains(t, got, "False RolloutInProgress")

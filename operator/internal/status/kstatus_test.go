@@ -46,7 +46,9 @@ func asStored(t *testing.T) *v1alpha1.Agent {
 			Versions []struct {
 				Schema struct {
 					OpenAPIV3Schema struct {
-						Properties struct{ Status struct{ Default v1alpha1.AgentStatus } }
+						Properties struct {
+							Status struct{ Default v1alpha1.AgentStatus }
+						}
 					}
 				}
 			}

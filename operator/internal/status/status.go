@@ -29,9 +29,10 @@ type Seen struct {
 	Missing []Requirement
 	// Nodes are looked at only for an Agent that NeedsNodes.
 	Nodes Nodes
-	// Told are Events about the Suspect; Asked tells that they were asked for, and not longer ago than they are good for.
+	// Told are Events about pods; Asked is the name of the pod that they were asked for about, not longer ago than they are good
+	// for, and empty when nobody asked.
 	Told  []Told
-	Asked bool
+	Asked string
 }
 
 // Live is what rendering depends on.

@@ -2,6 +2,7 @@ package status
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -15,13 +16,33 @@ var tales = []struct {
 	events []string
 	// words in the message narrow a row; none match every message.
 	words []string
-	// running tells which pods the row is about: those whose containers run, or those whose containers do not yet.
-	running bool
-	reason  string
+	// fits tells which pods the row is about; an Event about a time that is over is kept for an hour.
+	fits   func(*corev1.Pod, *Told) bool
+	reason string
 }{
-	{[]string{"FailedMount"}, []string{"not found", "non-existent"}, false, v1alpha1.ReasonConfigMissing},
-	{[]string{"FailedMount", "FailedAttachVolume", "FailedMapVolume", "FailedCreatePodSandBox", "FailedPodSandBoxStatus"}, nil, false, v1alpha1.ReasonContainerConfigError},
-	{[]string{"Unhealthy"}, nil, true, v1alpha1.ReasonProbeFailing},
+	{[]string{"FailedMount"}, []string{"not found", "non-existent"}, beforeContainers, v1alpha1.ReasonConfigMissing},
+	{[]string{"FailedMount", "FailedAttachVolume", "FailedMapVolume", "FailedCreatePodSandBox", "FailedPodSandBoxStatus"}, nil, beforeContainers, v1alpha1.ReasonContainerConfigError},
+	{[]string{"Unhealthy"}, nil, whileRunning, v1alpha1.ReasonProbeFailing},
+}
+
+// beforeContainers fits a pod of which no container has been started: its volumes and its network come first.
+func beforeContainers(pod *corev1.Pod, _ *Told) bool {
+	return !slices.ContainsFunc(containersOf(pod), func(c corev1.ContainerStatus) bool { return c.State.Running != nil || c.State.Terminated != nil })
+}
+
+// whileRunning fits a container that runs and is not ready; without its name, a pod whose containers all run.
+func whileRunning(pod *corev1.Pod, told *Told) bool {
+	suspects := pod.Status.ContainerStatuses
+	if told.Container != "" {
+		suspects = slices.DeleteFunc(containersOf(pod), func(c corev1.ContainerStatus) bool { return c.Name != told.Container || c.Ready })
+	}
+	idle := slices.ContainsFunc(suspects, func(c corev1.ContainerStatus) bool { return c.State.Running == nil })
+	return len(suspects) > 0 && !idle
+}
+
+// containersOf are the states of all containers of a pod: init containers, sidecars among them, and the others.
+func containersOf(pod *corev1.Pod) []corev1.ContainerStatus {
+	return slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses)
 }
 
 // Suspect is a pod that is not ready and does not say why: the one to look for Events about. It is the first by name, nil when
@@ -72,12 +93,19 @@ func toldCause(pod *corev1.Pod, seen Seen) (cause, bool) {
 		}
 	}
 	if latest != nil {
-		return cause{reason: reason, message: latest.Message}, true
+		return cause{reason: reason, message: latest.text()}, true
 	}
-	if !seen.Asked {
+	if seen.Asked != pod.Name {
 		return cause{}, false
 	}
 	return inferredProbe(pod, seen)
+}
+
+func (t *Told) text() string {
+	if t.Container == "" {
+		return t.Message
+	}
+	return fmt.Sprintf("container %s: %s", t.Container, t.Message)
 }
 
 // taleOf is the reason that an Event gives for a pod, empty when it is about another pod or about a time that is over.
@@ -87,7 +115,7 @@ func taleOf(pod *corev1.Pod, told *Told) string {
 	}
 	for _, row := range tales {
 		for _, event := range row.events {
-			if event == told.Reason && row.running == runs(pod) && (row.words == nil || containsAny(told.Message, row.words)) {
+			if event == told.Reason && row.fits(pod, told) && (row.words == nil || containsAny(told.Message, row.words)) {
 				return row.reason
 			}
 		}
@@ -95,24 +123,15 @@ func taleOf(pod *corev1.Pod, told *Told) string {
 	return ""
 }
 
-// runs tells whether every container of a pod was started.
-func runs(pod *corev1.Pod) bool {
-	for _, container := range pod.Status.ContainerStatuses {
-		if container.State.Running == nil {
-			return false
-		}
-	}
-	return len(pod.Status.ContainerStatuses) > 0
-}
-
 // inferredProbe is for a container that has run for longer than its probe needs to pass or fail, without being ready.
 func inferredProbe(pod *corev1.Pod, seen Seen) (cause, bool) {
-	for _, container := range pod.Status.ContainerStatuses {
+	template := seen.Deployment.Spec.Template.Spec
+	for _, container := range containersOf(pod) {
 		running := container.State.Running
 		if running == nil || container.Ready {
 			continue
 		}
-		kind, probe := probeInTheWay(container, seen.Deployment.Spec.Template.Spec.Containers)
+		kind, probe := probeInTheWay(container, slices.Concat(template.InitContainers, template.Containers))
 		if probe == nil || seen.Now.Sub(running.StartedAt.Time) < patience(probe) {
 			continue
 		}
