@@ -35,8 +35,9 @@ type Controller struct {
 	readsNodes bool
 	now        func() time.Time
 
-	looks   memory[look]
-	contest memory[time.Time]
+	looks    memory[look]
+	refusals memory[refusal]
+	contest  memory[time.Time]
 }
 
 // New makes a controller that reads through a cached client and, for what its caches do not hold, a live reader. readsNodes
@@ -60,8 +61,9 @@ func (c *Controller) Reconcile(ctx context.Context, request reconcile.Request) (
 	}
 	seen.Missing = missing
 	was := agent.DeepCopy()
+	again := c.linger(agent, &seen)
 	agent.Status = status.Of(was, seen, placed)
-	again := c.listen(ctx, agent, &seen)
+	again = max(again, c.listen(ctx, agent, &seen)) // there is at most one of the two to wait for
 	if seen.Asked != "" {
 		agent.Status = status.Of(was, seen, placed)
 	}
@@ -96,6 +98,7 @@ func (c *Controller) place(ctx context.Context, agent *v1alpha1.Agent) ([]status
 // forget drops what is remembered of an Agent that is gone.
 func (c *Controller) forget(agent types.NamespacedName) {
 	c.looks.forget(agent)
+	c.refusals.forget(agent)
 	c.contest.forget(agent)
 }
 

@@ -74,7 +74,7 @@ func diagnose(seen Seen, judged verdict) verdict {
 // causes has at most one for each pod that should be ready and is not, and one for pods that could not be created.
 func causes(seen Seen) []cause {
 	var all []cause
-	if c, ok := refusedPods(seen.Deployment); ok {
+	if c, ok := refusedPods(seen); ok {
 		all = append(all, c)
 	}
 	for i := range seen.Pods {
@@ -98,15 +98,21 @@ func shouldBeReady(pod *corev1.Pod) bool {
 	return pod.DeletionTimestamp == nil && !podReady(pod)
 }
 
-// refusedPods is the word of the API server on pods that it does not let the ReplicaSet create: quota, policy, a missing
-// ServiceAccount. The Deployment controller copies it from the ReplicaSet.
-func refusedPods(deployment *appsv1.Deployment) (cause, bool) {
+// refusedPods is about pods that the API server does not let the ReplicaSet create: quota, policy, a missing ServiceAccount.
+func refusedPods(seen Seen) (cause, bool) {
+	said := cmp.Or(Refusal(seen.Deployment), seen.Refused)
+	return cause{reason: refusal(said), message: "pods are refused: " + said}, said != ""
+}
+
+// Refusal is the word of the API server on pods that it refuses, empty when it refuses none. The Deployment controller copies it
+// from the ReplicaSet.
+func Refusal(deployment *appsv1.Deployment) string {
 	for _, condition := range deployment.Status.Conditions {
 		if condition.Type == appsv1.DeploymentReplicaFailure && condition.Status == corev1.ConditionTrue {
-			return cause{reason: refusal(condition.Message), message: "pods are refused: " + condition.Message}, true
+			return condition.Message
 		}
 	}
-	return cause{}, false
+	return ""
 }
 
 // policyWords are in what a ValidatingAdmissionPolicy and a webhook say.

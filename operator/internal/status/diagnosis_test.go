@@ -135,6 +135,15 @@ func TestPodsThatTheAPIServerRefusesAreTheCause(t *testing.T) {
 	}
 }
 
+func TestARefusalOfPodsThatIsTakenBackForAMomentIsStillTheCause(t *testing.T) {
+	seen := status.Seen{Now: now, Deployment: deployment(counts(2, 2, 2, 2)), Refused: "exceeded quota: q", Pods: []corev1.Pod{pod("a-1-x", runningSince(0))}}
+	agent := agenttest.New("a", agenttest.Replicas(3))
+	require.Equal(t, "False QuotaExceeded: pods are refused: exceeded quota: q; 2 of 3 new replicas started, 2 available", said(status.Of(agent, seen, nil), v1alpha1.ConditionReady))
+	require.Nil(t, status.Suspect(agent, seen), "nothing has to be asked for")
+	seen.Deployment = deployment(counts(2, 2, 2, 2), refused("exceeded quota: later"))
+	require.Contains(t, said(status.Of(agent, seen, nil), v1alpha1.ConditionReady), "exceeded quota: later;")
+}
+
 func TestARefusedChildIsTheCauseByWhatTheRefusalSays(t *testing.T) {
 	resource := schema.GroupResource{Group: "apps", Resource: "deployments"}
 	for _, r := range []struct {

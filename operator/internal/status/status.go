@@ -29,6 +29,9 @@ type Seen struct {
 	Missing []Requirement
 	// Nodes are looked at only for an Agent that NeedsNodes.
 	Nodes Nodes
+	// Refused is what the API server last said when it refused a pod, where the Deployment does not say so now: it may the next
+	// moment.
+	Refused string
 	// Told are Events about pods; Asked is the name of the pod that they were asked for about, not longer ago than they are good
 	// for, and empty when nobody asked.
 	Told  []Told

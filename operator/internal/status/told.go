@@ -52,7 +52,7 @@ func Suspect(agent *v1alpha1.Agent, seen Seen) *corev1.Pod {
 		return nil
 	}
 	var first *corev1.Pod
-	if _, refused := refusedPods(seen.Deployment); refused {
+	if _, refused := refusedPods(seen); refused {
 		return nil
 	}
 	for i := range seen.Pods {
