@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"time"
 )
 
 // auditMark is a place in the audit log.
@@ -19,6 +20,7 @@ type request struct {
 	ObjectRef                          struct{ APIGroup, Resource, Subresource, Namespace, Name string }
 	ResponseStatus                     struct{ Code int }
 	Annotations                        map[string]string
+	RequestReceivedTimestamp           time.Time
 }
 
 // audited is the present end of the audit log.

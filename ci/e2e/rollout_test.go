@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 
@@ -28,13 +29,18 @@ type witness struct {
 	old, unready, ready map[string]bool
 	instants            int
 	violations          []string
-	finished            bool
+	// told are the steps that each condition of the Agent took, as "status reason".
+	told map[string][]string
+	// versions are the resourceVersions of Agents, as last seen.
+	versions map[string]string
+	finished bool
 }
 
-// watchRollout begins to watch an Agent that is settled. After done is called, nothing is noted any more.
+// watchRollout begins to watch the namespace of an Agent. done waits until the Agent has been seen as it then is; afterwards
+// nothing is noted any more.
 func watchRollout(s *scene, wanted int) (w *witness, done func()) {
 	s.Helper()
-	w = &witness{wanted: wanted, pods: map[string]*corev1.Pod{}, old: map[string]bool{}, unready: map[string]bool{}, ready: map[string]bool{}}
+	w = &witness{wanted: wanted, pods: map[string]*corev1.Pod{}, old: map[string]bool{}, unready: map[string]bool{}, ready: map[string]bool{}, told: map[string][]string{}, versions: map[string]string{}}
 	for _, pod := range s.list(&corev1.PodList{}) {
 		w.old[pod.GetName()] = true
 		w.pods[pod.GetName()] = pod.(*corev1.Pod)
@@ -44,11 +50,25 @@ func watchRollout(s *scene, wanted int) (w *witness, done func()) {
 		s.follow(ctx, kind, w.see)
 	}
 	return w, func() {
+		s.eventually("the Agents are seen as they are", patience, func() error { return w.behind(s) })
 		w.mutex.Lock()
 		defer w.mutex.Unlock()
 		w.finished = true
 		cancel()
 	}
+}
+
+// behind says what the watch has still to tell of the Agents.
+func (w *witness) behind(s *scene) error {
+	for _, agent := range s.list(&v1alpha1.AgentList{}) {
+		w.mutex.Lock()
+		seen := w.versions[agent.GetName()]
+		w.mutex.Unlock()
+		if err := differ("resourceVersion", agent.GetResourceVersion(), seen); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (w *witness) see(kind watch.EventType, object client.Object) {
@@ -71,6 +91,8 @@ func (w *witness) see(kind watch.EventType, object client.Object) {
 		available = int(object.Status.AvailableReplicas)
 	case *v1alpha1.Agent:
 		available = int(object.Status.AvailableReplicas)
+		w.versions[object.Name] = object.ResourceVersion
+		w.seeConditions(object)
 	case *discoveryv1.EndpointSlice:
 		for _, endpoint := range object.Endpoints {
 			if ptr.Deref(endpoint.Conditions.Ready, false) {
@@ -96,6 +118,41 @@ func (w *witness) seePod(kind watch.EventType, pod *corev1.Pod) {
 	default:
 		w.unready[pod.Name] = true
 	}
+}
+
+// seeConditions notes what is new of an Agent's conditions. One that is absent has a step of its own.
+func (w *witness) seeConditions(agent *v1alpha1.Agent) {
+	for _, kind := range []string{v1alpha1.ConditionAvailable, v1alpha1.ConditionReady, v1alpha1.ConditionHighlyAvailable, v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled} {
+		c := condition(agent, kind)
+		step, steps := strings.TrimSpace(fmt.Sprintf("%s %s", c.Status, c.Reason)), w.told[kind]
+		if len(steps) == 0 || steps[len(steps)-1] != step {
+			w.told[kind] = append(steps, step)
+		}
+	}
+}
+
+// Steps of an Agent's conditions.
+const (
+	stepAbsent      = ""
+	stepAvailable   = "True ReplicasAvailable"
+	stepUnavailable = "False NoReplicasAvailable"
+	stepPending     = "Unknown Pending"
+	stepRolling     = "False RolloutInProgress"
+	stepComplete    = "True RolloutComplete"
+	stepMet         = "True RequirementsMet"
+	stepMissing     = "False MissingRequirements"
+	stepReconciling = "True RolloutInProgress"
+)
+
+// requireSteps is for a change that is rolled out without anything going wrong: Ready goes from where it began to rolling and to
+// complete, and no condition says in between what is over the next moment.
+func (w *witness) requireSteps(t *testing.T, want map[string][]string) {
+	t.Helper()
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	want[v1alpha1.ConditionReconciling] = []string{stepAbsent, stepReconciling, stepAbsent}
+	want[v1alpha1.ConditionStalled] = []string{stepAbsent}
+	require.Equal(t, want, w.told)
 }
 
 // isServing tells whether a pod gets traffic: it is ready and not on its way out.
@@ -131,10 +188,13 @@ func TestARolloutNeverFallsBelowTheWantedCount(t *testing.T) {
 		t.Run(fmt.Sprintf("%d replicas", wanted), func(t *testing.T) {
 			t.Parallel()
 			s := newScene(t)
-			s.create("a", replicas(int32(wanted)), simulated("ready-after", "1s"))
+			s.create("a", sound, replicas(int32(wanted)), simulated("ready-after", "1s"))
 			s.settled("a")
 			s.eventually("every pod is an endpoint", patience, func() error { return endpoints(s, "a", wanted) })
-			events := told(s, "a")
+			events, placed := told(s, "a"), stepMissing
+			if wanted >= 3 {
+				placed = stepMet
+			}
 
 			w, done := watchRollout(s, wanted)
 			s.roll("a", "registry.example/agent:v2")
@@ -143,6 +203,11 @@ func TestARolloutNeverFallsBelowTheWantedCount(t *testing.T) {
 			done()
 
 			require.Empty(t, w.violations)
+			w.requireSteps(t, map[string][]string{
+				v1alpha1.ConditionAvailable:       {stepAvailable},
+				v1alpha1.ConditionReady:           {stepComplete, stepRolling, stepComplete},
+				v1alpha1.ConditionHighlyAvailable: {placed},
+			})
 			require.Len(t, w.unready, wanted, "new pods seen before they were ready: without them, the watch proves nothing")
 			s.eventually("the events are told", patience, func() error {
 				if more := told(s, "a") - events; more < 2 {
@@ -152,6 +217,36 @@ func TestARolloutNeverFallsBelowTheWantedCount(t *testing.T) {
 			})
 			require.LessOrEqual(t, told(s, "a")-events, 2, "events of one rollout")
 			s.note("%d instants, never fewer than %d", w.instants, wanted)
+		})
+	}
+}
+
+func TestNoConditionFlapsWhileAnAgentIsMadeAndScaled(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	w, done := watchRollout(s, 0)
+	s.create("a", sound, simulated("ready-after", "1s"))
+	s.settled("a")
+	done()
+	w.requireSteps(t, map[string][]string{
+		v1alpha1.ConditionAvailable:       {stepAbsent, stepUnavailable, stepAvailable},
+		v1alpha1.ConditionReady:           {stepPending, stepRolling, stepComplete},
+		v1alpha1.ConditionHighlyAvailable: {stepAbsent, stepMissing, stepMet},
+	})
+	for _, count := range []int{5, 3} {
+		s.eventually("every pod is an endpoint", patience, func() error { return endpoints(s, "a", int(s.settled("a").Status.AvailableReplicas)) })
+		w, done := watchRollout(s, 3)
+		s.kubectl("scale", "agent", "a", fmt.Sprintf("--replicas=%d", count))
+		s.settled("a")
+		s.stays("it is over", func() error {
+			return differ("available", count, read(s, "a", &v1alpha1.Agent{}).Status.AvailableReplicas)
+		})
+		done()
+		require.Empty(t, w.violations)
+		w.requireSteps(t, map[string][]string{
+			v1alpha1.ConditionAvailable:       {stepAvailable},
+			v1alpha1.ConditionReady:           {stepComplete, stepRolling, stepComplete},
+			v1alpha1.ConditionHighlyAvailable: {stepMet},
 		})
 	}
 }
