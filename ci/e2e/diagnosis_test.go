@@ -373,11 +373,10 @@ func crashes() []ailment {
 
 func noNode() ailment {
 	return ailment{
-		name:   "until a node takes pods",
-		before: func(s *scene) { s.kubectl("cordon", s.newPool("a")[0]) },
-		agent:  []change{func(a *v1alpha1.Agent) { inPoolOf(a.Namespace)(a) }},
-		says:   "pod a-*: 0/* nodes are available: *didn't match Pod's node affinity/selector*" + short,
-		cure:   func(s *scene) { s.kubectl("uncordon", s.namespace+"-0") },
+		name:  "on nodes of a kind that there is none of",
+		agent: []change{onRuntime(func(spec *v1alpha1.RuntimeSpec) { spec.NodeSelector = map[string]string{"e2e/kind": "none"} })},
+		says:  "pod a-*: 0/* nodes are available: *didn't match Pod's node affinity/selector*; 0 of 1 new replicas *",
+		cure:  func(s *scene) { s.patch("a", `[{"op":"remove","path":"/spec/runtime/spec/nodeSelector"}]`) },
 	}
 }
 

@@ -66,13 +66,10 @@ func nodeReady(s *scene, name string) bool {
 }
 
 // inPool has the pods run on the nodes of the test's pool, and nowhere else.
-func (s *scene) inPool() change { return inPoolOf(s.namespace) }
-
-// inPoolOf is inPool for the test that has this namespace.
-func inPoolOf(namespace string) change {
+func (s *scene) inPool() change {
 	return func(a *v1alpha1.Agent) {
 		spec := &a.Spec.Runtime.Spec
-		spec.NodeSelector = map[string]string{poolKey: namespace}
+		spec.NodeSelector = map[string]string{poolKey: s.namespace}
 		spec.Tolerations = append(spec.Tolerations, corev1.Toleration{Key: poolKey, Operator: corev1.TolerationOpExists})
 	}
 }
