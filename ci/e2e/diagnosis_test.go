@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -35,7 +36,13 @@ type ailment struct {
 	asks bool
 	// serves: replicas answer all the while.
 	serves bool
+	// within is how soon the cure must help; a minute unless said otherwise.
+	within time.Duration
 }
+
+// trying is how long it may take until refused pods are tried again: the ReplicaSet controller doubles its pause with every try,
+// and nothing tells it that the obstacle is gone.
+const trying = 3 * time.Minute
 
 // ailments are all reasons of Ready=False, each with the ways in which a real control plane brings it about.
 func ailments() map[string][]ailment {
@@ -121,7 +128,7 @@ func (w ailment) run(s *scene, reason string) {
 
 	began = time.Now()
 	perform(s, w.cure)
-	healed := s.awaitAgent("a", "it is well again", healing, isReady)
+	healed := s.awaitAgent("a", "it is well again", cmp.Or(w.within, healing), isReady)
 	s.note("well after %.1fs: %v", time.Since(began).Seconds(), reasons())
 	require.Empty(s, condition(healed, v1alpha1.ConditionStalled))
 	require.Empty(s, condition(healed, v1alpha1.ConditionReconciling))
@@ -234,7 +241,7 @@ func missingConfiguration() []ailment {
 			name:  "a ServiceAccount",
 			agent: []change{onRuntime(func(spec *v1alpha1.RuntimeSpec) { spec.ServiceAccountName = "worker" })},
 			says:  `pods are refused: pods "a-*" is forbidden: error looking up service account *: serviceaccount "worker" not found; 0 of 1 new replicas started, 0 available`,
-			cure:  func(s *scene) { s.kubectl("create", "serviceaccount", "worker") },
+			cure:  func(s *scene) { s.kubectl("create", "serviceaccount", "worker") }, within: trying,
 		},
 		{
 			name: "a Secret of a variable", agent: []change{unwell},

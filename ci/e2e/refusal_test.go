@@ -66,6 +66,7 @@ func exceededQuotas() []ailment {
 			before: quota("pods", "2"),
 			says:   `pods are refused: pods "a-*" is forbidden: exceeded quota: q, requested: pods=1, used: pods=2, limited: pods=2; 2 of 3 new replicas started, 2 available`,
 			cure:   raised("pods", "3"),
+			within: trying,
 			serves: true,
 		},
 		{
@@ -142,7 +143,7 @@ func policyViolations() []ailment {
 				}))
 			},
 			says: `pods are refused: pods "a-*" is forbidden: maximum cpu usage per Container is 1, but limit is 2` + unplaced,
-			cure: func(s *scene) { s.kubectl("delete", "limitrange", "l") },
+			cure: func(s *scene) { s.kubectl("delete", "limitrange", "l") }, within: trying,
 		},
 		{
 			name:   "an admission policy on pods",
