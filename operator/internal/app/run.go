@@ -33,12 +33,13 @@ import (
 // leaseName is the name of the Lease that operators of one namespace elect their leader by.
 const leaseName = "flokoa-operator"
 
-// A lease that is no longer renewed is taken over after leaseDuration and at most one retryPeriod (with a fifth of jitter), one
-// that was given up after at most one retryPeriod. The price is a request every retryPeriod from each operator.
+// A standby looks at the lease every 1 to 2.2 retryPeriods (client-go's jitter): 1.3 s at most. That is how long it takes to
+// take over a lease that was given up; one that is no longer renewed is taken over that much after leaseDuration. The price
+// is a request every retryPeriod from each operator.
 const (
 	leaseDuration = 13 * time.Second
 	renewDeadline = 9 * time.Second
-	retryPeriod   = time.Second
+	retryPeriod   = 600 * time.Millisecond
 )
 
 // Run runs the operator until the context ends; it then finishes the passes under way, gives up the lease and returns nil.
