@@ -48,6 +48,8 @@ func New(cached client.Client, live client.Reader, recorder events.EventRecorder
 
 // Reconcile brings an Agent's children and status up to date. It sends no request that writes when nothing has to change.
 func (c *Controller) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
+	ctx, end := outlast(ctx, finishing)
+	defer end()
 	agent := &v1alpha1.Agent{}
 	err := c.client.Get(ctx, request.NamespacedName, agent)
 	if err != nil || !agent.DeletionTimestamp.IsZero() {
