@@ -49,8 +49,8 @@ func TestWithoutPermissionToReadNodesItSaysWhatItCouldNotJudge(t *testing.T) {
 	require.NoError(t, err)
 	metrics, err := freeAddress()
 	require.NoError(t, err)
-	p := &process{log: filepath.Join(t.TempDir(), "log"), health: health, metrics: metrics, done: make(chan struct{})}
-	require.NoError(t, p.start(server.user(t, "blind", blind(t)...)))
+	p := &process{kubeconfig: server.user(t, "blind", blind(t)...), log: filepath.Join(t.TempDir(), "log"), health: health, metrics: metrics}
+	require.NoError(t, p.start())
 	t.Cleanup(func() { _ = p.kill() })
 	require.NoError(t, p.await(t.Context(), "it leads", starting, p.leads))
 	require.Contains(t, p.tail("nodes may not be read"), "nodes may not be read")

@@ -61,8 +61,10 @@ func binary() string { return filepath.Join(workshop, "flokoa-operator") }
 // process is an operator that runs.
 type process struct {
 	command *exec.Cmd
-	// health and metrics are the host:port of its endpoints; log is the path of its log.
-	health, metrics, log string
+	// health and metrics are the host:port of its endpoints; kubeconfig and log are paths.
+	health, metrics, kubeconfig, log string
+	// flags are those it gets beside the ones that every operator of these tests gets.
+	flags []string
 	// credential is what tells its requests from those of another operator with the same account: the id of its token.
 	credential string
 	done       chan struct{} // closed when it has ended
@@ -80,6 +82,11 @@ func startOperator(ctx context.Context) (*process, error) {
 // startStandby starts an operator, with more flags than every one of these tests gives, and waits until it is ready, whether or
 // not it leads.
 func startStandby(ctx context.Context, flags ...string) (*process, error) {
+	return startThrough(ctx, cluster.config, flags...)
+}
+
+// startThrough starts an operator that reaches the API server as a configuration says, and waits until it is ready.
+func startThrough(ctx context.Context, way *rest.Config, flags ...string) (*process, error) {
 	folder, err := os.MkdirTemp(workshop, "process-")
 	if err != nil {
 		return nil, err
@@ -88,13 +95,12 @@ func startStandby(ctx context.Context, flags ...string) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	config := rest.AnonymousClientConfig(cluster.config)
+	config := rest.AnonymousClientConfig(way)
 	config.BearerToken = token
-	kubeconfig := filepath.Join(folder, "kubeconfig")
-	if err := writeKubeconfig(kubeconfig, config); err != nil {
+	p := &process{kubeconfig: filepath.Join(folder, "kubeconfig"), log: filepath.Join(folder, "log"), flags: flags}
+	if err := writeKubeconfig(p.kubeconfig, config); err != nil {
 		return nil, err
 	}
-	p := &process{log: filepath.Join(folder, "log"), done: make(chan struct{})}
 	if p.credential, err = credentialID(token); err != nil {
 		return nil, err
 	}
@@ -104,20 +110,37 @@ func startStandby(ctx context.Context, flags ...string) (*process, error) {
 	if p.metrics, err = freeAddress(); err != nil {
 		return nil, err
 	}
-	if err := p.start(kubeconfig, flags...); err != nil {
+	if err := p.start(); err != nil {
 		return nil, err
 	}
 	return p, p.await(ctx, "it is ready", starting, p.ready)
 }
 
-func (p *process) start(kubeconfig string, flags ...string) error {
+// again starts an operator that has ended once more, as the kubelet does with its container.
+func (p *process) again() (*process, error) {
+	next := &process{kubeconfig: p.kubeconfig, flags: p.flags, log: p.log + "-again", health: p.health, metrics: p.metrics, credential: p.credential}
+	return next, next.start()
+}
+
+// ended tells whether an operator has.
+func (p *process) ended() bool {
+	select {
+	case <-p.done:
+		return true
+	default:
+		return false
+	}
+}
+
+func (p *process) start() error {
 	log, err := os.Create(p.log)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = log.Close() }()
-	p.command = exec.Command(binary(), append(flags, "--kubeconfig", kubeconfig, "--leader-election-namespace", system,
-		"--health-probe-bind-address", p.health, "--metrics-bind-address", p.metrics)...)
+	arguments := append([]string{"--kubeconfig", p.kubeconfig, "--leader-election-namespace", system,
+		"--health-probe-bind-address", p.health, "--metrics-bind-address", p.metrics}, p.flags...)
+	p.command, p.done = exec.Command(binary(), arguments...), make(chan struct{})
 	p.command.Stderr, p.command.Stdout = log, log // files, so that nothing waits for it to close them
 	if err := p.command.Start(); err != nil {
 		return err
@@ -177,12 +200,10 @@ func freeAddress() (string, error) {
 // await polls an operator's endpoints until a condition holds, and not longer than the process lives.
 func (p *process) await(ctx context.Context, what string, limit time.Duration, holds func(context.Context) bool) error {
 	err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, limit, true, func(ctx context.Context) (bool, error) {
-		select {
-		case <-p.done:
+		if p.ended() {
 			return false, fmt.Errorf("it ended with %s", p.command.ProcessState)
-		default:
-			return holds(ctx), nil
 		}
+		return holds(ctx), nil
 	})
 	if err != nil {
 		return fmt.Errorf("waiting for the operator until %s: %w; the end of its log:\n%s", what, err, p.tail(""))
@@ -302,7 +323,12 @@ func (p *process) rssKiB() int {
 
 // tail are the last lines of an operator's log that have a phrase.
 func (p *process) tail(phrase string) string {
-	log, _ := os.ReadFile(p.log)
-	lines := slices.DeleteFunc(strings.Split(strings.TrimSpace(string(log)), "\n"), func(line string) bool { return !strings.Contains(line, phrase) })
+	lines := p.lines(phrase)
 	return strings.Join(lines[max(0, len(lines)-10):], "\n")
+}
+
+// lines are all lines of an operator's log that have a phrase.
+func (p *process) lines(phrase string) []string {
+	log, _ := os.ReadFile(p.log)
+	return slices.DeleteFunc(strings.Split(strings.TrimSpace(string(log)), "\n"), func(line string) bool { return !strings.Contains(line, phrase) })
 }

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -38,7 +39,13 @@ func replaceOperator(t *testing.T) {
 // stays polls for a while whether something holds all the time.
 func (s *scene) stays(what string, broken func() error) {
 	s.Helper()
-	err := wait.PollUntilContextTimeout(s.Context(), 100*time.Millisecond, calm, true, func(context.Context) (bool, error) {
+	s.throughout(calm, what, broken)
+}
+
+// throughout polls for a given time whether something holds all the time.
+func (s *scene) throughout(limit time.Duration, what string, broken func() error) {
+	s.Helper()
+	err := wait.PollUntilContextTimeout(s.Context(), 100*time.Millisecond, limit, true, func(context.Context) (bool, error) {
 		return false, broken()
 	})
 	require.True(s, wait.Interrupted(err), "%s: %v", what, err)
@@ -156,27 +163,41 @@ func everything(a *v1alpha1.Agent) {
 // createMany makes Agents, a few at a time.
 func createMany(s *scene, count int, changes ...change) {
 	s.Helper()
-	names := make(chan string)
+	require.NoError(s, forEach(many(count), 8, func(name string) error { return api.Create(s.Context(), s.newAgent(name, changes...)) }))
+}
+
+// many are the names of the Agents that createMany makes.
+func many(count int) []string {
+	names := make([]string, count)
+	for i := range names {
+		names[i] = fmt.Sprintf("a-%d", i)
+	}
+	return names
+}
+
+// forEach does something for every name, a few at a time, and returns what went wrong.
+func forEach(names []string, atATime int, do func(name string) error) error {
+	queue := make(chan string)
 	var workers sync.WaitGroup
 	var mutex sync.Mutex
 	var failures []error
-	for range 8 {
+	for range atATime {
 		workers.Go(func() {
-			for name := range names {
-				if err := api.Create(s.Context(), s.newAgent(name, changes...)); err != nil {
+			for name := range queue {
+				if err := do(name); err != nil {
 					mutex.Lock()
-					failures = append(failures, err)
+					failures = append(failures, fmt.Errorf("%s: %w", name, err))
 					mutex.Unlock()
 				}
 			}
 		})
 	}
-	for i := range count {
-		names <- fmt.Sprintf("a-%d", i)
+	for _, name := range names {
+		queue <- name
 	}
-	close(names)
+	close(queue)
 	workers.Wait()
-	require.Empty(s, failures)
+	return errors.Join(failures...)
 }
 
 // unready says how many Agents of the namespace are not ready.

@@ -244,8 +244,8 @@ func TestAnOperatorWhoseCachesDoNotFillIsNotReadyAndEndsWhenAskedTo(t *testing.T
 	s := newScene(t)
 	address, err := freeAddress()
 	require.NoError(t, err)
-	p := &process{log: filepath.Join(t.TempDir(), "log"), health: address, metrics: "0", done: make(chan struct{})}
-	require.NoError(t, p.start(overloaded(t)))
+	p := &process{kubeconfig: overloaded(t), log: filepath.Join(t.TempDir(), "log"), health: address, metrics: "0"}
+	require.NoError(t, p.start())
 	t.Cleanup(func() { _ = p.kill() })
 	require.NoError(t, p.await(t.Context(), "it is alive", starting, func(ctx context.Context) bool {
 		_, err := get(ctx, "http://"+p.health+"/healthz")
