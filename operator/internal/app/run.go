@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"runtime/debug"
 	"time"
@@ -107,14 +106,6 @@ func start(ctx context.Context, manager ctrl.Manager) error {
 	case <-time.After(patience):
 		return late
 	}
-}
-
-func logHandler(options Options, logs io.Writer) slog.Handler {
-	settings := &slog.HandlerOptions{Level: options.LogLevel}
-	if options.LogFormat == "text" {
-		return slog.NewTextHandler(logs, settings)
-	}
-	return slog.NewJSONHandler(logs, settings)
 }
 
 // restConfig is how the API server is reached.
