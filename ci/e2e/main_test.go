@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	crlog "sigs.k8s.io/controller-runtime/pkg/log"
@@ -58,8 +59,8 @@ func TestMain(m *testing.M) {
 
 // quiet keeps libraries from writing between the lines of the tests, and makes more tests run at a time than there are CPUs.
 func quiet() {
-	klog.SetLogger(klog.TODO().V(10))
-	crlog.SetLogger(klog.TODO().V(10))
+	klog.SetLogger(logr.Discard())
+	crlog.SetLogger(logr.Discard())
 	chosen := false
 	flag.Visit(func(f *flag.Flag) { chosen = chosen || f.Name == "test.parallel" })
 	if !chosen {
