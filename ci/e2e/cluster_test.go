@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
@@ -33,6 +34,8 @@ var ours = client.MatchingLabels{"made-by": "e2e"}
 // controlPlane is what `ci/cluster/cluster.sh env` tells.
 type controlPlane struct {
 	kubeconfig, kubectl, auditLog string
+	// folder is where cluster.sh keeps everything of it; it has the cluster's name.
+	folder string
 	// assets is the folder of kube-apiserver and etcd, for a test that needs an API server of its own.
 	assets string
 	config *rest.Config
@@ -41,14 +44,11 @@ type controlPlane struct {
 // bringUp returns the control plane that the environment names, or brings one up. A KUBECONFIG that did not come from
 // cluster.sh, which sets FLOKOA_AUDIT_LOG beside it, is somebody's own cluster, and is left alone.
 func bringUp(ctx context.Context) (controlPlane, error) {
-	names := []string{"KUBECONFIG", "KUBECTL", "FLOKOA_AUDIT_LOG", "KUBEBUILDER_ASSETS"}
+	names := []string{"KUBECONFIG", "KUBECTL", "FLOKOA_AUDIT_LOG", "KUBEBUILDER_ASSETS", "FLOKOA_CLUSTER"}
 	script := `printf '%s\n' "$` + strings.Join(names, `" "$`) + `"`
 	if os.Getenv("KUBECONFIG") == "" || os.Getenv("FLOKOA_AUDIT_LOG") == "" {
-		up := exec.CommandContext(ctx, "ci/cluster/cluster.sh", "up", clusterName)
-		up.Dir, up.Stderr = root, struct{ *os.File }{os.Stderr} // by a pipe: what it starts must not hold ours open
-		up.WaitDelay = time.Second
-		if err := up.Run(); err != nil {
-			return controlPlane{}, fmt.Errorf("ci/cluster/cluster.sh up %s: %w", clusterName, err)
+		if _, err := up(ctx, clusterName); err != nil {
+			return controlPlane{}, err
 		}
 		script = `eval "$(ci/cluster/cluster.sh env ` + clusterName + `)"; ` + script
 	}
@@ -59,13 +59,25 @@ func bringUp(ctx context.Context) (controlPlane, error) {
 		return controlPlane{}, fmt.Errorf("asking for %s: %w", strings.Join(names, ", "), err)
 	}
 	values := strings.Split(string(out), "\n")
-	plane := controlPlane{kubeconfig: values[0], kubectl: values[1], auditLog: values[2], assets: values[3]}
+	plane := controlPlane{kubeconfig: values[0], kubectl: values[1], auditLog: values[2], assets: values[3], folder: values[4]}
 	if plane.config, err = clientcmd.BuildConfigFromFlags("", plane.kubeconfig); err != nil {
 		return plane, err
 	}
 	plane.config.QPS = -1
 	api, err = newClient(plane.config)
 	return plane, err
+}
+
+// up brings a control plane up, or back, and returns what the script said, which is shown as it goes.
+func up(ctx context.Context, name string) (said string, err error) {
+	var text strings.Builder
+	script := exec.CommandContext(ctx, "ci/cluster/cluster.sh", "up", name)
+	script.Dir, script.Stderr = root, io.MultiWriter(os.Stderr, &text) // by a pipe: what it starts must not hold ours open
+	script.WaitDelay = time.Second
+	if err := script.Run(); err != nil {
+		return text.String(), fmt.Errorf("ci/cluster/cluster.sh up %s: %w", name, err)
+	}
+	return text.String(), nil
 }
 
 func newClient(config *rest.Config) (client.WithWatch, error) {

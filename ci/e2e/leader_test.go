@@ -56,14 +56,42 @@ func TestAStandbyIsReadyWritesNothingAndFinishesWhatTheLeaderBegan(t *testing.T)
 // takeover ends the operator, in its way, and waits until the standby leads in its stead.
 func takeover(s *scene, standby *process, way string, end func() error, limit time.Duration) {
 	s.Helper()
+	slowest := timeRequests(s)
 	began := time.Now()
 	require.NoError(s, end())
 	ended := time.Since(began)
 	operator = standby
 	require.NoError(s, standby.await(s.Context(), "it leads", limit+tellTakeover, standby.leads))
 	took := time.Since(began)
-	s.note("%s: ended after %.1fs, taken over after %.1fs", way, ended.Seconds(), took.Seconds())
-	require.LessOrEqual(s, took, limit, "from %s until the standby leads", way)
+	slow := slowest()
+	s.note("%s: ended after %.1fs, taken over after %.1fs (slowest request %.2fs)", way, ended.Seconds(), took.Seconds(), slow.Seconds())
+	// What a busy machine's API server takes for the requests that follow one another is not the operator's: a write under way, its
+	// status, giving up the lease and taking it, two requests each.
+	require.LessOrEqual(s, took, limit+6*slow, "from %s until the standby leads", way)
+}
+
+// timeRequests reads the lease again and again until the returned function is called, which tells how long the slowest read took:
+// milliseconds on a machine that has nothing else to do.
+func timeRequests(s *scene) (slowest func() time.Duration) {
+	ctx, cancel := context.WithCancel(s.Context())
+	result := make(chan time.Duration)
+	go func() {
+		most := time.Duration(0)
+		for ctx.Err() == nil {
+			began := time.Now()
+			_, _ = leaseHolder(ctx)
+			most = max(most, time.Since(began))
+			select {
+			case <-ctx.Done():
+			case <-time.After(20 * time.Millisecond):
+			}
+		}
+		result <- most
+	}()
+	return func() time.Duration {
+		cancel()
+		return <-result
+	}
 }
 
 func TestAHundredRolloutsOutliveTheOperatorThatBeganThem(t *testing.T) {

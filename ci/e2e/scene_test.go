@@ -85,7 +85,9 @@ func (s *scene) describe() {
 			s.Logf("kubectl %s\n%s", strings.Join(args, " "), out)
 		}
 	}
-	if lines := operator.tail(s.namespace); lines != "" {
+	if operator.ended() {
+		s.Logf("the operator ended with %s; the end of its log:\n%s", operator.command.ProcessState, operator.tail(""))
+	} else if lines := operator.tail(s.namespace); lines != "" {
 		s.Logf("the operator's log:\n%s", lines)
 	}
 }
