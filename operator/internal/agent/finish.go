@@ -6,9 +6,10 @@ import (
 	"time"
 )
 
-// finishing is how long a pass under way may go on when the operator is asked to stop; one takes milliseconds, unless the API
-// server does not answer.
-const finishing = 5 * time.Second
+// finishing is how long a pass under way may go on when the operator is asked to stop, or has lost its lease; one takes
+// milliseconds, unless the API server does not answer. It is less than what lies between the moment a leader gives up and the
+// one another may take over (app's renewDeadline and leaseDuration), so that two never work at a time.
+const finishing = 3 * time.Second
 
 // outlast is a context that goes on for a while after another was canceled, but never past that one's deadline. A write that
 // is broken off may have happened or not, and is an error in the log of an operator that was only asked to stop.
