@@ -27,8 +27,8 @@ func (s *scene) newPool(zones ...string) []string {
 	}
 	s.eventually("the nodes are ready", patience, func() error {
 		for _, name := range names {
-			if !nodeReady(s, name) {
-				return fmt.Errorf("%s is not", name)
+			if err := nodeReady(s, name); err != nil {
+				return err
 			}
 		}
 		return nil
@@ -54,15 +54,20 @@ func (s *scene) addNode(name, zone string) {
 	s.Cleanup(func() { _ = api.Delete(context.Background(), node) })
 }
 
-func nodeReady(s *scene, name string) bool {
+// nodeReady says why a node takes no pods of its pool, nil when it does. The taint of a node that is not ready goes a moment
+// after it is.
+func nodeReady(s *scene, name string) error {
 	node := &corev1.Node{}
 	require.NoError(s, api.Get(s.Context(), client.ObjectKey{Name: name}, node))
+	if len(node.Spec.Taints) > 1 {
+		return fmt.Errorf("%s has the taints %v", name, node.Spec.Taints)
+	}
 	for _, condition := range node.Status.Conditions {
-		if condition.Type == corev1.NodeReady {
-			return condition.Status == corev1.ConditionTrue
+		if condition.Type == corev1.NodeReady && condition.Status == corev1.ConditionTrue {
+			return nil
 		}
 	}
-	return false
+	return fmt.Errorf("%s is not ready", name)
 }
 
 // inPool has the pods run on the nodes of the test's pool, and nowhere else.

@@ -156,7 +156,7 @@ func leastPrivilege() (string, error) {
 	var wrong []string
 	for _, r := range requests {
 		discovery := r.ObjectRef.Resource == "" && r.Verb == "get"
-		if !strings.HasPrefix(r.UserAgent, "flokoa-operator/") || discovery {
+		if !strings.HasPrefix(r.UserAgent, "flokoa-operator/") || discovery || comingUp(r) {
 			continue
 		}
 		for _, asked := range asks(r) {

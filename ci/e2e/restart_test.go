@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -20,6 +21,19 @@ import (
 
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
+
+// restarts are the times in which the API server was down or coming up. While it comes up and has not read the roles yet, it
+// refuses what they allow.
+var restarts []restart
+
+type restart struct{ killed, back time.Time }
+
+// comingUp tells whether a request was received while the API server came up.
+func comingUp(r request) bool {
+	return slices.ContainsFunc(restarts, func(down restart) bool {
+		return r.RequestReceivedTimestamp.After(down.killed) && r.RequestReceivedTimestamp.Before(down.back)
+	})
+}
 
 func TestRolloutsOutliveTheAPIServer(t *testing.T) {
 	const agents, image = 40, "registry.example/agent:v2"
@@ -45,6 +59,7 @@ func TestRolloutsOutliveTheAPIServer(t *testing.T) {
 	awaitSilence(s)
 	bringBack(t)
 	back := time.Now()
+	restarts = append(restarts, restart{killed, back})
 	require.NoError(t, finish())
 	s.heals("all Agents are ready with the new image", func() error { return rolled(s, agents, image) })
 	healed := time.Since(back)
