@@ -60,11 +60,11 @@ func TestAnOperatorOutlivesWhateverTheAPIServerAnswers(t *testing.T) {
 	require.NoError(t, operator.await(t.Context(), "it leads", starting, operator.leads))
 
 	held, statusWorks := oneIsHeldAndNoStatusIsWritten(s, p)
-	t.Run("every request fails", func(t *testing.T) { everyRequestFails(t, p) })
-	t.Run("every child is refused once", func(t *testing.T) { everyChildIsRefusedOnce(t, p) })
-	t.Run("a third of all requests fails", func(t *testing.T) { aThirdOfAllRequestsFails(t, p) })
+	t.Run("every request fails", func(t *testing.T) { everyRequestFails(newScene(t), p) })
+	t.Run("every child is refused once", func(t *testing.T) { everyChildIsRefusedOnce(newScene(t), p) })
+	t.Run("a third of all requests fails", func(t *testing.T) { aThirdOfAllRequestsFails(newScene(t), p) })
 	theRestIsDone(s, held, statusWorks)
-	t.Run("the lease cannot be renewed", func(t *testing.T) { theLeaseCannotBeRenewed(t, p) })
+	t.Run("the lease cannot be renewed", func(t *testing.T) { theLeaseCannotBeRenewed(newScene(t), p) })
 }
 
 // Of the namespace whose statuses cannot be written for a while.
@@ -125,7 +125,7 @@ func theRestIsDone(s *scene, held <-chan time.Duration, statusWorks time.Time) {
 		s.note("a request without an answer was given up after %.0fs, while others were served", gaveUp.Seconds())
 		require.InDelta(s, passTimeout.Seconds(), gaveUp.Seconds(), 5)
 	case <-time.After(patience):
-		require.Fail(s, "a request that is never answered is waited for for ever")
+		require.Fail(s, "a request that is never answered has no end")
 	}
 	s.settled("held")
 	s.heals("all Agents are ready with the new image", func() error { return rolled(s, unheardOf, afterwards) })
@@ -150,18 +150,18 @@ func (s *scene) heals(what string, missing func() error) {
 	s.eventually(what, passTimeout+patience, func() error { return errors.Join(keepAlive(s), missing()) })
 }
 
-func everyRequestFails(t *testing.T, p *proxy) {
+func everyRequestFails(s *scene, p *proxy) {
+	s.Helper()
 	const (
 		agents  = 30
 		image   = "registry.example/agent:v2"
 		failing = 20 * time.Second
 		kinds   = 8 // that are watched
 	)
-	s := newScene(t)
 	createMany(s, agents)
 	s.heals("all Agents are ready", func() error { return unready(s, agents) })
 	mark, err := audited()
-	require.NoError(t, err)
+	require.NoError(s, err)
 	s.since = mark
 	before := len(operator.lines(""))
 
@@ -172,7 +172,7 @@ func everyRequestFails(t *testing.T, p *proxy) {
 		return &internalError
 	})
 	began, watches := time.Now(), 0
-	require.NoError(t, forEach(many(agents), 8, func(name string) error { return reimage(t.Context(), s.namespace, name, image) }))
+	require.NoError(s, forEach(many(agents), 8, func(name string) error { return reimage(s.Context(), s.namespace, name, image) }))
 	s.throughout(failing, "no hot loop", func() error {
 		if watches == 0 && time.Since(began) > failing/2 {
 			watches = p.cut()
@@ -182,18 +182,18 @@ func everyRequestFails(t *testing.T, p *proxy) {
 	limit := tries(time.Since(began), firstRetry, lastRetry) + 1 // one more, for what was under way when it began
 	record := writesPer(s, p.record())
 	for _, name := range many(agents) {
-		require.GreaterOrEqual(t, record["patch deployments "+name], limit/2, "tries of Deployment %s", name)
+		require.GreaterOrEqual(s, record["patch deployments "+name], limit/2, "tries of Deployment %s", name)
 	}
-	require.Equal(t, kinds, watches)
+	require.Equal(s, kinds, watches)
 	lines := operator.lines("")[before:]
 	p.calm()
 	calm := time.Now()
 	wellFormed(s, lines)
 	// A line for every pass that failed, and two for every time that a kind could not be watched again.
-	require.LessOrEqual(t, len(lines), agents*limit+2*kinds*tries(failing/2, 800*time.Millisecond, 30*time.Second))
+	require.LessOrEqual(s, len(lines), agents*limit+2*kinds*tries(failing/2, 800*time.Millisecond, 30*time.Second))
 	s.heals("all Agents are ready with the new image", func() error { return rolled(s, agents, image) })
 	healed := time.Since(calm)
-	require.Equal(t, agents, counts(s.requests())["patch deployments"], "once nothing failed any more, each was written once")
+	require.Equal(s, agents, counts(s.requests())["patch deployments"], "once nothing failed any more, each was written once")
 	s.note("%d writes in %.0fs, at most %d of each (limit %d), %d lines of log; all ready %.1fs after the end",
 		total(record), failing.Seconds(), most(record), limit, len(lines), healed.Seconds())
 }
@@ -261,9 +261,10 @@ func availableWith(s *scene, agents, replicas int, image string) error {
 	return nil
 }
 
-func everyChildIsRefusedOnce(t *testing.T, p *proxy) {
+func everyChildIsRefusedOnce(s *scene, p *proxy) {
+	s.Helper()
 	const agents = 10
-	s := newScene(t)
+	before := len(operator.lines(""))
 	refused := map[string]bool{}
 	p.follow(func(c call) *fault {
 		what := c.resource + " " + c.name
@@ -279,16 +280,17 @@ func everyChildIsRefusedOnce(t *testing.T, p *proxy) {
 	p.calm()
 	for _, name := range many(agents) {
 		for _, resource := range []string{"deployments", "services", "poddisruptionbudgets"} {
-			require.Equal(t, 2, asked["patch "+resource+" "+name], "%s %s: refused, and made", resource, name)
+			require.Equal(s, 2, asked["patch "+resource+" "+name], "%s %s: refused, and made", resource, name)
 		}
 	}
+	wellFormed(s, operator.lines("")[before:])
 	lines := operator.lines(s.namespace)
-	wellFormed(s, lines)
-	require.LessOrEqual(t, len(lines), agents, "one line for a pass, however many children it could not place")
+	require.LessOrEqual(s, len(lines), agents, "one line for a pass, however many children it could not place")
 	s.note("%d children refused, each asked for twice; %d lines of log", len(refused), len(lines))
 }
 
-func aThirdOfAllRequestsFails(t *testing.T, p *proxy) {
+func aThirdOfAllRequestsFails(s *scene, p *proxy) {
+	s.Helper()
 	const (
 		agents = 30
 		share  = 0.3
@@ -297,22 +299,21 @@ func aThirdOfAllRequestsFails(t *testing.T, p *proxy) {
 		// ten statuses for each of creating, rolling and scaling; some live twice.
 		quiet = 5 + 3*10
 	)
-	s := newScene(t)
 	before := len(operator.lines(""))
 	p.follow(storm(2026, share))
 	began := time.Now()
 	cuts := cutting(s, p)
 	createMany(s, agents)
 	s.eventually("half of the Deployments are there", patience, func() error { return halfOf(s, agents, 1, "registry.example/agent:v1") })
-	require.NoError(t, forEach(many(agents), 8, func(name string) error { return reimage(t.Context(), s.namespace, name, image) }))
+	require.NoError(s, forEach(many(agents), 8, func(name string) error { return reimage(s.Context(), s.namespace, name, image) }))
 	s.eventually("half of the Deployments are rolled", patience, func() error { return halfOf(s, agents, 1, image) })
 	gone, anew, all := many(5), many(10)[5:], many(agents)
 	for _, name := range all {
 		switch {
 		case slices.Contains(gone, name):
-			require.NoError(t, api.Delete(t.Context(), s.newAgent(name)))
+			require.NoError(s, api.Delete(s.Context(), s.newAgent(name)))
 		case slices.Contains(anew, name):
-			require.NoError(t, api.Delete(t.Context(), s.newAgent(name)))
+			require.NoError(s, api.Delete(s.Context(), s.newAgent(name)))
 			s.create(name, replicas(2), func(a *v1alpha1.Agent) { a.Spec.Runtime.Spec.Container.Image = image })
 		default:
 			s.patch(name, `[{"op":"replace","path":"/spec/runtime/spec/replicas","value":2}]`)
@@ -334,10 +335,10 @@ func aThirdOfAllRequestsFails(t *testing.T, p *proxy) {
 		}
 	}
 	for _, f := range []fault{internalError, conflict, tooMany, timeout, dropped, unheard} {
-		require.NotZero(t, met[f.name], "without it, this proves nothing about %s", f.name)
+		require.NotZero(s, met[f.name], "without it, this proves nothing about %s", f.name)
 	}
-	require.NotZero(t, cut)
-	require.LessOrEqual(t, float64(writes), agents*quiet/(1-share), "writes, each tried until it got through")
+	require.NotZero(s, cut)
+	require.LessOrEqual(s, float64(writes), agents*quiet/(1-share), "writes, each tried until it got through")
 	wellFormed(s, operator.lines("")[before:])
 	s.note("%d calls in %.0fs (%.0f/s), of them %d writes; faults %v, %d watches cut; all as asked %.1fs after the end; %d lines of log",
 		len(record), elapsed.Seconds(), float64(len(record))/elapsed.Seconds(), writes, met, cut, healed.Seconds(), len(operator.lines(""))-before)
@@ -414,9 +415,9 @@ func childrenOf(s *scene, names []string) error {
 	return nil
 }
 
-func theLeaseCannotBeRenewed(t *testing.T, p *proxy) {
+func theLeaseCannotBeRenewed(s *scene, p *proxy) {
+	s.Helper()
 	const agents, image = 10, "registry.example/agent:v2"
-	s := newScene(t)
 	createMany(s, agents)
 	s.heals("all Agents are ready", func() error { return unready(s, agents) })
 	p.follow(func(c call) *fault {
@@ -429,32 +430,32 @@ func theLeaseCannotBeRenewed(t *testing.T, p *proxy) {
 	select {
 	case <-operator.done:
 	case <-time.After(leaseDuration): // when another may take over
-		require.Fail(t, "it still works when its lease has run out")
+		require.Fail(s, "it still works when its lease has run out")
 	}
 	ended := time.Since(began)
-	require.Equal(t, 1, operator.command.ProcessState.ExitCode())
+	require.Equal(s, 1, operator.command.ProcessState.ExitCode())
 	lines := operator.lines("")
-	require.Equal(t, "flokoa-operator: leader election lost", lines[len(lines)-1])
+	require.Equal(s, "flokoa-operator: leader election lost", lines[len(lines)-1])
 
 	// As the kubelet would. What is changed meanwhile waits.
 	var err error
 	operator, err = operator.again()
-	require.NoError(t, err)
+	require.NoError(s, err)
 	restarted := time.Now()
-	require.NoError(t, operator.await(t.Context(), "it is ready", starting, operator.ready))
-	require.NoError(t, forEach(many(agents), 8, func(name string) error { return reimage(t.Context(), s.namespace, name, image) }))
+	require.NoError(s, operator.await(s.Context(), "it is ready", starting, operator.ready))
+	require.NoError(s, forEach(many(agents), 8, func(name string) error { return reimage(s.Context(), s.namespace, name, image) }))
 	s.stays("without the lease it waits", func() error {
 		switch {
 		case operator.ended():
 			return fmt.Errorf("it ended with %s", operator.command.ProcessState)
-		case operator.leads(t.Context()):
+		case operator.leads(s.Context()):
 			return fmt.Errorf("it says that it leads")
 		default:
 			return rolled(s, 0, image)
 		}
 	})
 	p.calm()
-	require.NoError(t, operator.await(t.Context(), "it leads", leaseDuration+starting, operator.leads))
+	require.NoError(s, operator.await(s.Context(), "it leads", leaseDuration+starting, operator.leads))
 	led := time.Since(restarted)
 	s.heals("all Agents are ready with the new image", func() error { return rolled(s, agents, image) })
 	about := 0
@@ -463,6 +464,6 @@ func theLeaseCannotBeRenewed(t *testing.T, p *proxy) {
 			about++
 		}
 	}
-	require.LessOrEqual(t, about, int(led/lookAtLease)+1, "one line each time it could not get the lease")
+	require.LessOrEqual(s, about, int(led/lookAtLease)+1, "one line each time it could not get the lease")
 	s.note("ended after %.1fs: %s; leads %.1fs after its restart", ended.Seconds(), lines[len(lines)-1], led.Seconds())
 }
