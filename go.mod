@@ -3,23 +3,26 @@ module github.com/flokoa/flokoa
 go 1.26.0
 
 require (
-	github.com/fluxcd/cli-utils v1.2.3
-	github.com/go-logr/logr v1.4.4
-	github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring v0.91.0
-	github.com/prometheus/client_golang v1.24.0
-	github.com/prometheus/common v0.70.0
+	github.com/fluxcd/cli-utils v1.2.3 // kstatus, the code by which Flux judges an Agent (tests)
+	github.com/go-logr/logr v1.4.4 // controller-runtime's own logging interface
+	github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring v0.91.0 // the types of ServiceMonitor and PrometheusRule, by which the chart is checked (tests)
+	github.com/prometheus/client_golang v1.24.0 // the metrics library that controller-runtime's registry is made of
+	github.com/prometheus/common v0.70.0 // reads the text that /metrics serves (tests)
 	github.com/stretchr/testify v1.12.1
-	go.yaml.in/yaml/v3 v3.0.5
-	helm.sh/helm/v3 v3.22.0
+	go.yaml.in/yaml/v3 v3.0.5 // finds fields that a manifest gives twice, merge keys included
+	helm.sh/helm/v3 v3.22.0 // renders and installs charts as Helm itself does (tests)
 	k8s.io/api v0.37.2
 	k8s.io/apiextensions-apiserver v0.37.2
 	k8s.io/apimachinery v0.37.2
 	k8s.io/client-go v0.37.2
+	k8s.io/component-helpers v0.37.2 // the scheduler's own matching of nodes, taints and affinity
 	k8s.io/klog/v2 v2.140.0
-	k8s.io/pod-security-admission v0.37.2
+	k8s.io/pod-security-admission v0.37.2 // the exact verdicts of Pod Security (tests)
 	k8s.io/utils v0.0.0-20261023123148-ca04ba58ecab
 	sigs.k8s.io/controller-runtime v0.25.2
-	sigs.k8s.io/json v0.0.0-20250730193827-2d320260d730
+	sigs.k8s.io/json v0.0.0-20250730193827-2d320260d730 // the API server's own strict decoder
+	sigs.k8s.io/kustomize/api v0.21.1 // builds overlays as kustomize itself does (tests)
+	sigs.k8s.io/kustomize/kyaml v0.21.1 // the file system that kustomize/api reads (tests)
 	sigs.k8s.io/yaml v1.6.0
 )
 
@@ -124,12 +127,9 @@ require (
 	k8s.io/apiserver v0.37.2 // indirect
 	k8s.io/cli-runtime v0.37.0 // indirect
 	k8s.io/component-base v0.37.2 // indirect
-	k8s.io/component-helpers v0.37.2
 	k8s.io/kube-openapi v0.0.0-20260721132016-d427ff9ee9ad // indirect
 	k8s.io/kubectl v0.37.0 // indirect
 	oras.land/oras-go/v2 v2.6.2 // indirect
-	sigs.k8s.io/kustomize/api v0.21.1
-	sigs.k8s.io/kustomize/kyaml v0.21.1
 	sigs.k8s.io/randfill v1.0.0 // indirect
 	sigs.k8s.io/structured-merge-diff/v6 v6.4.2 // indirect
 )
