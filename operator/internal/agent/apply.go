@@ -25,11 +25,11 @@ import (
 // apply puts every child in place. A child that cannot be does not keep the others from it.
 func (c *Controller) apply(ctx context.Context, agent *v1alpha1.Agent, children render.Children) error {
 	return errors.Join(
-		place(ctx, c, agent, child{"ConfigMap", render.CardName(agent), &corev1.ConfigMap{}}, children.Card), // before the pods that mount it
-		place(ctx, c, agent, child{"Deployment", agent.Name, &appsv1.Deployment{}}, children.Deployment),
+		placeOrRemove(ctx, c, agent, child{"ConfigMap", render.CardName(agent), &corev1.ConfigMap{}}, children.Card), // before the pods that mount it
+		placeOrRemove(ctx, c, agent, child{"Deployment", agent.Name, &appsv1.Deployment{}}, children.Deployment),
 		c.placeService(ctx, agent, children.Service),
-		place(ctx, c, agent, child{"PodDisruptionBudget", agent.Name, &policyv1.PodDisruptionBudget{}}, children.Disruption),
-		place(ctx, c, agent, child{"HorizontalPodAutoscaler", agent.Name, &autoscalingv2.HorizontalPodAutoscaler{}}, children.Autoscaler),
+		placeOrRemove(ctx, c, agent, child{"PodDisruptionBudget", agent.Name, &policyv1.PodDisruptionBudget{}}, children.Disruption),
+		placeOrRemove(ctx, c, agent, child{"HorizontalPodAutoscaler", agent.Name, &autoscalingv2.HorizontalPodAutoscaler{}}, children.Autoscaler),
 	)
 }
 
@@ -38,9 +38,9 @@ func (c *Controller) placeService(ctx context.Context, agent *v1alpha1.Agent, wa
 	service := &corev1.Service{}
 	live := child{"Service", agent.Name, service}
 	if want != nil {
-		exists, err := c.own(ctx, agent, service)
+		exists, err := c.own(ctx, agent, live)
 		if err != nil {
-			return fmt.Errorf("reading Service %q: %w", agent.Name, err)
+			return err
 		}
 		if exists && mustBeReplaced(service, want) {
 			if err := c.remove(ctx, live); err != nil {
@@ -48,7 +48,7 @@ func (c *Controller) placeService(ctx context.Context, agent *v1alpha1.Agent, wa
 			}
 		}
 	}
-	return place(ctx, c, agent, child{"Service", agent.Name, &corev1.Service{}}, want)
+	return placeOrRemove(ctx, c, agent, child{"Service", agent.Name, &corev1.Service{}}, want)
 }
 
 // mustBeReplaced is for what a Service cannot change: it cannot give up or take on an address; and a port that was
@@ -88,20 +88,15 @@ type configuration[T any] interface {
 	WithUID(types.UID) T
 }
 
-// place applies the wanted child, or, where none is wanted, removes the one that this Agent has.
-func place[T configuration[T]](ctx context.Context, c *Controller, agent *v1alpha1.Agent, live child, want T) error {
+// placeOrRemove applies the wanted child, or, where none is wanted, removes the one that this Agent has.
+func placeOrRemove[T configuration[T]](ctx context.Context, c *Controller, agent *v1alpha1.Agent, live child, want T) error {
 	var none T
 	if want != none {
 		return placeChild(ctx, c, agent, live, want)
 	}
-	err := c.client.Get(ctx, client.ObjectKey{Namespace: agent.Namespace, Name: live.name}, live.object)
-	switch {
-	case apierrors.IsNotFound(err):
-		return nil
-	case err != nil:
-		return fmt.Errorf("reading %s %q: %w", live.kind, live.name, err)
-	case judge(agent, live.object) != ours:
-		return nil
+	exists, err := c.own(ctx, agent, live)
+	if err != nil || !exists {
+		return err
 	}
 	return c.remove(ctx, live)
 }

@@ -56,7 +56,11 @@ func TestAPassIsRepeatedWhenThatCanHelp(t *testing.T) {
 
 func TestAnEventIsSentWhenReadyHasANewReason(t *testing.T) {
 	ready := func(reason string) *metav1.Condition {
-		return &metav1.Condition{Type: v1alpha1.ConditionReady, Reason: reason, Message: "50% of " + reason}
+		status := metav1.ConditionFalse
+		if reason == v1alpha1.ReasonRolloutComplete || reason == v1alpha1.ReasonScaledToZero {
+			status = metav1.ConditionTrue
+		}
+		return &metav1.Condition{Type: v1alpha1.ConditionReady, Status: status, Reason: reason, Message: "50% of " + reason}
 	}
 	for _, r := range []struct {
 		name     string

@@ -9,29 +9,16 @@ import (
 	"github.com/flokoa/flokoa/operator/internal/status"
 )
 
-// warnings are the reasons of Ready that a person should look into.
-var warnings = map[string]bool{
-	v1alpha1.ReasonInvalidSpec:              true,
-	v1alpha1.ReasonNameConflict:             true,
-	v1alpha1.ReasonPolicyViolation:          true,
-	v1alpha1.ReasonQuotaExceeded:            true,
-	v1alpha1.ReasonApplyFailed:              true,
-	v1alpha1.ReasonConfigMissing:            true,
-	v1alpha1.ReasonContainerConfigError:     true,
-	v1alpha1.ReasonImagePullFailed:          true,
-	v1alpha1.ReasonOOMKilled:                true,
-	v1alpha1.ReasonCrashLooping:             true,
-	v1alpha1.ReasonUnschedulable:            true,
-	v1alpha1.ReasonProbeFailing:             true,
-	v1alpha1.ReasonProgressDeadlineExceeded: true,
-	v1alpha1.ReasonReplicasUnavailable:      true,
+// isWarning tells whether a person should look into why an Agent is not Ready: into every reason but that it is under way.
+func isWarning(ready *metav1.Condition) bool {
+	return ready.Status == metav1.ConditionFalse && ready.Reason != v1alpha1.ReasonRolloutInProgress
 }
 
 // tell sends events for what has changed, after it stands in the status.
 func (c *Controller) tell(was, now *v1alpha1.Agent) {
 	before, after := conditions(was, now, v1alpha1.ConditionReady)
 	if after != nil && (before == nil || before.Reason != after.Reason) {
-		c.tellCondition(now, warnings[after.Reason], after)
+		c.tellCondition(now, isWarning(after), after)
 	}
 	// That it has become highly available is told by the end of the rollout; that it is no longer, by nothing else.
 	before, after = conditions(was, now, v1alpha1.ConditionHighlyAvailable)

@@ -41,16 +41,16 @@ func (c *Controller) observe(ctx context.Context, agent *v1alpha1.Agent) (status
 func (c *Controller) observeChildren(ctx context.Context, agent *v1alpha1.Agent) (status.Seen, error) {
 	seen := status.Seen{Now: c.now()}
 	deployment, autoscaler := &appsv1.Deployment{}, &autoscalingv2.HorizontalPodAutoscaler{}
-	exists, err := c.own(ctx, agent, deployment)
+	exists, err := c.own(ctx, agent, child{"Deployment", agent.Name, deployment})
 	if err != nil {
-		return seen, fmt.Errorf("reading Deployment %q: %w", agent.Name, err)
+		return seen, err
 	}
 	if exists {
 		seen.Deployment = deployment
 	}
-	exists, err = c.own(ctx, agent, autoscaler)
+	exists, err = c.own(ctx, agent, child{"HorizontalPodAutoscaler", agent.Name, autoscaler})
 	if err != nil {
-		return seen, fmt.Errorf("reading HorizontalPodAutoscaler %q: %w", agent.Name, err)
+		return seen, err
 	}
 	if exists {
 		seen.Autoscaler = autoscaler
@@ -58,10 +58,13 @@ func (c *Controller) observeChildren(ctx context.Context, agent *v1alpha1.Agent)
 	return seen, nil
 }
 
-// own reads a child of the Agent's name from the cache, and tells whether there is one that this Agent controls.
-func (c *Controller) own(ctx context.Context, agent *v1alpha1.Agent, into client.Object) (bool, error) {
-	err := c.client.Get(ctx, client.ObjectKeyFromObject(agent), into)
-	return err == nil && judge(agent, into) == ours, client.IgnoreNotFound(err)
+// own reads a child from the cache, and tells whether there is one that this Agent controls.
+func (c *Controller) own(ctx context.Context, agent *v1alpha1.Agent, live child) (bool, error) {
+	err := c.client.Get(ctx, client.ObjectKey{Namespace: agent.Namespace, Name: live.name}, live.object)
+	if client.IgnoreNotFound(err) != nil {
+		return false, fmt.Errorf("reading %s %q: %w", live.kind, live.name, err)
+	}
+	return err == nil && judge(agent, live.object) == ours, nil
 }
 
 // observePods reads the pods of the Deployment that was seen.
