@@ -49,11 +49,13 @@ test-cluster: ## Tier 3: a whole control plane, charts installed, simulated node
 	@ci/cluster/cluster.sh env flokoa-test >/dev/null
 	$(GO_TEST) -timeout 30m -v $(CLUSTER_TESTS)
 
-.PHONY: build image
+.PHONY: build image charts
 build: ## Build the operator into bin/
 	go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/flokoa-operator ./operator/cmd/flokoa-operator
 image: ## Build the operator's image with docker (IMAGE=name:tag)
-	docker build --build-arg VERSION=$(VERSION) -f operator/Dockerfile -t $(IMAGE) .
+	DOCKER_BUILDKIT=1 docker build --build-arg VERSION=$(VERSION) -f operator/Dockerfile -t $(IMAGE) .
+charts: ## Package the charts into dist/
+	@helm="$$(ci/tools/build.sh helm)/helm"; for chart in charts/*/; do "$$helm" package "$$chart" --destination dist; done
 
 .PHONY: generate verify lint
 generate: ## Regenerate the CRD and deep copies from the Go types
