@@ -149,7 +149,7 @@ func TestEveryContainerIsReadOnlyAndBounded(t *testing.T) {
 func TestOperatorPermissions(t *testing.T) {
 	require.Equal(t, []string{
 		"Role coordination.k8s.io/leases create",
-		"Role coordination.k8s.io/leases/flokoa-operator get update",
+		"Role coordination.k8s.io/leases/a-release-flokoa-operator/scope.flokoa.ai get update",
 		"Role core/events create",
 		"ClusterRole agent.flokoa.ai/agents list watch",
 		"ClusterRole agent.flokoa.ai/agents/finalizers update",
@@ -164,6 +164,31 @@ func TestOperatorPermissions(t *testing.T) {
 		"ClusterRole events.k8s.io/events create",
 		"ClusterRole policy/poddisruptionbudgets create delete get list patch watch",
 	}, permissions(t, render(t, operatorChart, nil)))
+}
+
+// With watchNamespaces all of it is in Roles, and nodes are left out. The first create of leases is the leader's, the second
+// that of the lease that says where the operator works.
+func TestOperatorPermissionsInItsNamespacesAlone(t *testing.T) {
+	objects := render(t, operatorChart, map[string]any{"watchNamespaces": []string{"team-a"}})
+	for _, object := range objects {
+		require.False(t, clusterScoped[object.GetKind()], "%s %s", object.GetKind(), object.GetName())
+	}
+	require.Equal(t, []string{
+		"Role agent.flokoa.ai/agents list watch",
+		"Role agent.flokoa.ai/agents/finalizers update",
+		"Role agent.flokoa.ai/agents/status patch",
+		"Role apps/deployments create get list patch watch",
+		"Role autoscaling/horizontalpodautoscalers create delete get list patch watch",
+		"Role coordination.k8s.io/leases create create",
+		"Role coordination.k8s.io/leases/a-release-flokoa-operator get update",
+		"Role coordination.k8s.io/leases/scope.flokoa.ai get update",
+		"Role core/configmaps create delete get list patch watch",
+		"Role core/events create list",
+		"Role core/pods list watch",
+		"Role core/services create delete get list patch watch",
+		"Role events.k8s.io/events create",
+		"Role policy/poddisruptionbudgets create delete get list patch watch",
+	}, permissions(t, objects))
 }
 
 // permissions is one line for each kind of role, resource and name, first those of Roles; it is an error to name a URL.

@@ -58,7 +58,7 @@ func (c countingTransport) RoundTrip(request *http.Request) (*http.Response, err
 
 func newBench(t *testing.T) bench {
 	t.Helper()
-	options := app.CacheOptions()
+	options := app.CacheOptions(nil)
 	options.Scheme = scheme
 	caches, err := cache.New(config, options)
 	require.NoError(t, err)

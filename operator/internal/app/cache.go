@@ -19,9 +19,11 @@ import (
 
 // CacheOptions keep memory to what is owned and read: children and pods by label, without managed fields and, but for the
 // Deployment, without status; of a pod only where it runs and why it is not ready; of a node what decides which pods it takes.
-func CacheOptions() cache.Options {
+// Of everything that is in a namespace they hold what is in these, or in all when none is given.
+func CacheOptions(namespaces []string) cache.Options {
 	children := labels.NewSelector().Add(*agentLabel())
 	return cache.Options{
+		DefaultNamespaces:           only(namespaces),
 		DefaultTransform:            cache.TransformStripManagedFields(),
 		ReaderFailOnMissingInformer: true, // a read of a kind nobody decided to cache is a mistake, not a new watch
 		ByObject: map[client.Object]cache.ByObject{
@@ -34,6 +36,17 @@ func CacheOptions() cache.Options {
 			&corev1.Pod{}:                            {Label: children, Transform: stripPod, UnsafeDisableDeepCopy: ptr.To(true)}, // pods are only read
 		},
 	}
+}
+
+func only(namespaces []string) map[string]cache.Config {
+	if len(namespaces) == 0 {
+		return nil
+	}
+	configs := map[string]cache.Config{}
+	for _, namespace := range namespaces {
+		configs[namespace] = cache.Config{}
+	}
+	return configs
 }
 
 func agentLabel() *labels.Requirement {

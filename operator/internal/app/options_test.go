@@ -15,8 +15,10 @@ import (
 // flags are every flag with a value other than its default and the field it fills.
 var flags = map[string]struct{ argument, field string }{
 	"kubeconfig":                {"/k", "Kubeconfig"},
+	"namespaces":                {"b,a", "Namespaces"},
 	"leader-elect":              {"false", "LeaderElect"},
 	"leader-election-namespace": {"ns", "LeaderElectionNamespace"},
+	"lease-name":                {"l", "LeaseName"},
 	"metrics-bind-address":      {":1", "MetricsBindAddress"},
 	"health-probe-bind-address": {":2", "HealthProbeBindAddress"},
 	"agent-metrics":             {"false", "AgentMetrics"},
@@ -32,7 +34,7 @@ func TestNoFlagIsNeededInAPod(t *testing.T) {
 	options, err := ParseOptions(nil, io.Discard)
 	require.NoError(t, err)
 	require.Equal(t, Options{
-		LeaderElect: true, MetricsBindAddress: ":8080", HealthProbeBindAddress: ":8081",
+		LeaderElect: true, LeaseName: "flokoa-operator", MetricsBindAddress: ":8080", HealthProbeBindAddress: ":8081",
 		AgentMetrics: true, Concurrency: 8, KubeAPIQPS: 200, KubeAPIBurst: 400, LogLevel: slog.LevelInfo, LogFormat: "json",
 	}, options)
 }
@@ -51,6 +53,17 @@ func TestEveryFlagFillsItsField(t *testing.T) {
 			require.Equal(t, defaults, got, "no other field")
 		})
 	}
+}
+
+func TestNamespacesAreTheSameInAnyOrderAndNoneIsAll(t *testing.T) {
+	for argument, want := range map[string]Namespaces{"team-b,team-a": {"team-a", "team-b"}, "team-a": {"team-a"}, "": nil} {
+		options, err := ParseOptions([]string{"--namespaces=" + argument}, io.Discard)
+		require.NoError(t, err)
+		require.Equal(t, want, options.Namespaces)
+	}
+	options, err := ParseOptions([]string{"--namespaces=a", "--namespaces=b"}, io.Discard)
+	require.NoError(t, err)
+	require.Equal(t, Namespaces{"b"}, options.Namespaces, "the last one holds, as with every flag")
 }
 
 func TestHelpSpeaksOfEveryFlag(t *testing.T) {
@@ -78,6 +91,14 @@ func TestABadCommandLineNamesTheFlag(t *testing.T) {
 		{"--log-format=", `--log-format "": use json or text`},
 		{"--log-level=loud", "log-level"},
 		{"--leader-elect=maybe", "leader-elect"},
+		{"--namespaces=Team_A", `"Team_A" is not the name of a namespace: write the names with commas between them`},
+		{"--namespaces=a,", `"" is not the name of a namespace`},
+		{"--namespaces=a.b", `"a.b" is not the name of a namespace`},
+		{"--namespaces=a,b,a", `"a" is there twice`},
+		{"--namespaces=a b", `unexpected argument "b"`},
+		{"--lease-name=", `--lease-name "": use lower-case letters`},
+		{"--lease-name=A", `--lease-name "A": use lower-case letters`},
+		{"--lease-name=scope.flokoa.ai", `--lease-name "scope.flokoa.ai": use lower-case letters, digits and hyphens`},
 		{"--kubeconfig=/k", "--leader-election-namespace is needed with --kubeconfig"},
 		{"--nonsense", "nonsense"},
 		{"--leader-elect false", `unexpected argument "false": every setting is a flag`},

@@ -33,9 +33,9 @@ const (
 )
 
 // preflight refuses to start, in one line, where the operator could not do its work: without its CRD, with one that lacks
-// fields it needs, or without the permission to read Agents.
+// fields it needs, or without the permission to read Agents in every namespace it is to work in (none given: in all).
 // It tells whether nodes may be read, which the operator can do without.
-func preflight(ctx context.Context, config *rest.Config) (readsNodes bool, err error) {
+func preflight(ctx context.Context, config *rest.Config, namespaces []string) (readsNodes bool, err error) {
 	schemas, err := discovery.NewDiscoveryClientForConfig(config)
 	if err != nil {
 		return false, fmt.Errorf("no way to the API server: %w", err)
@@ -43,11 +43,11 @@ func preflight(ctx context.Context, config *rest.Config) (readsNodes bool, err e
 	if err := waitForCRD(ctx, schemas); err != nil {
 		return false, err
 	}
-	return mayList(ctx, config)
+	return mayList(ctx, config, namespaces)
 }
 
 // mayList tries to read one of each kind that the caches will hold. Only nodes may be refused.
-func mayList(ctx context.Context, config *rest.Config) (readsNodes bool, err error) {
+func mayList(ctx context.Context, config *rest.Config, namespaces []string) (readsNodes bool, err error) {
 	scheme, err := newScheme()
 	if err != nil {
 		return false, err
@@ -56,22 +56,39 @@ func mayList(ctx context.Context, config *rest.Config) (readsNodes bool, err err
 	if err != nil {
 		return false, fmt.Errorf("no way to the API server: %w", err)
 	}
-	for _, list := range []client.ObjectList{
-		&v1alpha1.AgentList{}, &appsv1.DeploymentList{}, &corev1.ServiceList{}, &corev1.ConfigMapList{},
-		&policyv1.PodDisruptionBudgetList{}, &autoscalingv2.HorizontalPodAutoscalerList{}, &corev1.PodList{}, &corev1.NodeList{},
-	} {
-		err := reader.List(ctx, list, client.Limit(1))
-		_, node := list.(*corev1.NodeList)
-		switch {
-		case apierrors.IsForbidden(err) && node:
-			return false, nil
-		case apierrors.IsForbidden(err):
-			return false, fmt.Errorf("bind this account to the ClusterRole of the chart flokoa-operator: %w", err)
-		case err != nil:
-			return false, fmt.Errorf("no way to the API server: %w", err)
+	if len(namespaces) == 0 {
+		namespaces = []string{corev1.NamespaceAll}
+	}
+	for _, namespace := range namespaces {
+		if err := mayListIn(ctx, reader, namespace); err != nil {
+			return false, err
 		}
 	}
-	return true, nil
+	err = reader.List(ctx, &corev1.NodeList{}, client.Limit(1))
+	if err != nil && !apierrors.IsForbidden(err) {
+		return false, fmt.Errorf("no way to the API server: %w", err)
+	}
+	return err == nil, nil
+}
+
+func mayListIn(ctx context.Context, reader client.Reader, namespace string) error {
+	for _, list := range []client.ObjectList{
+		&v1alpha1.AgentList{}, &appsv1.DeploymentList{}, &corev1.ServiceList{}, &corev1.ConfigMapList{},
+		&policyv1.PodDisruptionBudgetList{}, &autoscalingv2.HorizontalPodAutoscalerList{}, &corev1.PodList{},
+	} {
+		err := reader.List(ctx, list, client.Limit(1), client.InNamespace(namespace))
+		switch {
+		case apierrors.IsForbidden(err) && namespace != "":
+			// Who may not read a namespace is not told either whether there is one.
+			return fmt.Errorf("namespace %q: bind this account to the Role of the chart flokoa-operator there (create the namespace, then "+
+				"helm upgrade with it in watchNamespaces), or take it out of --namespaces: %w", namespace, err)
+		case apierrors.IsForbidden(err):
+			return fmt.Errorf("bind this account to the ClusterRole of the chart flokoa-operator: %w", err)
+		case err != nil:
+			return fmt.Errorf("no way to the API server: %w", err)
+		}
+	}
+	return nil
 }
 
 var errNotServed = errors.New("the API server does not serve agents.agent.flokoa.ai: install the chart flokoa-crds first")

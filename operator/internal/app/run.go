@@ -29,9 +29,6 @@ import (
 	"github.com/flokoa/flokoa/operator/internal/agent"
 )
 
-// leaseName is the name of the Lease that operators of one namespace elect their leader by.
-const leaseName = "flokoa-operator"
-
 // A standby looks at the lease every 1 to 2.2 retryPeriods (client-go's jitter): 1.3 s at most. That is how long it takes to
 // take over a lease that was given up; one that is no longer renewed is taken over that much after leaseDuration. The price
 // is a request every retryPeriod from each operator.
@@ -51,7 +48,7 @@ func Run(ctx context.Context, options Options, version string, logs io.Writer) e
 	if err != nil {
 		return err
 	}
-	readsNodes, err := preflight(ctx, config)
+	readsNodes, err := preflight(ctx, config, options.Namespaces)
 	if err != nil {
 		return err
 	}
@@ -143,7 +140,7 @@ func newManager(options Options, config *rest.Config, logger logr.Logger) (ctrl.
 	return ctrl.NewManager(config, ctrl.Options{
 		Scheme: scheme,
 		Logger: logger,
-		Cache:  CacheOptions(),
+		Cache:  CacheOptions(options.Namespaces),
 		Client: client.Options{Cache: &client.CacheOptions{
 			// A pass that follows a write sees it: an unchanged child is never applied twice, and no status is computed from
 			// what was before the write.
@@ -152,7 +149,7 @@ func newManager(options Options, config *rest.Config, logger logr.Logger) (ctrl.
 		Metrics:                       metricsserver.Options{BindAddress: options.MetricsBindAddress},
 		HealthProbeBindAddress:        options.HealthProbeBindAddress,
 		LeaderElection:                options.LeaderElect,
-		LeaderElectionID:              leaseName,
+		LeaderElectionID:              options.LeaseName,
 		LeaderElectionNamespace:       options.LeaderElectionNamespace,
 		LeaderElectionReleaseOnCancel: true,
 		LeaseDuration:                 ptr.To(leaseDuration),
