@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Regenerates what is made from the Go types of the API: deep copies, the embedded CRD, the chart's CRD.
+# Regenerates what is made from something else: from the Go types of the API the deep copies, the embedded CRD and the chart's
+# CRD; from each chart's values.yaml and README.md.gotmpl its README.md.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -11,3 +12,5 @@ trap 'rm -rf "$raw"' EXIT
 "$controller_gen" crd paths=./operator/api/v1alpha1 output:crd:dir="$raw"
 go run ./ci/crdgen "$raw/agent.flokoa.ai_agents.yaml" \
   operator/api/crds/agent.flokoa.ai_agents.yaml charts/flokoa-crds/templates/agents.yaml
+
+"$(ci/tools/build.sh helm-docs)/helm-docs" --chart-search-root charts --log-level error

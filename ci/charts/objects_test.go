@@ -20,22 +20,31 @@ import (
 	podsecurity "k8s.io/pod-security-admission/api"
 	"k8s.io/pod-security-admission/policy"
 	"sigs.k8s.io/yaml"
+
+	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
 // clusterScoped says of every kind that a chart renders whether it lives outside namespaces. A kind that is not listed fails.
 var clusterScoped = map[string]bool{
-	"ClusterRole":              true,
-	"ClusterRoleBinding":       true,
-	"ConfigMap":                false,
-	"CustomResourceDefinition": true,
-	"Deployment":               false,
-	"PodDisruptionBudget":      false,
-	"PrometheusRule":           false,
-	"Role":                     false,
-	"RoleBinding":              false,
-	"Service":                  false,
-	"ServiceAccount":           false,
-	"ServiceMonitor":           false,
+	"Agent":                            false,
+	"ClusterRole":                      true,
+	"ClusterRoleBinding":               true,
+	"ConfigMap":                        false,
+	"CustomResourceDefinition":         true,
+	"Deployment":                       false,
+	"Namespace":                        true,
+	"PodDisruptionBudget":              false,
+	"ResourceQuota":                    false,
+	"NetworkPolicy":                    false,
+	"LimitRange":                       false,
+	"PrometheusRule":                   false,
+	"Role":                             false,
+	"RoleBinding":                      false,
+	"Service":                          false,
+	"ServiceAccount":                   false,
+	"ValidatingAdmissionPolicy":        true,
+	"ValidatingAdmissionPolicyBinding": true,
+	"ServiceMonitor":                   false,
 }
 
 func TestEveryObjectIsWhereItBelongs(t *testing.T) {
@@ -44,7 +53,7 @@ func TestEveryObjectIsWhereItBelongs(t *testing.T) {
 			for _, object := range objects {
 				cluster, known := clusterScoped[object.GetKind()]
 				require.True(t, known, "say in clusterScoped where %s lives", object.GetKind())
-				want := namespace
+				want := home(objects)
 				if cluster {
 					want = ""
 				}
@@ -52,6 +61,16 @@ func TestEveryObjectIsWhereItBelongs(t *testing.T) {
 			}
 		})
 	}
+}
+
+// home is the namespace in which what is rendered lives: the one that is rendered with it, or the release's.
+func home(objects []unstructured.Unstructured) string {
+	for _, object := range objects {
+		if object.GetKind() == "Namespace" {
+			return object.GetName()
+		}
+	}
+	return namespace
 }
 
 func TestNoChartRendersASecret(t *testing.T) {
@@ -84,6 +103,7 @@ func TestEveryObjectHasOnlyFieldsThatItsKindHas(t *testing.T) {
 	require.NoError(t, clientgoscheme.AddToScheme(scheme))
 	require.NoError(t, apiextensionsv1.AddToScheme(scheme))
 	require.NoError(t, monitoringv1.AddToScheme(scheme))
+	require.NoError(t, v1alpha1.AddToScheme(scheme))
 	strict := serializer.NewCodecFactory(scheme, serializer.EnableStrict).UniversalDeserializer()
 	for name, objects := range renderings(t) {
 		t.Run(name, func(t *testing.T) {
