@@ -2,12 +2,14 @@
 {{- default (printf "flokoa-%s" .Values.environment) .Values.namespace.name }}
 {{- end }}
 
-{{/* Labels of every object. */}}
+{{/*
+Labels of every object. No app.kubernetes.io/instance: names are fixed, one namespace has one environment, and Argo CD may want
+the label for itself.
+*/}}
 {{- define "flokoa-environment.labels" -}}
 {{- $labels := dict
       "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-")
       "app.kubernetes.io/name" .Chart.Name
-      "app.kubernetes.io/instance" (include "flokoa-environment.namespace" .)
       "app.kubernetes.io/version" .Chart.AppVersion
       "app.kubernetes.io/managed-by" .Release.Service
       "app.kubernetes.io/part-of" "flokoa" }}
@@ -39,12 +41,29 @@ argocd.argoproj.io/sync-options: Prune=false,Delete=false
       {{- toYaml .podLabels | nindent 6 }}
 {{- end }}
 
-{{/* The groups of a role: those of the values, or the one named after the environment. A dict of root, groups and name. */}}
-{{- define "flokoa-environment.groups" -}}
-{{- range default (list (printf "flokoa:%s:%s" .root.Values.environment .name)) .groups }}
+{{/*
+Whom a role is bound to: a dict of environment, key (what the default group is named after), and of groups, users and
+serviceAccounts as under access.
+*/}}
+{{- define "flokoa-environment.subjects" -}}
+{{- range default (list (printf "flokoa:%s:%s" .environment .key)) .groups }}
 - kind: Group
   apiGroup: rbac.authorization.k8s.io
   name: {{ . | quote }}
+{{- end }}
+{{- range .users }}
+- kind: User
+  apiGroup: rbac.authorization.k8s.io
+  name: {{ . | quote }}
+{{- end }}
+{{- include "flokoa-environment.serviceAccounts" .serviceAccounts }}
+{{- end }}
+
+{{- define "flokoa-environment.serviceAccounts" -}}
+{{- range . }}
+- kind: ServiceAccount
+  name: {{ .name }}
+  namespace: {{ .namespace }}
 {{- end }}
 {{- end }}
 
