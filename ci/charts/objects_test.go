@@ -176,6 +176,7 @@ func TestOperatorPermissions(t *testing.T) {
 		"ClusterRole agent.flokoa.ai/agents/status patch",
 		"ClusterRole apps/deployments create get list patch watch",
 		"ClusterRole autoscaling/horizontalpodautoscalers create delete get list patch watch",
+		"ClusterRole coordination.k8s.io/leases/scope.flokoa.ai list patch watch",
 		"ClusterRole core/configmaps create delete get list patch watch",
 		"ClusterRole core/events list",
 		"ClusterRole core/nodes list watch",

@@ -35,7 +35,10 @@ func audited() (auditMark, error) {
 
 // requestsSince are the answered requests of every operator after a mark. The API server writes a request down before it
 // answers, so those of which an effect can be seen are all there.
-func requestsSince(mark auditMark) ([]request, error) {
+func requestsSince(mark auditMark) ([]request, error) { return requestsOf(account, mark) }
+
+// requestsOf are those of another account than the operator's.
+func requestsOf(account string, mark auditMark) ([]request, error) {
 	file, err := os.Open(cluster.auditLog)
 	if err != nil {
 		return nil, err

@@ -87,11 +87,23 @@ func startStandby(ctx context.Context, flags ...string) (*process, error) {
 
 // startThrough starts an operator that reaches the API server as a configuration says, and waits until it is ready.
 func startThrough(ctx context.Context, way *rest.Config, flags ...string) (*process, error) {
+	p, err := newProcess(ctx, way, "flokoa-operator", flags...)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.start(); err != nil {
+		return nil, err
+	}
+	return p, p.await(ctx, "it is ready", starting, p.ready)
+}
+
+// newProcess is an operator that is not started yet, with a token of a ServiceAccount.
+func newProcess(ctx context.Context, way *rest.Config, name string, flags ...string) (*process, error) {
 	folder, err := os.MkdirTemp(workshop, "process-")
 	if err != nil {
 		return nil, err
 	}
-	token, err := newToken(ctx)
+	token, err := tokenOf(ctx, name)
 	if err != nil {
 		return nil, err
 	}
@@ -107,13 +119,8 @@ func startThrough(ctx context.Context, way *rest.Config, flags ...string) (*proc
 	if p.health, err = freeAddress(); err != nil {
 		return nil, err
 	}
-	if p.metrics, err = freeAddress(); err != nil {
-		return nil, err
-	}
-	if err := p.start(); err != nil {
-		return nil, err
-	}
-	return p, p.await(ctx, "it is ready", starting, p.ready)
+	p.metrics, err = freeAddress()
+	return p, err
 }
 
 // again starts an operator that has ended once more, as the kubelet does with its container.
@@ -153,9 +160,12 @@ func (p *process) start() error {
 }
 
 // newToken asks for a token of the chart's ServiceAccount, as the kubelet does for a pod.
-func newToken(ctx context.Context) (string, error) {
+func newToken(ctx context.Context) (string, error) { return tokenOf(ctx, "flokoa-operator") }
+
+// tokenOf asks for a token of any ServiceAccount beside it.
+func tokenOf(ctx context.Context, name string) (string, error) {
 	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: ptr.To[int64](2 * 60 * 60)}}
-	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: system, Name: "flokoa-operator"}}
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: system, Name: name}}
 	err := api.SubResource("token").Create(ctx, account, request)
 	return request.Status.Token, err
 }

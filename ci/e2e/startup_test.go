@@ -117,7 +117,9 @@ func TestAnOperatorThatCannotStartSaysWhyInOneLine(t *testing.T) {
 				config.BearerToken, err = newToken(t.Context())
 				require.NoError(t, err)
 				require.NoError(t, writeKubeconfig(path, config))
-				return append(serving(path)[:4], "--metrics-bind-address", "0", "--health-probe-bind-address", operator.health)
+				return []string{ // a replica of the operator that has it: another one would be refused first
+					"--kubeconfig", path, "--leader-election-namespace", system, "--metrics-bind-address", "0", "--health-probe-bind-address", operator.health,
+				}
 			},
 			[]string{operator.health, "address already in use"},
 		},

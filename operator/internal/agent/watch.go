@@ -39,6 +39,8 @@ type Settings struct {
 	Workers int
 	// ReadsNodes tells whether nodes may be read.
 	ReadsNodes bool
+	// Open is closed when work may begin; nil when it may at once.
+	Open <-chan struct{}
 }
 
 // Register adds the controller of Agents to a manager.
@@ -65,7 +67,22 @@ func Register(ctx context.Context, manager ctrl.Manager, settings Settings) erro
 			EnableWarmup:            ptr.To(true), // a standby has its queue filled when it takes over
 			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstRetry, lastRetry),
 		}).
-		Complete(New(manager.GetClient(), manager.GetAPIReader(), manager.GetEventRecorder("flokoa-operator"), settings.ReadsNodes))
+		Complete(behind(settings.Open, New(manager.GetClient(), manager.GetAPIReader(), manager.GetEventRecorder("flokoa-operator"), settings.ReadsNodes)))
+}
+
+// behind lets nothing through to a reconciler before a door is open. Workers wait at it: what is queued stays.
+func behind(door <-chan struct{}, reconciler reconcile.Reconciler) reconcile.Reconciler {
+	if door == nil {
+		return reconciler
+	}
+	return reconcile.Func(func(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
+		select {
+		case <-door:
+			return reconciler.Reconcile(ctx, request)
+		case <-ctx.Done():
+			return reconcile.Result{RequeueAfter: firstRetry}, nil
+		}
+	})
 }
 
 // IndexPods makes a cache find the pods of an Agent without going through all pods of its namespace.

@@ -73,7 +73,7 @@ func ParseOptions(args []string, output io.Writer) (Options, error) {
 	flags.SetOutput(io.Discard) // a mistake is one line, which the caller prints
 	flags.StringVar(&o.Kubeconfig, "kubeconfig", "", "`path` of a kubeconfig file; without it, the ServiceAccount of the pod is used")
 	flags.Var(&o.Namespaces, "namespaces", "`names` of the namespaces whose Agents are worked on, as team-a,team-b; without it, all namespaces")
-	flags.BoolVar(&o.LeaderElect, "leader-elect", true, "work only while holding the lease, so that several replicas may run")
+	flags.BoolVar(&o.LeaderElect, "leader-elect", true, "work only while holding the lease, so that several replicas may run; without it, nothing keeps a second operator away")
 	flags.StringVar(&o.LeaderElectionNamespace, "leader-election-namespace", "", "`namespace` of the lease; without it, the pod's own")
 	flags.StringVar(&o.LeaseName, "lease-name", "flokoa-operator", "`name` of the lease: one for all replicas of an installation, and no other installation's")
 	flags.StringVar(&o.MetricsBindAddress, "metrics-bind-address", ":8080", "`host:port` that serves /metrics in plain HTTP; 0 for none")

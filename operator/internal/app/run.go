@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -27,6 +29,7 @@ import (
 
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 	"github.com/flokoa/flokoa/operator/internal/agent"
+	"github.com/flokoa/flokoa/operator/internal/scope"
 )
 
 // A standby looks at the lease every 1 to 2.2 retryPeriods (client-go's jitter): 1.3 s at most. That is how long it takes to
@@ -52,6 +55,10 @@ func Run(ctx context.Context, options Options, version string, logs io.Writer) e
 	if err != nil {
 		return err
 	}
+	where, err := newScope(ctx, options, config, logger)
+	if err != nil {
+		return err
+	}
 	if !readsNodes {
 		logger.Info("nodes may not be read: HighlyAvailable says what it could not judge")
 	}
@@ -63,7 +70,14 @@ func Run(ctx context.Context, options Options, version string, logs io.Writer) e
 	if err := addProbes(ctx, manager, watched(readsNodes)); err != nil {
 		return fmt.Errorf("setting up probes: %w", err)
 	}
-	if err := agent.Register(ctx, manager, agent.Settings{Workers: options.Concurrency, ReadsNodes: readsNodes}); err != nil {
+	settings := agent.Settings{Workers: options.Concurrency, ReadsNodes: readsNodes}
+	if where != nil {
+		settings.Open = where.Open()
+		if err := manager.Add(where); err != nil {
+			return fmt.Errorf("setting up the claim on namespaces: %w", err)
+		}
+	}
+	if err := agent.Register(ctx, manager, settings); err != nil {
 		return fmt.Errorf("setting up the controller: %w", err)
 	}
 	if options.AgentMetrics {
@@ -71,7 +85,34 @@ func Run(ctx context.Context, options Options, version string, logs io.Writer) e
 			return fmt.Errorf("setting up the metrics: %w", err)
 		}
 	}
-	return start(ctx, manager)
+	err = start(ctx, manager)
+	if where != nil {
+		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), givingUp)
+		defer cancel()
+		where.GiveUp(ending) // now that nothing is being worked on
+	}
+	return err
+}
+
+// newScope is where this operator works, nil without leader election: then nothing tells it from another one. It is an error
+// when another operator works there.
+func newScope(ctx context.Context, options Options, config *rest.Config, logger logr.Logger) (*scope.Scope, error) {
+	if !options.LeaderElect {
+		return nil, nil
+	}
+	namespace := options.LeaderElectionNamespace
+	if namespace == "" {
+		own, err := os.ReadFile("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+		if err != nil {
+			return nil, fmt.Errorf("the pod's namespace is not known (give --leader-election-namespace): %w", err)
+		}
+		namespace = strings.TrimSpace(string(own))
+	}
+	where, err := scope.New(config, namespace, options.LeaseName, options.Namespaces, logger.WithName("scope"))
+	if err != nil {
+		return nil, err
+	}
+	return where, where.Check(ctx)
 }
 
 // How long stopping may take: a leader finishes the passes under way and gives up its lease, in a little more than the
@@ -79,6 +120,7 @@ func Run(ctx context.Context, options Options, version string, logs io.Writer) e
 const (
 	stoppingLeader  = 35 * time.Second
 	stoppingStandby = 2 * time.Second
+	givingUp        = 3 * time.Second
 )
 
 // start runs the manager until the context ends, and then for a bounded time: a manager whose caches never filled does

@@ -1,0 +1,215 @@
+package e2e
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	appsv1 "k8s.io/api/apps/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flokoa/flokoa/ci/manifests"
+)
+
+// refusing bounds the time until an operator that found another one at work has ended.
+const refusing = 30 * time.Second
+
+// installNamespaced makes what the operator's chart has for some namespaces, under a name of its own, and returns the flags by
+// which the chart's Deployment says so.
+func installNamespaced(t *testing.T, name string, namespaces ...string) (flags []string) {
+	t.Helper()
+	values := map[string]any{"fullnameOverride": name, "replicas": 0, "watchNamespaces": namespaces}
+	objects, err := manifests.Chart(fromRoot("charts/flokoa-operator"), values, name, system)
+	require.NoError(t, err)
+	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: system, Name: name}}
+	t.Cleanup(func() { _ = api.Delete(context.WithoutCancel(t.Context()), lease) })
+	for i := range objects {
+		object := &objects[i]
+		require.NoError(t, api.Create(t.Context(), object))
+		t.Cleanup(func() { _ = api.Delete(context.WithoutCancel(t.Context()), object) })
+		if object.GetKind() == "Deployment" {
+			deployment := appsv1.Deployment{}
+			require.NoError(t, runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, &deployment))
+			flags = slices.DeleteFunc(deployment.Spec.Template.Spec.Containers[0].Args, func(flag string) bool {
+				return !strings.HasPrefix(flag, "--namespaces=") && !strings.HasPrefix(flag, "--lease-name=")
+			})
+		}
+	}
+	require.Equal(t, []string{"--lease-name=" + name, "--namespaces=" + strings.Join(namespaces, ",")}, flags)
+	return flags
+}
+
+// newNamespaced is an operator for some namespaces, installed and not started yet.
+func newNamespaced(t *testing.T, name string, namespaces ...string) *process {
+	t.Helper()
+	p, err := newProcess(t.Context(), cluster.config, name, installNamespaced(t, name, namespaces...)...)
+	require.NoError(t, err)
+	return p
+}
+
+// begin starts an operator; it is ended with the test at the latest.
+func (p *process) begin(t *testing.T) {
+	t.Helper()
+	require.NoError(t, p.start())
+	t.Cleanup(func() {
+		if !p.ended() {
+			_ = p.kill()
+		}
+	})
+}
+
+// endsSaying waits until an operator ends by itself, and asks of its last words that they have these phrases.
+func (p *process) endsSaying(s *scene, phrases ...string) {
+	s.Helper()
+	select {
+	case <-p.done:
+	case <-time.After(refusing):
+		require.Fail(s, "it goes on", p.tail(""))
+	}
+	require.Equal(s, 1, p.command.ProcessState.ExitCode())
+	lines := p.lines("flokoa-operator: ")
+	require.Len(s, lines, 1, p.tail(""))
+	for _, phrase := range phrases {
+		require.Contains(s, lines[0], phrase)
+	}
+	s.note("%s", lines[0])
+}
+
+// arguments are those of an operator like this one that serves nothing.
+func (p *process) arguments() []string {
+	return append([]string{
+		"--kubeconfig", p.kubeconfig, "--leader-election-namespace", system,
+		"--metrics-bind-address", "0", "--health-probe-bind-address", "0",
+	}, p.flags...)
+}
+
+// untilLet starts an operator again and again, as the kubelet does, until it is not refused any more, and waits until it leads.
+func (p *process) untilLet(s *scene) *process {
+	s.Helper()
+	next, began := p, time.Now()
+	err := wait.PollUntilContextTimeout(s.Context(), 500*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+		if next.command == nil {
+			if err := next.start(); err != nil {
+				return false, err
+			}
+		}
+		if next.ended() {
+			var err error
+			next, err = next.again()
+			return false, err
+		}
+		return next.leads(ctx), nil
+	})
+	require.NoError(s, err, next.tail(""))
+	s.Cleanup(func() {
+		if next != operator && !next.ended() {
+			_ = next.kill()
+		}
+	})
+	s.note("let in after %.1fs", time.Since(began).Seconds())
+	return next
+}
+
+// wroteOnlyIn asks of an account that all its requests since the test began were about one namespace, but for the lease and the
+// questions that belong to no namespace.
+func wroteOnlyIn(s *scene, name, namespace string) {
+	s.Helper()
+	requests, err := requestsOf("system:serviceaccount:"+system+":"+name, s.since)
+	require.NoError(s, err)
+	changes := 0
+	for _, r := range requests {
+		elsewhere := r.ObjectRef.Namespace != namespace && r.ObjectRef.Namespace != system && r.ObjectRef.Resource != ""
+		if r.ObjectRef.Resource == "nodes" {
+			require.Equal(s, 403, r.ResponseStatus.Code, "%s", r)
+			continue
+		}
+		require.False(s, elsewhere, "%s of %s", r, name)
+		require.Less(s, r.ResponseStatus.Code, 500, "%s", r)
+		require.NotEqual(s, 403, r.ResponseStatus.Code, "%s", r)
+		if r.changes() {
+			changes++
+		}
+	}
+	require.NotZero(s, changes, "what %s did is in the audit log", name)
+}
+
+// restore starts the operator that the other tests need, if this one left none, whoever has claims left in its namespaces.
+func restore(t *testing.T, scenes ...*scene) {
+	t.Helper()
+	if !operator.ended() {
+		return
+	}
+	ctx := context.WithoutCancel(t.Context())
+	for _, s := range scenes {
+		require.NoError(t, api.DeleteAllOf(ctx, &coordinationv1.Lease{}, client.InNamespace(s.namespace)))
+	}
+	started, err := startOperator(ctx)
+	require.NoError(t, err)
+	operator = started
+}
+
+func TestTwoOperatorsNeverWorkInOneNamespace(t *testing.T) {
+	a, b := newScene(t), newScene(t)
+	t.Cleanup(func() { restore(t, a, b) })
+	a.create("of-all")
+	a.settled("of-all")
+	blue, green, red := newNamespaced(t, "blue", a.namespace), newNamespaced(t, "green", b.namespace), newNamespaced(t, "red", a.namespace)
+
+	blue.begin(t)
+	blue.endsSaying(a, `namespace "`+a.namespace+`": the operator `+system+"/flokoa-operator works in all namespaces", "uninstall one of the two")
+	requests, err := requestsOf("system:serviceaccount:"+system+":blue", a.since)
+	require.NoError(t, err)
+	require.Empty(t, counts(requests), "it was refused before it touched anything")
+
+	require.NoError(t, stopGracefully(t.Context(), operator))
+	all := operator
+	blue = blue.untilLet(a)
+	green = green.untilLet(b)
+	for name, s := range map[string]*scene{"blue": a, "green": b} {
+		s.create("own")
+		s.settled("own")
+		wroteOnlyIn(s, name, s.namespace)
+	}
+	refuses(a, red.arguments(), `namespace "`+a.namespace+`": the operator `+system+"/blue works there already", "uninstall one of the two")
+	refuses(b, all.arguments(), ": the operator "+system+"/", "works there already")
+
+	require.NoError(t, blue.kill())
+	refuses(a, red.arguments(), "the operator "+system+"/blue works there already", "if it is gone, its claim ends within 40s")
+	blue, err = blue.again()
+	require.NoError(t, err)
+	require.NoError(t, blue.await(t.Context(), "it leads again", starting, blue.leads))
+	a.create("of-blue-again")
+	a.settled("of-blue-again")
+	require.NoError(t, blue.stop())
+	red = red.untilLet(a)
+	a.create("after")
+	a.settled("after")
+	wroteOnlyIn(a, "red", a.namespace)
+
+	require.NoError(t, red.stop())
+	require.NoError(t, green.stop())
+	operator = all.untilLet(b)
+	for _, s := range []*scene{a, b} {
+		s.create("again-of-all")
+		s.settled("again-of-all")
+	}
+}
+
+func TestAnOperatorForNamespacesThatItMayNotReadSaysWhichAndWhatToDo(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	p := newNamespaced(t, "reader", s.namespace)
+	p.flags[1] = "--namespaces=" + s.namespace + ",nowhere"
+	refuses(s, p.arguments(), `namespace "nowhere": bind this account to the Role of the chart flokoa-operator there`, "watchNamespaces")
+	p.flags = p.flags[:1]
+	refuses(s, p.arguments(), "bind this account to the ClusterRole of the chart flokoa-operator")
+	p.flags = append(p.flags, "--namespaces=Nowhere")
+	refuses(s, p.arguments(), `"Nowhere" is not the name of a namespace`)
+}
