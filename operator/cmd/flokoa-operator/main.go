@@ -12,6 +12,7 @@ import (
 
 	"github.com/flokoa/flokoa/operator/internal/app"
 	"github.com/flokoa/flokoa/operator/internal/check"
+	"github.com/flokoa/flokoa/operator/internal/health"
 )
 
 // version is set by the linker.
@@ -23,6 +24,9 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	if len(os.Args) > 1 && os.Args[1] == "health" {
+		os.Exit(health.Run(ctx, os.Args[2:], os.Stdout, os.Stderr))
+	}
 	if err := run(ctx, os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "flokoa-operator:", err)
 		os.Exit(1)

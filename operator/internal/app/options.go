@@ -89,7 +89,8 @@ func ParseOptions(args []string, output io.Writer) (Options, error) {
 	case errors.Is(err, flag.ErrHelp):
 		flags.SetOutput(output)
 		_, _ = fmt.Fprintf(output, "flokoa-operator runs AI agents, described by Agent resources, as Deployments and Services.\n\n"+
-			"To judge Agent manifests without a cluster instead: flokoa-operator check --help\n\nFlags:\n")
+			"To judge Agent manifests without a cluster instead: flokoa-operator check --help\n"+
+			"To ask whether an operator is well: flokoa-operator health --help\n\nFlags:\n")
 		flags.PrintDefaults()
 		return o, err
 	case err != nil:

@@ -1,0 +1,113 @@
+package health_test
+
+import (
+	"bytes"
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/flokoa/flokoa/operator/internal/health"
+)
+
+// run asks, and returns exit code, standard output and standard error.
+func run(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	code = health.Run(t.Context(), args, &out, &errs)
+	return code, out.String(), errs.String()
+}
+
+// serve answers with these codes in turn, and with the last one from then on.
+func serve(t *testing.T, codes ...int) (url string, asked *atomic.Int64) {
+	t.Helper()
+	asked = &atomic.Int64{}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		require.Equal(t, http.MethodGet, r.Method)
+		w.WriteHeader(codes[min(int(asked.Add(1)), len(codes))-1])
+	}))
+	t.Cleanup(server.Close)
+	return server.URL, asked
+}
+
+func TestAnEndpointThatAnswersIsWell(t *testing.T) {
+	for _, code := range []int{http.StatusOK, http.StatusNoContent} {
+		url, asked := serve(t, code)
+		exit, stdout, stderr := run(t, url)
+		require.Equal(t, health.ExitWell, exit)
+		require.Empty(t, stderr)
+		require.Contains(t, stdout, url+": 2")
+		require.Equal(t, 1, strings.Count(stdout, "\n"))
+		require.EqualValues(t, 1, asked.Load())
+	}
+}
+
+func TestAnEndpointIsAskedAgainUntilItIsWell(t *testing.T) {
+	url, asked := serve(t, http.StatusServiceUnavailable, http.StatusServiceUnavailable, http.StatusOK)
+	exit, _, stderr := run(t, url)
+	require.Equal(t, health.ExitWell, exit, stderr)
+	require.EqualValues(t, 3, asked.Load())
+}
+
+func TestAnEndpointThatIsNotWellIsToldInOneLine(t *testing.T) {
+	unready, _ := serve(t, http.StatusServiceUnavailable)
+	moved, _ := serve(t, http.StatusNotModified)
+	gone := httptest.NewServer(http.NotFoundHandler())
+	gone.Close()
+	hangs := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+	t.Cleanup(hangs.Close)
+	for url, want := range map[string]string{
+		unready:   "the last: " + unready + ": 503 Service Unavailable",
+		moved:     "304 Not Modified",
+		gone.URL:  "connection refused",
+		hangs.URL: "context deadline exceeded",
+	} {
+		began := time.Now()
+		exit, stdout, stderr := run(t, "--timeout=1s", url)
+		require.Equal(t, health.ExitUnwell, exit)
+		require.Less(t, time.Since(began), 3*time.Second)
+		require.Empty(t, stdout)
+		require.Contains(t, stderr, "flokoa-operator health: no answer with 2xx within 1s, ")
+		require.Contains(t, stderr, want)
+		require.Equal(t, 1, strings.Count(stderr, "\n"), stderr)
+	}
+}
+
+func TestWhoIsAskedToStopStops(t *testing.T) {
+	url, _ := serve(t, http.StatusServiceUnavailable)
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	require.Equal(t, health.ExitUnwell, health.Run(ctx, []string{url}, &bytes.Buffer{}, &bytes.Buffer{}))
+}
+
+func TestAMistakeOnTheCommandLineIsNoVerdict(t *testing.T) {
+	for arguments, want := range map[string]string{
+		"":                        "give one URL, not 0",
+		"http://a http://b":       "give one URL, not 2",
+		"localhost:8081/healthz":  `"localhost:8081/healthz" is no URL such as http://`,
+		"ftp://a":                 `"ftp://a" is no URL`,
+		"http://":                 `"http://" is no URL`,
+		"--timeout=0s http://a":   "--timeout must be more than 0",
+		"--timeout=soon http://a": "timeout",
+		"--nonsense http://a":     "nonsense",
+	} {
+		exit, stdout, stderr := run(t, strings.Fields(arguments)...)
+		require.Equal(t, health.ExitMistake, exit, arguments)
+		require.Empty(t, stdout)
+		require.Contains(t, stderr, want)
+		require.Contains(t, stderr, ": see --help\n")
+		require.Equal(t, 1, strings.Count(stderr, "\n"), stderr)
+	}
+}
+
+func TestHelpIsNoMistake(t *testing.T) {
+	exit, stdout, stderr := run(t, "--help")
+	require.Equal(t, health.ExitWell, exit)
+	require.Contains(t, stdout, "flokoa-operator health [--timeout 30s] URL")
+	require.Empty(t, stderr)
+}
