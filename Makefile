@@ -31,6 +31,12 @@ cluster-down: ## Remove the local control plane
 kubeconfig: ## Print the path of the local control plane's kubeconfig
 	@ci/cluster/cluster.sh kubeconfig
 
+.PHONY: render diff
+render: ## Print what is applied for an environment (ENV=production [WITH=helm|kustomize])
+	@go run ./ci/environments render "$(ENV)" "$(WITH)"
+diff: ## Print what promotion changes (ENV=staging TO=production)
+	@go run ./ci/environments diff "$(ENV)" "$(TO)"
+
 .PHONY: test test-unit test-api test-cluster
 test: test-unit test-api test-cluster ## Run every test: tiers 1, 2 and 3
 test-unit: ## Tier 1: no cluster

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Regenerates what is made from something else: from the Go types of the API the deep copies, the embedded CRD and the chart's
-# CRD; from each chart's values.yaml and README.md.gotmpl its README.md.
+# CRD; from each chart's values.yaml and README.md.gotmpl its README.md; from the charts the bases of the overlays.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -14,3 +14,4 @@ go run ./ci/crdgen "$raw/agent.flokoa.ai_agents.yaml" \
   operator/api/crds/agent.flokoa.ai_agents.yaml charts/flokoa-crds/templates/agents.yaml
 
 "$(ci/tools/build.sh helm-docs)/helm-docs" --chart-search-root charts --log-level error
+go run ./ci/overlaygen

@@ -33,7 +33,7 @@ var ours = client.MatchingLabels{"made-by": "e2e"}
 
 // controlPlane is what `ci/cluster/cluster.sh env` tells.
 type controlPlane struct {
-	kubeconfig, kubectl, auditLog string
+	kubeconfig, kubectl, helm, auditLog string
 	// folder is where cluster.sh keeps everything of it; it has the cluster's name.
 	folder string
 	// assets is the folder of kube-apiserver and etcd, for a test that needs an API server of its own.
@@ -44,7 +44,7 @@ type controlPlane struct {
 // bringUp returns the control plane that the environment names, or brings one up. A KUBECONFIG that did not come from
 // cluster.sh, which sets FLOKOA_AUDIT_LOG beside it, is somebody's own cluster, and is left alone.
 func bringUp(ctx context.Context) (controlPlane, error) {
-	names := []string{"KUBECONFIG", "KUBECTL", "FLOKOA_AUDIT_LOG", "KUBEBUILDER_ASSETS", "FLOKOA_CLUSTER"}
+	names := []string{"KUBECONFIG", "KUBECTL", "FLOKOA_AUDIT_LOG", "KUBEBUILDER_ASSETS", "FLOKOA_CLUSTER", "HELM"}
 	script := `printf '%s\n' "$` + strings.Join(names, `" "$`) + `"`
 	if os.Getenv("KUBECONFIG") == "" || os.Getenv("FLOKOA_AUDIT_LOG") == "" {
 		if _, err := up(ctx, clusterName); err != nil {
@@ -59,7 +59,7 @@ func bringUp(ctx context.Context) (controlPlane, error) {
 		return controlPlane{}, fmt.Errorf("asking for %s: %w", strings.Join(names, ", "), err)
 	}
 	values := strings.Split(string(out), "\n")
-	plane := controlPlane{kubeconfig: values[0], kubectl: values[1], auditLog: values[2], assets: values[3], folder: values[4]}
+	plane := controlPlane{kubeconfig: values[0], kubectl: values[1], auditLog: values[2], assets: values[3], folder: values[4], helm: values[5]}
 	if plane.config, err = clientcmd.BuildConfigFromFlags("", plane.kubeconfig); err != nil {
 		return plane, err
 	}
@@ -101,6 +101,9 @@ func install(ctx context.Context) error {
 	if err := manifests.Install(ctx, cluster.kubeconfig, fromRoot("charts/flokoa-crds"), "flokoa-crds", system, nil); err != nil {
 		return err
 	}
+	if err := manifests.Install(ctx, cluster.kubeconfig, fromRoot("charts/flokoa-policies"), "flokoa-policies", system, nil); err != nil {
+		return err
+	}
 	// Simulated nodes run no containers: the operator of the chart would be ready without ever working.
 	values := map[string]any{"replicas": 0}
 	return manifests.Install(ctx, cluster.kubeconfig, fromRoot("charts/flokoa-operator"), "flokoa-operator", system, values)
@@ -134,17 +137,21 @@ func evict(ctx context.Context) error {
 		}
 	}
 	return wait.PollUntilContextCancel(ctx, 200*time.Millisecond, true, func(ctx context.Context) (bool, error) {
-		left := &corev1.NamespaceList{}
-		if err := api.List(ctx, left, ours); err != nil {
-			return false, err
-		}
-		for i := range left.Items {
-			if left.Items[i].DeletionTimestamp == nil {
-				if err := client.IgnoreNotFound(api.Delete(ctx, &left.Items[i])); err != nil {
-					return false, err
+		left := 0
+		for _, stale := range []client.ListOption{ours, client.HasLabels{"flokoa.ai/environment"}} {
+			namespaces := &corev1.NamespaceList{}
+			if err := api.List(ctx, namespaces, stale); err != nil {
+				return false, err
+			}
+			left += len(namespaces.Items)
+			for i := range namespaces.Items {
+				if namespaces.Items[i].DeletionTimestamp == nil {
+					if err := client.IgnoreNotFound(api.Delete(ctx, &namespaces.Items[i])); err != nil {
+						return false, err
+					}
 				}
 			}
 		}
-		return len(left.Items) == 0, nil
+		return left == 0, nil
 	})
 }

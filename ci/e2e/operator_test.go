@@ -99,11 +99,40 @@ func startThrough(ctx context.Context, way *rest.Config, flags ...string) (*proc
 
 // newProcess is an operator that is not started yet, with a token of a ServiceAccount.
 func newProcess(ctx context.Context, way *rest.Config, name string, flags ...string) (*process, error) {
-	folder, err := os.MkdirTemp(workshop, "process-")
+	token, err := tokenOf(ctx, api, name)
 	if err != nil {
 		return nil, err
 	}
-	token, err := tokenOf(ctx, name)
+	return processWith(token, way, flags...)
+}
+
+// startOn starts an operator on another cluster than the one that the tests share, and waits until it leads there.
+func startOn(ctx context.Context, kubeconfig string) (*process, error) {
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	if err != nil {
+		return nil, err
+	}
+	theirs, err := newClient(config)
+	if err != nil {
+		return nil, err
+	}
+	token, err := tokenOf(ctx, theirs, "flokoa-operator")
+	if err != nil {
+		return nil, err
+	}
+	p, err := processWith(token, config)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.start(); err != nil {
+		return nil, err
+	}
+	return p, p.await(ctx, "it leads", starting, p.leads)
+}
+
+// processWith is an operator that is not started yet, with a token.
+func processWith(token string, way *rest.Config, flags ...string) (*process, error) {
+	folder, err := os.MkdirTemp(workshop, "process-")
 	if err != nil {
 		return nil, err
 	}
@@ -160,10 +189,10 @@ func (p *process) start() error {
 }
 
 // newToken asks for a token of the chart's ServiceAccount, as the kubelet does for a pod.
-func newToken(ctx context.Context) (string, error) { return tokenOf(ctx, "flokoa-operator") }
+func newToken(ctx context.Context) (string, error) { return tokenOf(ctx, api, "flokoa-operator") }
 
-// tokenOf asks for a token of any ServiceAccount beside it.
-func tokenOf(ctx context.Context, name string) (string, error) {
+// tokenOf asks a cluster for a token of any ServiceAccount beside it.
+func tokenOf(ctx context.Context, api client.Client, name string) (string, error) {
 	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: ptr.To[int64](2 * 60 * 60)}}
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: system, Name: name}}
 	err := api.SubResource("token").Create(ctx, account, request)

@@ -31,6 +31,8 @@ type witness struct {
 	violations          []string
 	// told are the steps that each condition of the Agent took, as "status reason".
 	told map[string][]string
+	// readiness are the steps that Ready of each Agent took.
+	readiness map[string][]string
 	// versions are the resourceVersions of Agents, as last seen.
 	versions map[string]string
 	finished bool
@@ -40,7 +42,7 @@ type witness struct {
 // nothing is noted any more.
 func watchRollout(s *scene, wanted int) (w *witness, done func()) {
 	s.Helper()
-	w = &witness{wanted: wanted, pods: map[string]*corev1.Pod{}, old: map[string]bool{}, unready: map[string]bool{}, ready: map[string]bool{}, told: map[string][]string{}, versions: map[string]string{}}
+	w = &witness{wanted: wanted, pods: map[string]*corev1.Pod{}, old: map[string]bool{}, unready: map[string]bool{}, ready: map[string]bool{}, told: map[string][]string{}, readiness: map[string][]string{}, versions: map[string]string{}}
 	for _, pod := range s.list(&corev1.PodList{}) {
 		w.old[pod.GetName()] = true
 		w.pods[pod.GetName()] = pod.(*corev1.Pod)
@@ -124,11 +126,20 @@ func (w *witness) seePod(kind watch.EventType, pod *corev1.Pod) {
 func (w *witness) seeConditions(agent *v1alpha1.Agent) {
 	for _, kind := range []string{v1alpha1.ConditionAvailable, v1alpha1.ConditionReady, v1alpha1.ConditionHighlyAvailable, v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled} {
 		c := condition(agent, kind)
-		step, steps := strings.TrimSpace(fmt.Sprintf("%s %s", c.Status, c.Reason)), w.told[kind]
-		if len(steps) == 0 || steps[len(steps)-1] != step {
-			w.told[kind] = append(steps, step)
+		step := strings.TrimSpace(fmt.Sprintf("%s %s", c.Status, c.Reason))
+		w.told[kind] = further(w.told[kind], step)
+		if kind == v1alpha1.ConditionReady {
+			w.readiness[agent.Name] = further(w.readiness[agent.Name], step)
 		}
 	}
+}
+
+// further adds a step that is not where one stands already.
+func further(steps []string, step string) []string {
+	if len(steps) > 0 && steps[len(steps)-1] == step {
+		return steps
+	}
+	return append(steps, step)
 }
 
 // Steps of an Agent's conditions.

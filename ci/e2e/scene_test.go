@@ -38,12 +38,18 @@ type scene struct {
 // newScene begins a test. It prints one line when the test ends: how it went, how long it took and what was measured.
 func newScene(t *testing.T) *scene {
 	t.Helper()
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "e2e-", Labels: ours}}
+	require.NoError(t, api.Create(t.Context(), namespace))
+	return sceneIn(t, namespace.Name)
+}
+
+// sceneIn begins a test in a namespace of that name, which is there or will be made by what is tested.
+func sceneIn(t *testing.T, namespace string) *scene {
+	t.Helper()
 	began := time.Now()
 	mark, err := audited()
 	require.NoError(t, err)
-	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "e2e-", Labels: ours}}
-	require.NoError(t, api.Create(t.Context(), namespace))
-	s := &scene{T: t, namespace: namespace.Name, since: mark}
+	s := &scene{T: t, namespace: namespace, since: mark}
 	t.Cleanup(func() {
 		outcome := "ok    "
 		switch {
