@@ -10,10 +10,10 @@ import (
 	"github.com/stretchr/testify/require"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/serializer"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -124,7 +124,7 @@ type answers struct {
 func (s *scene) asks(user string, groups []string) (answers, error) {
 	config := rest.CopyConfig(cluster.config)
 	config.Impersonate = rest.ImpersonationConfig{UserName: user, Groups: groups}
-	config.GroupVersion, config.NegotiatedSerializer = &corev1.SchemeGroupVersion, serializer.NewCodecFactory(runtime.NewScheme()).WithoutConversion()
+	config.GroupVersion, config.NegotiatedSerializer = &corev1.SchemeGroupVersion, clientgoscheme.Codecs.WithoutConversion()
 	theirs, err := rest.UnversionedRESTClientFor(config)
 	if err != nil {
 		return answers{}, err
@@ -227,7 +227,10 @@ func (e *environment) requireSecretsKept() {
 	require.Contains(e, said, refusal)
 
 	// Who holds the verb use on it may, if he may write Agents.
-	e.kubectl("create", "role", "uses-model-key", "--verb=use", "--resource=secrets", "--resource-name=model-key")
+	require.NoError(e, api.Create(e.Context(), &rbacv1.Role{ // kubectl create role knows no such verb
+		ObjectMeta: metav1.ObjectMeta{Namespace: e.namespace, Name: "uses-model-key"},
+		Rules:      []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"secrets"}, ResourceNames: []string{"model-key"}, Verbs: []string{"use"}}},
+	}))
 	e.kubectl("create", "rolebinding", "uses-model-key", "--role=uses-model-key", "--user=sue")
 	e.eventually("the Role is in force", patience, func() error {
 		_, err := e.command(e.Context(), append([]string{"auth", "can-i", "use", "secrets/model-key"}, as("sue")...)...).Output()
@@ -241,7 +244,8 @@ func (e *environment) requireSecretsKept() {
 	for name, patch := range map[string]string{
 		"another image":       `[{"op":"replace","path":"/spec/runtime/spec/container/image","value":"ghcr.io/example/thief:v1"}]`,
 		"another command":     `[{"op":"add","path":"/spec/runtime/spec/container/command","value":["sh","-c","env"]}]`,
-		"a sidecar":           `[{"op":"add","path":"/spec/runtime/spec/sidecars","value":[{"name":"s","image":"ghcr.io/example/thief:v1"}]}]`,
+		"a sidecar":           `[{"op":"add","path":"/spec/runtime/spec/sidecars","value":[{"name":"s","image":"ghcr.io/example/thief:v1",
+			"resources":{"requests":{"cpu":"10m","memory":"16Mi"},"limits":{"cpu":"10m","memory":"16Mi"}}}]}]`,
 		"another environment": `[{"op":"add","path":"/spec/runtime/spec/container/env/-","value":{"name":"HTTPS_PROXY","value":"http://thief"}}]`,
 	} {
 		out, err := e.command(e.Context(), append([]string{"patch", "agent", "reader", "--type=json", "-p", patch}, editor...)...).CombinedOutput()
