@@ -35,15 +35,34 @@ func charts(t *testing.T) []string {
 	return dirs
 }
 
-// renderings are what the charts render, with their defaults and with each of their samples, by chart and sample.
+// renderings are what the charts render, with their defaults, with each values file that they bring and with each of their
+// samples, by chart and file or sample.
 func renderings(t *testing.T) map[string][]unstructured.Unstructured {
 	t.Helper()
 	all := map[string][]unstructured.Unstructured{}
 	for _, dir := range charts(t) {
-		all[filepath.Base(dir)] = render(t, dir, nil)
+		for name, values := range installable(t, dir) {
+			all[name] = render(t, dir, values)
+		}
 		for _, sample := range samples(t, dir) {
 			all[filepath.Base(dir)+"/"+sample.Path] = render(t, dir, sample.values())
 		}
+	}
+	return all
+}
+
+// installable are the values that a chart is meant to be installed with, by chart and file: its defaults (nil), and those of each
+// values-*.yaml beside them.
+func installable(t *testing.T, dir string) map[string]map[string]any {
+	t.Helper()
+	all := map[string]map[string]any{filepath.Base(dir): nil}
+	files, err := filepath.Glob(filepath.Join(dir, "values-*.yaml"))
+	require.NoError(t, err)
+	for _, file := range files {
+		values := map[string]any{}
+		readYAML(t, file, &values)
+		require.NotEmpty(t, values, file)
+		all[filepath.Base(dir)+"/"+filepath.Base(file)] = values
 	}
 	return all
 }
@@ -75,19 +94,21 @@ func asYAML(t *testing.T, objects []unstructured.Unstructured) string {
 	return string(text)
 }
 
-func TestEveryChartPassesStrictLint(t *testing.T) {
+func TestEveryChartPassesStrictLintWithEachOfItsValuesFiles(t *testing.T) {
+	kubeVersion, err := chartutil.ParseKubeVersion(manifests.KubeVersion)
+	require.NoError(t, err)
 	for _, dir := range charts(t) {
-		t.Run(filepath.Base(dir), func(t *testing.T) {
-			kubeVersion, err := chartutil.ParseKubeVersion(manifests.KubeVersion)
-			require.NoError(t, err)
-			lint := action.NewLint()
-			lint.Strict = true
-			lint.Namespace = namespace
-			lint.KubeVersion = kubeVersion
-			result := lint.Run([]string{dir}, nil)
-			require.Equal(t, 1, result.TotalChartsLinted)
-			require.Empty(t, result.Errors, "%v", result.Messages)
-		})
+		for name, values := range installable(t, dir) {
+			t.Run(name, func(t *testing.T) {
+				lint := action.NewLint()
+				lint.Strict = true
+				lint.Namespace = namespace
+				lint.KubeVersion = kubeVersion
+				result := lint.Run([]string{dir}, values)
+				require.Equal(t, 1, result.TotalChartsLinted)
+				require.Empty(t, result.Errors, "%v", result.Messages)
+			})
+		}
 	}
 }
 

@@ -1,7 +1,6 @@
 package charts_test
 
 import (
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -251,14 +250,16 @@ func permissions(t *testing.T, objects []unstructured.Unstructured) []string {
 	return lines
 }
 
-// pods are the pod templates of the charts' defaults, by chart, kind and name.
+// pods are the pod templates of the charts as they are meant to be installed, by chart or values file, kind and name.
 func pods(t *testing.T) map[string]corev1.PodTemplateSpec {
 	t.Helper()
 	all := map[string]corev1.PodTemplateSpec{}
 	for _, dir := range charts(t) {
-		for _, object := range render(t, dir, nil) {
-			if pod, has := podTemplate(t, object); has {
-				all[filepath.Base(dir)+"/"+object.GetKind()+"/"+object.GetName()] = pod
+		for name, values := range installable(t, dir) {
+			for _, object := range render(t, dir, values) {
+				if pod, has := podTemplate(t, object); has {
+					all[name+"/"+object.GetKind()+"/"+object.GetName()] = pod
+				}
 			}
 		}
 	}
