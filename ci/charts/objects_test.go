@@ -20,6 +20,7 @@ import (
 	"k8s.io/pod-security-admission/policy"
 	"sigs.k8s.io/yaml"
 
+	"github.com/flokoa/flokoa/ci/manifests"
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
@@ -211,27 +212,26 @@ func TestOperatorPermissionsInItsNamespacesAlone(t *testing.T) {
 	}, permissions(t, objects))
 }
 
-// permissions is one line for each kind of role, resource and name, first those of Roles; it is an error to name a URL.
+// permissions is one line for each kind of role, resource and name of the roles that are bound, first those of Roles; it is an
+// error to name a URL.
 func permissions(t *testing.T, objects []unstructured.Unstructured) []string {
 	t.Helper()
 	verbs := map[string][]string{}
-	for _, object := range objects {
-		if kind := object.GetKind(); kind == "Role" || kind == "ClusterRole" {
-			role := as[rbacv1.ClusterRole](t, object) // a Role has the same rules
-			require.Nil(t, role.AggregationRule)
-			for _, rule := range role.Rules {
-				require.Empty(t, rule.NonResourceURLs)
-				for _, group := range rule.APIGroups {
-					if group == "" {
-						group = "core"
+	for _, object := range manifests.Bound(objects) {
+		role := as[rbacv1.ClusterRole](t, object) // a Role has the same rules
+		require.Nil(t, role.AggregationRule)
+		for _, rule := range role.Rules {
+			require.Empty(t, rule.NonResourceURLs)
+			for _, group := range rule.APIGroups {
+				if group == "" {
+					group = "core"
+				}
+				for _, resource := range rule.Resources {
+					line := object.GetKind() + " " + group + "/" + resource
+					for _, name := range rule.ResourceNames {
+						line += "/" + name
 					}
-					for _, resource := range rule.Resources {
-						line := kind + " " + group + "/" + resource
-						for _, name := range rule.ResourceNames {
-							line += "/" + name
-						}
-						verbs[line] = append(verbs[line], rule.Verbs...)
-					}
+					verbs[line] = append(verbs[line], rule.Verbs...)
 				}
 			}
 		}

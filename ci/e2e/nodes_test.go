@@ -26,12 +26,10 @@ func blind(t *testing.T) []rbacv1.PolicyRule {
 	objects, err := manifests.Chart(fromRoot("charts/flokoa-operator"), nil, "flokoa-operator", system)
 	require.NoError(t, err)
 	var rules []rbacv1.PolicyRule
-	for _, object := range objects {
-		if kind := object.GetKind(); kind == "ClusterRole" || kind == "Role" {
-			role := rbacv1.ClusterRole{}
-			require.NoError(t, runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, &role))
-			rules = append(rules, role.Rules...)
-		}
+	for _, object := range manifests.Bound(objects) {
+		role := rbacv1.ClusterRole{}
+		require.NoError(t, runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, &role))
+		rules = append(rules, role.Rules...)
 	}
 	all := len(rules)
 	rules = slices.DeleteFunc(rules, func(rule rbacv1.PolicyRule) bool { return slices.Contains(rule.Resources, "nodes") })

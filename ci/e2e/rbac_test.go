@@ -112,10 +112,7 @@ func grants() ([]grant, error) {
 		return nil, err
 	}
 	var all []grant
-	for _, object := range objects {
-		if object.GetKind() != "ClusterRole" && object.GetKind() != "Role" {
-			continue
-		}
+	for _, object := range manifests.Bound(objects) {
 		role := rbacv1.ClusterRole{}
 		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, &role); err != nil {
 			return nil, err

@@ -22,6 +22,9 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 
 {{/* The labels of every object, but not of pods: these change with every version and would restart the operator. */}}
 {{- define "flokoa-operator.labels" -}}
+{{- with .Values.commonLabels }}
+{{- toYaml . | trim }}
+{{ end -}}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
 {{ include "flokoa-operator.selectorLabels" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
@@ -34,9 +37,26 @@ app.kubernetes.io/part-of: flokoa
 {{- default (include "flokoa-operator.fullname" .) .Values.serviceAccount.name }}
 {{- end }}
 
-{{/* Reference of the image: the digest wins over the tag, the tag over the chart's appVersion. */}}
+{{/* The labels of the pod of `helm test`: not the operator's, or the Service would lead to it. */}}
+{{- define "flokoa-operator.testLabels" -}}
+app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride }}-test
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{/* Secrets to pull the image with: the umbrella chart's, then the chart's own. */}}
+{{- define "flokoa-operator.imagePullSecrets" -}}
+{{- with concat (default list ((.Values.global).imagePullSecrets)) .Values.imagePullSecrets | uniq }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/*
+Reference of the image: an umbrella chart's registry wins over the chart's, the digest over the tag, the tag over the chart's
+appVersion.
+*/}}
 {{- define "flokoa-operator.image" -}}
-{{- with .Values.image.registry }}{{ . }}/{{ end }}
+{{- with default .Values.image.registry ((.Values.global).imageRegistry) }}{{ . }}/{{ end }}
 {{- .Values.image.repository }}
 {{- if .Values.image.digest }}@{{ .Values.image.digest }}
 {{- else }}:{{ default .Chart.AppVersion .Values.image.tag }}
