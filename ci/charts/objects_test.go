@@ -256,7 +256,9 @@ func pods(t *testing.T) map[string]corev1.PodTemplateSpec {
 	all := map[string]corev1.PodTemplateSpec{}
 	for _, dir := range charts(t) {
 		for name, values := range installable(t, dir) {
-			for _, object := range render(t, dir, values) {
+			hooks, err := manifests.Hooks(dir, values, release, namespace)
+			require.NoError(t, err)
+			for _, object := range append(render(t, dir, values), hooks...) {
 				if pod, has := podTemplate(t, object); has {
 					all[name+"/"+object.GetKind()+"/"+object.GetName()] = pod
 				}

@@ -1,15 +1,19 @@
 package charts_test
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"os/exec"
 	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
 
+	"github.com/flokoa/flokoa/ci/manifests"
 	"github.com/flokoa/flokoa/operator/api/crds"
 )
 
@@ -49,6 +53,18 @@ func TestOperatorTakesTheChartsArguments(t *testing.T) {
 
 	output, err = exec.CommandContext(t.Context(), operator, "--no-such-flag", "--version").CombinedOutput()
 	require.Error(t, err, "%s", output)
+
+	hooks, err := manifests.Hooks(operatorChart, nil, release, namespace)
+	require.NoError(t, err)
+	require.Len(t, hooks, 1)
+	service := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(service.Close)
+	asks := as[corev1.Pod](t, hooks[0]).Spec.Containers[0].Args
+	require.Equal(t, "http://a-release-flokoa-operator-metrics.a-namespace:8080/metrics", asks[len(asks)-1])
+	ask := exec.CommandContext(t.Context(), operator, append(asks[:len(asks)-1], "--timeout=1s", service.URL)...)
+	output, err = ask.CombinedOutput()
+	require.Equal(t, 1, ask.ProcessState.ExitCode(), "2 is a mistake in the arguments: %v, %s", err, output)
+	require.Contains(t, string(output), "404 Not Found")
 }
 
 func operatorArgs(t *testing.T, objects []unstructured.Unstructured) []string {

@@ -12,6 +12,7 @@ import (
 	"helm.sh/helm/v3/pkg/chart"
 	"helm.sh/helm/v3/pkg/chart/loader"
 	"helm.sh/helm/v3/pkg/chartutil"
+	"helm.sh/helm/v3/pkg/release"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/yaml"
 	sigsyaml "sigs.k8s.io/yaml"
@@ -24,6 +25,35 @@ const KubeVersion = "v1.37.2"
 // Values are laid over the chart's own and checked against its schema. Hooks (the pods of `helm test`) are left out: they are
 // not part of what is installed. No cluster is asked.
 func Chart(dir string, values map[string]any, release, namespace string) ([]unstructured.Unstructured, error) {
+	rendered, err := render(dir, values, release, namespace)
+	if err != nil {
+		return nil, err
+	}
+	objects, err := decode(rendered.Manifest)
+	if err != nil {
+		return nil, fmt.Errorf("read what chart %s renders: %w", dir, err)
+	}
+	return objects, nil
+}
+
+// Hooks renders a chart as Chart does, and returns the hooks alone.
+func Hooks(dir string, values map[string]any, release, namespace string) ([]unstructured.Unstructured, error) {
+	rendered, err := render(dir, values, release, namespace)
+	if err != nil {
+		return nil, err
+	}
+	var hooks []unstructured.Unstructured
+	for _, hook := range rendered.Hooks {
+		objects, err := decode(hook.Manifest)
+		if err != nil {
+			return nil, fmt.Errorf("read hook %s of chart %s: %w", hook.Path, dir, err)
+		}
+		hooks = append(hooks, objects...)
+	}
+	return hooks, nil
+}
+
+func render(dir string, values map[string]any, releaseName, namespace string) (*release.Release, error) {
 	loaded, err := load(dir)
 	if err != nil {
 		return nil, err
@@ -38,7 +68,7 @@ func Chart(dir string, values map[string]any, release, namespace string) ([]unst
 	}
 
 	template := action.NewInstall(&action.Configuration{Log: func(string, ...any) {}})
-	template.ReleaseName = release
+	template.ReleaseName = releaseName
 	template.Namespace = namespace
 	template.DryRun = true
 	template.ClientOnly = true
@@ -49,11 +79,7 @@ func Chart(dir string, values map[string]any, release, namespace string) ([]unst
 	if err != nil {
 		return nil, fmt.Errorf("render chart %s: %w", dir, err)
 	}
-	objects, err := decode(rendered.Manifest)
-	if err != nil {
-		return nil, fmt.Errorf("read what chart %s renders: %w", dir, err)
-	}
-	return objects, nil
+	return rendered, nil
 }
 
 func load(dir string) (*chart.Chart, error) {
