@@ -242,9 +242,9 @@ func (e *environment) requireSecretsKept() {
 
 	// What holds a Secret cannot be turned against it.
 	for name, patch := range map[string]string{
-		"another image":       `[{"op":"replace","path":"/spec/runtime/spec/container/image","value":"ghcr.io/example/thief:v1"}]`,
-		"another command":     `[{"op":"add","path":"/spec/runtime/spec/container/command","value":["sh","-c","env"]}]`,
-		"a sidecar":           `[{"op":"add","path":"/spec/runtime/spec/sidecars","value":[{"name":"s","image":"ghcr.io/example/thief:v1",
+		"another image":   `[{"op":"replace","path":"/spec/runtime/spec/container/image","value":"ghcr.io/example/thief:v1"}]`,
+		"another command": `[{"op":"add","path":"/spec/runtime/spec/container/command","value":["sh","-c","env"]}]`,
+		"a sidecar": `[{"op":"add","path":"/spec/runtime/spec/sidecars","value":[{"name":"s","image":"ghcr.io/example/thief:v1",
 			"resources":{"requests":{"cpu":"10m","memory":"16Mi"},"limits":{"cpu":"10m","memory":"16Mi"}}}]}]`,
 		"another environment": `[{"op":"add","path":"/spec/runtime/spec/container/env/-","value":{"name":"HTTPS_PROXY","value":"http://thief"}}]`,
 	} {

@@ -129,6 +129,9 @@ func (w *witness) seeConditions(agent *v1alpha1.Agent) {
 		step := strings.TrimSpace(fmt.Sprintf("%s %s", c.Status, c.Reason))
 		w.told[kind] = further(w.told[kind], step)
 		if kind == v1alpha1.ConditionReady {
+			if c.Reason == v1alpha1.ReasonApplyFailed {
+				step += ": " + c.Message // which nobody expects
+			}
 			w.readiness[agent.Name] = further(w.readiness[agent.Name], step)
 		}
 	}

@@ -48,8 +48,8 @@ func orNone(value string) string {
 	return value
 }
 
-// Compare tells how one set of objects differs from another, by object and then by field. Lists are compared as a whole: which
-// entry of one is which of the other is not for a text to guess.
+// Compare tells how one set of objects differs from another, by object and then by field. Entries of lists are told apart by their
+// name where they have one, else by their place; of a list of words, only those that the other does not have are told.
 func Compare(from, to []unstructured.Unstructured) []Difference {
 	before, after := byIdentity(from), byIdentity(to)
 	names := slices.Sorted(maps.Keys(before))
@@ -93,18 +93,76 @@ func compareFields(object, at string, from, to map[string]any) []Difference {
 	slices.Sort(keys)
 	var found []Difference
 	for _, key := range keys {
-		path := strings.TrimPrefix(at+"."+key, ".")
-		was, is := from[key], to[key]
-		wasMap, oneIsMap := was.(map[string]any)
-		isMap, otherIsMap := is.(map[string]any)
-		switch {
-		case oneIsMap && otherIsMap:
-			found = append(found, compareFields(object, path, wasMap, isMap)...)
-		case !reflect.DeepEqual(was, is):
-			found = append(found, Difference{Object: object, Field: path, From: oneLine(was), To: oneLine(is)})
-		}
+		found = append(found, compareValues(object, strings.TrimPrefix(at+"."+key, "."), from[key], to[key])...)
 	}
 	return found
+}
+
+func compareValues(object, at string, from, to any) []Difference {
+	if reflect.DeepEqual(from, to) {
+		return nil
+	}
+	wasMap, oneIsMap := from.(map[string]any)
+	isMap, otherIsMap := to.(map[string]any)
+	if oneIsMap && otherIsMap {
+		return compareFields(object, at, wasMap, isMap)
+	}
+	wasList, oneIsList := from.([]any)
+	isList, otherIsList := to.([]any)
+	if oneIsList && otherIsList {
+		return compareLists(object, at, wasList, isList)
+	}
+	return []Difference{{Object: object, Field: at, From: oneLine(from), To: oneLine(to)}}
+}
+
+func compareLists(object, at string, from, to []any) []Difference {
+	before, after := entries(from), entries(to)
+	if before == nil || after == nil {
+		return []Difference{{Object: object, Field: at, From: oneLine(without(from, to)), To: oneLine(without(to, from))}}
+	}
+	var found []Difference
+	for _, difference := range compareFields(object, "", before, after) {
+		difference.Field = at + difference.Field
+		found = append(found, difference)
+	}
+	if len(found) == 0 { // the same entries, in another order
+		found = append(found, Difference{Object: object, Field: at, From: oneLine(from), To: oneLine(to)})
+	}
+	return found
+}
+
+// entries are those of a list of maps, by [name] or [place]; nil for a list of anything else.
+func entries(list []any) map[string]any {
+	all := map[string]any{}
+	for i, each := range list {
+		fields, ok := each.(map[string]any)
+		if !ok {
+			return nil
+		}
+		key := fmt.Sprintf("[%d]", i)
+		if name, named := fields["name"].(string); named {
+			key = "[" + name + "]"
+		}
+		all[key] = each
+	}
+	if len(all) != len(list) {
+		return nil
+	}
+	return all
+}
+
+// without is what one list has and the other has not; all of it when they differ in order alone.
+func without(list, other []any) []any {
+	var kept []any
+	for _, each := range list {
+		if !slices.ContainsFunc(other, func(o any) bool { return reflect.DeepEqual(o, each) }) {
+			kept = append(kept, each)
+		}
+	}
+	if kept == nil && len(list) == len(other) {
+		return list
+	}
+	return kept
 }
 
 // oneLine writes a value as YAML on one line.

@@ -82,8 +82,11 @@ func renderRelease(root string, release Release, environment string) ([]unstruct
 	return Chart(dir, values, release.Name, Platform)
 }
 
+// clusterOverlays are the platform's half by environment: a cluster that several share is production's.
+var clusterOverlays = map[string]string{"dev": "cluster-dev", "staging": "cluster-staging", "production": "cluster"}
+
 func byKustomize(root, environment string) ([]Half, error) {
-	halves := []Half{{Name: "cluster", Source: "overlays/cluster"}, {Name: "namespace", Source: "overlays/" + environment}}
+	halves := []Half{{Name: "cluster", Source: "overlays/" + clusterOverlays[environment]}, {Name: "namespace", Source: "overlays/" + environment}}
 	for i := range halves {
 		objects, err := Overlay(filepath.Join(root, halves[i].Source))
 		if err != nil {
