@@ -187,8 +187,7 @@ func TestOperatorPermissions(t *testing.T) {
 	}, permissions(t, render(t, operatorChart, nil)))
 }
 
-// With watchNamespaces all of it is in Roles, and nodes are left out. The first create of leases is the leader's, the second
-// that of the lease that says where the operator works.
+// With watchNamespaces all of it is in Roles, and nodes are left out.
 func TestOperatorPermissionsInItsNamespacesAlone(t *testing.T) {
 	objects := render(t, operatorChart, map[string]any{"watchNamespaces": []string{"team-a"}})
 	for _, object := range objects {
@@ -200,7 +199,7 @@ func TestOperatorPermissionsInItsNamespacesAlone(t *testing.T) {
 		"Role agent.flokoa.ai/agents/status patch",
 		"Role apps/deployments create get list patch watch",
 		"Role autoscaling/horizontalpodautoscalers create delete get list patch watch",
-		"Role coordination.k8s.io/leases create create",
+		"Role coordination.k8s.io/leases create",
 		"Role coordination.k8s.io/leases/a-release-flokoa-operator get update",
 		"Role coordination.k8s.io/leases/scope.flokoa.ai get update",
 		"Role core/configmaps create delete get list patch watch",
@@ -239,7 +238,7 @@ func permissions(t *testing.T, objects []unstructured.Unstructured) []string {
 	var lines []string
 	for line, verbs := range verbs {
 		slices.Sort(verbs)
-		lines = append(lines, line+" "+strings.Join(verbs, " "))
+		lines = append(lines, line+" "+strings.Join(slices.Compact(verbs), " "))
 	}
 	slices.SortFunc(lines, func(a, b string) int {
 		if byScope := strings.Compare(b[:1], a[:1]); byScope != 0 {

@@ -28,7 +28,10 @@ func serve(t *testing.T, codes ...int) (url string, asked *atomic.Int64) {
 	t.Helper()
 	asked = &atomic.Int64{}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		require.Equal(t, http.MethodGet, r.Method)
+		if r.Method != http.MethodGet {
+			w.WriteHeader(http.StatusMethodNotAllowed)
+			return
+		}
 		w.WriteHeader(codes[min(int(asked.Add(1)), len(codes))-1])
 	}))
 	t.Cleanup(server.Close)

@@ -94,7 +94,7 @@ func (s *Scope) Start(ctx context.Context) error {
 		s.works = false
 	}
 	if ctx.Err() != nil {
-		return nil // it was asked to stop, and what failed failed for that
+		return nil // it was asked to stop, and whatever went wrong did so for that
 	}
 	return err
 }
