@@ -10,7 +10,7 @@ IMAGE   ?= ghcr.io/flokoa/flokoa-operator:$(VERSION)
 GO_TEST := go test -count=1
 
 # Tier 2 needs a real API server, tier 3 a whole control plane; everything else is tier 1.
-API_TESTS     := ./operator/internal/apitest/...
+API_TESTS     := ./operator/internal/apitest/... ./ci/policy/...
 CLUSTER_TESTS := ./ci/e2e/...
 
 .PHONY: help
@@ -41,7 +41,7 @@ diff: ## Print what promotion changes (ENV=staging TO=production)
 test: test-unit test-api test-cluster ## Run every test: tiers 1, 2 and 3
 test-unit: ## Tier 1: no cluster
 	@ci/tools/build.sh helm >/dev/null # ci/examples runs it; building it inside go test would be silent
-	$(GO_TEST) $$(go list ./... | grep -vE '/(apitest|e2e)$$')
+	$(GO_TEST) $$(go list ./... | grep -vE '/(apitest|e2e|policy)$$')
 	@ci/charts/unittest.sh
 	@ci/tools/build.sh helm >/dev/null
 	cd ci/alerts && $(GO_TEST) ./...

@@ -53,9 +53,7 @@ var ClusterReleases = []Release{{"flokoa-crds", "flokoa-crds"}, {"flokoa-policie
 func byHelm(root, environment string) ([]Half, error) {
 	cluster := Half{Name: "cluster", Source: "helm: flokoa-crds, flokoa-policies, flokoa-operator"}
 	for _, release := range ClusterReleases {
-		// One cluster may hold all environments, so it is as production asks for, like overlays/cluster. The operator's other values
-		// files are for a cluster that has nothing else.
-		objects, err := renderRelease(root, release, "production")
+		objects, err := renderRelease(root, release, environment)
 		if err != nil {
 			return nil, err
 		}
