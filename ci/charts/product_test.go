@@ -67,6 +67,18 @@ func TestOperatorTakesTheChartsArguments(t *testing.T) {
 	require.Contains(t, string(output), "404 Not Found")
 }
 
+// Artifact Hub scans the images that the chart's metadata name.
+func TestOperatorChartNamesTheImageThatItRuns(t *testing.T) {
+	var named []struct{ Image string }
+	require.NoError(t, yaml.Unmarshal([]byte(load(t, operatorChart).Metadata.Annotations["artifacthub.io/images"]), &named))
+	require.Len(t, named, 1)
+	for _, object := range render(t, operatorChart, nil) {
+		if pod, has := podTemplate(t, object); has {
+			require.Equal(t, pod.Spec.Containers[0].Image, named[0].Image)
+		}
+	}
+}
+
 func operatorArgs(t *testing.T, objects []unstructured.Unstructured) []string {
 	t.Helper()
 	for _, object := range objects {

@@ -84,6 +84,31 @@ func TestTheOperatorsAccountMayNotTouchSecretsShellsOrRoles(t *testing.T) {
 	}
 }
 
+// Kubernetes' controller adds the chart's rules to its own role a moment after both are there.
+func TestWhoMayViewANamespaceMayReadItsAgentsAndNoMore(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.kubectl("create", "rolebinding", "viewers", "--clusterrole=view", "--user=viewer")
+	can := func(verb, resource string) string {
+		out, _ := s.command(t.Context(), "auth", "can-i", verb, resource, "--as=viewer").Output() // no is an exit code too
+		return strings.TrimSpace(string(out))
+	}
+	s.eventually("the role has the chart's rules", patience, func() error {
+		if answer := can("list", "agents.agent.flokoa.ai"); answer != "yes" {
+			return errors.New(answer)
+		}
+		return nil
+	})
+	for question, want := range map[string]string{
+		"get agents.agent.flokoa.ai": "yes", "watch agents.agent.flokoa.ai": "yes", "get agents.agent.flokoa.ai/status": "yes",
+		"create agents.agent.flokoa.ai": "no", "patch agents.agent.flokoa.ai": "no", "delete agents.agent.flokoa.ai": "no",
+		"patch agents.agent.flokoa.ai/scale": "no", "patch agents.agent.flokoa.ai/status": "no",
+	} {
+		verb, resource, _ := strings.Cut(question, " ")
+		require.Equal(t, want, can(verb, resource), question)
+	}
+}
+
 // notUsed are permissions that the suite does not see at work, by what each is good for.
 var notUsed = map[string]string{
 	"update agent.flokoa.ai/agents/finalizers": "asked for by the admission plugin OwnerReferencesPermissionEnforcement, which is off here",
