@@ -93,10 +93,12 @@ func (s *Scope) Start(ctx context.Context) error {
 	if refused := (*conflict)(nil); errors.As(err, &refused) {
 		s.works = false
 	}
-	if ctx.Err() != nil {
+	select {
+	case <-ctx.Done():
 		return nil // it was asked to stop, and whatever went wrong did so for that
+	default:
+		return err
 	}
-	return err
 }
 
 func (s *Scope) start(ctx context.Context) error {
