@@ -200,6 +200,8 @@ func readable(s *schema) {
 		s.Pattern = quantity
 	case s.XIntOrString: // its number has no format by which the API server would know the size
 		s.Minimum, s.Maximum = ptr.To[float64](math.MinInt32), ptr.To[float64](math.MaxInt32)
+	case s.Format == "int32" && s.Minimum == nil && s.Maximum == nil: // 1.35 asks for the format of numbers with bounds only
+		s.Minimum, s.Maximum = ptr.To[float64](math.MinInt32), ptr.To[float64](math.MaxInt32)
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/discovery"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
@@ -67,9 +68,13 @@ func runOnControlPlane(m *testing.M) (int, error) {
 	if api, err = newClient(); err != nil {
 		return 0, err
 	}
+	version, err := discovery.NewDiscoveryClientForConfigOrDie(config).ServerVersion()
+	if err != nil {
+		return 0, fmt.Errorf("asking the API server for its version: %w", err)
+	}
 	up := time.Now()
 	code := m.Run()
-	fmt.Fprintf(os.Stderr, "apitest: kube-apiserver and etcd up in %.1fs, tests in %.1fs\n", up.Sub(began).Seconds(), time.Since(up).Seconds())
+	fmt.Fprintf(os.Stderr, "apitest: kube-apiserver %s and etcd up in %.1fs, tests in %.1fs\n", version.GitVersion, up.Sub(began).Seconds(), time.Since(up).Seconds())
 	return code, nil
 }
 

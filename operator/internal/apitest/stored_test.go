@@ -128,6 +128,8 @@ func TestWhatGoCannotReadIsRefused(t *testing.T) {
 		strategy("maxSurge: 2147483648"),
 		strategy("maxUnavailable: 2147483648"),
 		ports("{containerPort: 2147483648}"),
+		runtimeSpec("topologySpreadConstraints: [{topologyKey: zone, whenUnsatisfiable: DoNotSchedule, maxSkew: -2147483649}]"),
+		runtimeSpec("container: {securityContext: {runAsUser: 9223372036854775808}}"),
 		runtimeSpec("container: {livenessProbe: {httpGet: {port: 2147483648}}}"),
 		runtimeSpec("container: {livenessProbe: {tcpSocket: {port: -2147483649}}}"),
 		limit("1e1.5"),
