@@ -71,7 +71,7 @@ stamps() {
   local number=${version#v} minor
   minor=$(cut -d. -f2 <<<"$number")
   case $name in
-    kubernetes) # without it clients cannot parse the server's version
+    kubernetes | kubernetes-*) # without it clients cannot parse the server's version
       stamp "gitVersion=$version gitMajor=${number%%.*} gitMinor=$minor gitTreeState=clean" \
         k8s.io/component-base/version k8s.io/client-go/pkg/version
       ;;
@@ -123,6 +123,7 @@ build() {
 expected_time() {
   case $name in
     kubernetes) echo "8 to 12 minutes" ;;
+    kubernetes-*) echo "5 to 8 minutes" ;; # no controllers, no scheduler
     golangci-lint) echo "3 to 5 minutes" ;;
     kwok | helm) echo "about 2 minutes" ;;
     *) echo "about a minute" ;;
