@@ -1,5 +1,6 @@
-// Command overlaygen renders the charts into the bases of the overlays, so that Helm and kustomize install the same. It writes
-// overlays/base/*/generated.yaml of the repository in the working directory.
+// Command overlaygen renders the charts into the bases of the overlays, so that Helm and kustomize install the same, and tells
+// kustomize what an Agent is. It writes overlays/base/*/generated.yaml and what is generated of
+// overlays/components/agent-kustomize, of the repository in the working directory.
 package main
 
 import (
@@ -31,6 +32,10 @@ func main() {
 			fmt.Fprintln(os.Stderr, "overlaygen:", err)
 			os.Exit(1)
 		}
+	}
+	if err := writeAgent(); err != nil {
+		fmt.Fprintln(os.Stderr, "overlaygen:", err)
+		os.Exit(1)
 	}
 }
 
