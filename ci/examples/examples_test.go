@@ -12,21 +12,23 @@ import (
 
 const (
 	examples = "../../examples"
+	// agents are the examples of one Agent each, that stand alone.
+	agents = examples + "/agents"
 	// guideAgent is the guide's own manifest, byte for byte: it has no comments.
-	guideAgent = "agents/production-agent.yaml"
+	guideAgent = "production-agent.yaml"
 	// admission begins the first comment of an example that is not highly available; the reason follows.
 	admission = "# Not highly available: "
 )
 
 func TestEveryExampleIsHighlyAvailableOrSaysWhyNot(t *testing.T) {
 	found := 0
-	err := filepath.WalkDir(examples, func(path string, entry fs.DirEntry, err error) error {
+	err := filepath.WalkDir(agents, func(path string, entry fs.DirEntry, err error) error {
 		require.NoError(t, err)
 		if entry.IsDir() || filepath.Ext(path) != ".yaml" {
 			return nil
 		}
 		found++
-		name, err := filepath.Rel(examples, path)
+		name, err := filepath.Rel(agents, path)
 		require.NoError(t, err)
 		t.Run(name, func(t *testing.T) {
 			text, err := os.ReadFile(path)
@@ -49,8 +51,8 @@ func TestEveryExampleIsHighlyAvailableOrSaysWhyNot(t *testing.T) {
 }
 
 func TestTheGuidesAgentIsHighlyAvailable(t *testing.T) {
-	got := check(t, "", filepath.Join(examples, guideAgent))
+	got := check(t, "", filepath.Join(agents, guideAgent))
 	require.Equal(t, highlyAvailable, got.code)
-	require.Equal(t, "production-agent ("+filepath.Join(examples, guideAgent)+":1, document 1): highly available\n\n1 Agent judged: 1 highly available, 0 not\n", got.stdout)
+	require.Equal(t, "production-agent ("+filepath.Join(agents, guideAgent)+":1, document 1): highly available\n\n1 Agent judged: 1 highly available, 0 not\n", got.stdout)
 	require.Empty(t, got.stderr)
 }

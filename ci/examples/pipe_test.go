@@ -94,7 +94,7 @@ func TestRenderedObjectsCanBeJudgedOnTheirWayThroughAPipe(t *testing.T) {
 
 func TestAPipeThatAShellMakesCanBeNamed(t *testing.T) {
 	script := `"$1" check -f <(cat "$2") -f <(cat "$3")`
-	out, err := exec.CommandContext(t.Context(), "bash", "-c", script, "bash", binary, examples+"/agents/autoscaled.yaml", examples+"/"+guideAgent).CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), "bash", "-c", script, "bash", binary, agents+"/autoscaled.yaml", agents+"/"+guideAgent).CombinedOutput()
 	require.NoError(t, err, string(out))
 	require.Contains(t, string(out), "\n2 Agents judged: 2 highly available, 0 not\n")
 }
