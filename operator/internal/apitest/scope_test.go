@@ -184,6 +184,23 @@ func TestAnOperatorForAllNamespacesThatComesBackRefusesWhoCameMeanwhile(t *testi
 	returned.leave(t)
 }
 
+// It was killed between its claim and the look at the others, and what it left behind must not pass for work.
+func TestAnOperatorThatWasNotLetInYetDoesNotGoOnWithItsClaim(t *testing.T) {
+	home, team := newNamespace(t), newNamespace(t)
+	some := lead(t, newScope(t, team, "some", team))
+	some.works(t, atLast)
+	all := newScope(t, home, "all")
+	left := stale(t, home, home+"/all")
+	left.Spec.AcquireTime, left.Spec.RenewTime = nil, ptr.To(metav1.NowMicro())
+	require.NoError(t, api.Update(t.Context(), left))
+	refused := lead(t, all)
+	require.Contains(t, refused.isRefused(t), team+"/some works there already")
+	refused.neverWorked(t)
+	refused.GiveUp(t.Context())
+	require.Empty(t, claimIn(t, team).Annotations, "and it refused nobody")
+	some.leave(t)
+}
+
 func TestOperatorsWorkSideBySideInNamespacesOfTheirOwn(t *testing.T) {
 	t.Parallel()
 	home, a, b := newNamespace(t), newNamespace(t), newNamespace(t)

@@ -26,12 +26,12 @@ func (s *Scope) isOthers(claim *coordinationv1.Lease) bool {
 	return holder != "" && holder != s.holder && holds(claim, time.Now())
 }
 
-// continues tells whether this installation holds every claim it needs, refused by nobody.
+// continues tells whether this installation works by every claim it needs, refused by nobody.
 func (s *Scope) continues(found map[string]*coordinationv1.Lease) bool {
 	for _, namespace := range s.claims {
 		claim := found[namespace]
 		if claim == nil || ptr.Deref(claim.Spec.HolderIdentity, "") != s.holder || !holds(claim, time.Now()) ||
-			claim.Annotations[AnnotationRefusedBy] != "" {
+			claim.Spec.AcquireTime == nil || claim.Annotations[AnnotationRefusedBy] != "" {
 			return false
 		}
 	}

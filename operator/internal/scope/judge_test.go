@@ -17,6 +17,7 @@ import (
 func claimed(holder string, ago, long time.Duration) *coordinationv1.Lease {
 	claim := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: "team"}}
 	claim.Spec.RenewTime, claim.Spec.LeaseDurationSeconds = ptr.To(metav1.NewMicroTime(time.Now().Add(-ago))), seconds(long)
+	claim.Spec.AcquireTime = claim.Spec.RenewTime
 	if holder != "" {
 		claim.Spec.HolderIdentity = &holder
 	}
@@ -27,6 +28,8 @@ func TestAClaimIsJudgedByHolderAndClock(t *testing.T) {
 	s := &Scope{holder: "ns/me", claims: []string{"team"}}
 	refusedClaim := claimed("ns/me", time.Second, lasts)
 	refusedClaim.Annotations = map[string]string{AnnotationRefusedBy: "ns/all"}
+	newClaim := claimed("ns/me", time.Second, lasts)
+	newClaim.Spec.AcquireTime = nil
 	for name, r := range map[string]struct {
 		claim               *coordinationv1.Lease
 		isOthers, continues bool
@@ -38,6 +41,7 @@ func TestAClaimIsJudgedByHolderAndClock(t *testing.T) {
 		"my own, given up before":       {claimed("ns/me", 2*handover, handover), false, false, 0},
 		"my own, over":                  {claimed("ns/me", 2*lasts, lasts), false, false, 0},
 		"my own, refused":               {refusedClaim, false, false, 0},
+		"my own, not let in yet":        {newClaim, false, false, 0},
 		"another's":                     {claimed("ns/you", time.Second, lasts), true, false, look},
 		"another's, given up just now":  {claimed("ns/you", time.Second, handover), true, false, handover},
 		"another's, given up before":    {claimed("ns/you", 2*handover, handover), false, false, handover},

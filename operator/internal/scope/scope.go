@@ -49,7 +49,7 @@ type Scope struct {
 	// held are the claims as they were last written, by namespace.
 	held map[string]*coordinationv1.Lease
 	open chan struct{}
-	// works is true while it is open and nobody refuses it: a standby may go on with its claims then.
+	// works is true when it is let in and nobody refuses it: a standby may go on with its claims then.
 	works bool
 }
 
@@ -106,13 +106,12 @@ func (s *Scope) start(ctx context.Context) error {
 	if err == nil && !continues {
 		err = s.enter(ctx)
 	}
-	if err != nil {
+	if s.works = err == nil; !s.works {
 		return err
 	}
 	if s.everywhere {
 		go s.refuseOthers(ctx)
 	}
-	s.works = true
 	close(s.open)
 	for err == nil {
 		if err = sleep(ctx, renewal); err == nil {
@@ -123,15 +122,24 @@ func (s *Scope) start(ctx context.Context) error {
 }
 
 // enter finds out whether another operator works where nobody of this installation did until now. Who works everywhere sees all
-// who claimed before it lists them, and refuses all who claim later; who does not waits to be refused.
-func (s *Scope) enter(ctx context.Context) error {
+// who claimed before it lists them, and refuses all who claim later; who does not waits to be refused. Only then do the claims
+// say since when it works: one that ends before, and starts again, has to find out anew.
+func (s *Scope) enter(ctx context.Context) (err error) {
 	if s.everywhere {
-		return s.seeOthers(ctx)
+		err = s.seeOthers(ctx)
+	} else {
+		err = sleep(ctx, settling)
 	}
-	if err := sleep(ctx, settling); err != nil {
+	if err != nil {
 		return err
 	}
-	return s.renew(ctx)
+	s.works = true
+	for _, namespace := range s.claims {
+		if err := s.renewOne(ctx, namespace); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // GiveUp ends the claims after Start has returned. Those of an operator that worked hold for a moment still, in which a standby
@@ -220,9 +228,12 @@ func (s *Scope) write(ctx context.Context, namespace string, found *coordination
 		claim = found.DeepCopy()
 	}
 	if ptr.Deref(claim.Spec.HolderIdentity, "") != s.holder {
-		claim.Spec = coordinationv1.LeaseSpec{HolderIdentity: &s.holder, AcquireTime: now()}
+		claim.Spec = coordinationv1.LeaseSpec{HolderIdentity: &s.holder}
 	}
 	claim.Spec.RenewTime, claim.Spec.LeaseDurationSeconds = now(), seconds(lasts)
+	if s.works && claim.Spec.AcquireTime == nil {
+		claim.Spec.AcquireTime = claim.Spec.RenewTime
+	}
 	delete(claim.Annotations, AnnotationRefusedBy)
 	if found == nil {
 		claim, err = s.client.Leases(namespace).Create(ctx, claim, metav1.CreateOptions{})
