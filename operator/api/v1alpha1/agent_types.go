@@ -638,15 +638,19 @@ type AgentStatus struct {
 
 	// Pods that exist, old and new.
 	// +optional
+	// +kubebuilder:validation:Minimum=0
 	Replicas int32 `json:"replicas"`
 	// Pods of the current template.
 	// +optional
+	// +kubebuilder:validation:Minimum=0
 	UpdatedReplicas int32 `json:"updatedReplicas"`
 	// Pods whose readiness probe passes.
 	// +optional
+	// +kubebuilder:validation:Minimum=0
 	ReadyReplicas int32 `json:"readyReplicas"`
 	// Pods that have been ready for minReadySeconds: the ones that count.
 	// +optional
+	// +kubebuilder:validation:Minimum=0
 	AvailableReplicas int32 `json:"availableReplicas"`
 
 	// The pods' label selector in text form, for the scale subresource.
@@ -676,7 +680,9 @@ type AgentStatus struct {
 // Placement is where the running pods of an agent are.
 type Placement struct {
 	// The number of distinct nodes.
+	// +kubebuilder:validation:Minimum=0
 	Nodes int32 `json:"nodes"`
 	// The number of distinct zones (label topology.kubernetes.io/zone).
+	// +kubebuilder:validation:Minimum=0
 	Zones int32 `json:"zones"`
 }
