@@ -45,6 +45,7 @@ test-unit: ## Tier 1: no cluster
 	@ci/charts/unittest.sh
 	@ci/tools/build.sh helm >/dev/null
 	cd ci/alerts && $(GO_TEST) ./...
+	cd ci/helm4 && $(GO_TEST) ./...
 # What tests run on is built before them: inside go test that would be silent, and on a new machine longer than the time that
 # go test gives a test.
 test-api: ## Tier 2: a real API server
@@ -69,4 +70,4 @@ generate: ## Regenerate the CRD and deep copies from the Go types
 verify: ## Check that generated files and go.mod files are current
 	@ci/verify.sh
 lint: ## Run golangci-lint
-	@lint="$$(ci/tools/build.sh golangci-lint)/golangci-lint"; "$$lint" run ./...; cd ci/alerts; "$$lint" run ./...
+	@lint="$$(ci/tools/build.sh golangci-lint)/golangci-lint"; "$$lint" run ./...; cd ci/alerts; "$$lint" run ./...; cd ../helm4; "$$lint" run ./...
