@@ -53,6 +53,7 @@ matchConstraints:
       apiVersions: [v1alpha1]
       operations: [CREATE, UPDATE]
       resources: [agents]
+      scope: Namespaced # the API server would put "*" there, and every apply would find a difference
 {{- end }}
 
 {{/*
