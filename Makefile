@@ -56,13 +56,16 @@ test-cluster: ## Tier 3: a whole control plane, charts installed, simulated node
 	@ci/cluster/cluster.sh env flokoa-test >/dev/null
 	$(GO_TEST) -timeout 30m -v $(CLUSTER_TESTS)
 
-.PHONY: build image charts
+.PHONY: build image charts freeze
 build: ## Build the operator into bin/
 	go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/flokoa-operator ./operator/cmd/flokoa-operator
 image: ## Build the operator's image with docker (IMAGE=name:tag)
 	DOCKER_BUILDKIT=1 docker build --build-arg VERSION=$(VERSION) -f operator/Dockerfile -t $(IMAGE) .
 charts: ## Package the charts into dist/
 	@helm="$$(ci/tools/build.sh helm)/helm"; for chart in charts/*/; do "$$helm" package "$$chart" --destination dist; done
+
+freeze: ## Keep the charts as this version's, for tests of upgrades: before a release
+	@go run ./ci/releases
 
 .PHONY: generate verify lint
 generate: ## Regenerate the CRD and deep copies from the Go types
