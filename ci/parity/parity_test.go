@@ -179,3 +179,29 @@ func TestEveryPatchNamesItsOneObject(t *testing.T) {
 		}
 	}
 }
+
+// Each component is a value of the chart, and makes the same of it.
+func TestComponentsMakeWhatTheChartMakes(t *testing.T) {
+	pods := func(namespace, label, value string) []any {
+		return []any{map[string]any{"namespace": namespace, "podLabels": map[string]any{label: value}}}
+	}
+	for component, network := range map[string]map[string]any{
+		"gateway":      {"gateways": pods("gateway-system", "app", "gateway")},
+		"monitoring":   {"monitoring": pods("monitoring", "app.kubernetes.io/name", "prometheus")},
+		"model-egress": {"models": map[string]any{"cidrs": []any{"203.0.113.0/24"}}},
+	} {
+		t.Run(component, func(t *testing.T) {
+			helm, err := manifests.Chart(filepath.Join(root, "charts/flokoa-environment"), map[string]any{"network": network}, "flokoa-production", manifests.Platform)
+			require.NoError(t, err)
+			kustomize, err := manifests.Overlay("testdata/" + component)
+			require.NoError(t, err)
+			var withoutNamespace []unstructured.Unstructured
+			for _, object := range neutral(helm) {
+				if object.GetKind() != "Namespace" {
+					withoutNamespace = append(withoutNamespace, object)
+				}
+			}
+			require.Empty(t, lines(manifests.Compare(withoutNamespace, neutral(kustomize))))
+		})
+	}
+}
