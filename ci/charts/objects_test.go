@@ -63,6 +63,25 @@ func TestEveryObjectIsWhereItBelongs(t *testing.T) {
 	}
 }
 
+// Deleting a CRD or a Namespace deletes every Agent in it, and deleting a policy disarms production: neither Helm, Flux nor Argo CD
+// does so because a release, a stage or an Application is gone.
+func TestWhatMustOutliveAReleaseIsKept(t *testing.T) {
+	kept := map[string]bool{}
+	for name, objects := range renderings(t) {
+		for _, object := range objects {
+			switch object.GetKind() {
+			case "Agent", "CustomResourceDefinition", "Namespace", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding":
+				kept[object.GetKind()] = true
+				annotations := object.GetAnnotations()
+				require.Equal(t, "keep", annotations["helm.sh/resource-policy"], "%s %s in %s", object.GetKind(), object.GetName(), name)
+				require.Equal(t, "disabled", annotations["kustomize.toolkit.fluxcd.io/prune"], "%s %s in %s", object.GetKind(), object.GetName(), name)
+				require.Contains(t, annotations["argocd.argoproj.io/sync-options"], "Prune=false,Delete=false", "%s %s in %s", object.GetKind(), object.GetName(), name)
+			}
+		}
+	}
+	require.Len(t, kept, 5)
+}
+
 // home is the namespace in which what is rendered lives: the one that is rendered with it, or the release's.
 func home(objects []unstructured.Unstructured) string {
 	for _, object := range objects {

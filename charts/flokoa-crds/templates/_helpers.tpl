@@ -7,7 +7,7 @@ metadata.name:
     {{- include "flokoa-crds.metadata" . | nindent 2 }}
 
 The keep policy is merged last, so that no value can take it away: Helm would delete the definition with the release,
-and Kubernetes every Agent with the definition.
+and Kubernetes every Agent with the definition. Flux and Argo CD are told the same; there a value may say otherwise.
 */}}
 {{- define "flokoa-crds.metadata" -}}
 labels:
@@ -20,5 +20,8 @@ labels:
         "app.kubernetes.io/part-of" "flokoa" }}
   {{- mergeOverwrite $labels (default dict .Values.labels) | toYaml | nindent 2 }}
 annotations:
-  {{- mergeOverwrite (dict) (default dict .Values.annotations) (dict "helm.sh/resource-policy" "keep") | toYaml | nindent 2 }}
+  {{- $keep := dict
+        "kustomize.toolkit.fluxcd.io/prune" "disabled"
+        "argocd.argoproj.io/sync-options" "Prune=false,Delete=false,ServerSideApply=true" }}
+  {{- mergeOverwrite $keep (default dict .Values.annotations) (dict "helm.sh/resource-policy" "keep") | toYaml | nindent 2 }}
 {{- end }}

@@ -1,4 +1,7 @@
-{{/* Metadata of an object: a dict of root and name. The keep policy is merged last, so that no value can take it away. */}}
+{{/*
+Metadata of an object: a dict of root and name. The keep policy is merged last, so that no value can take it away. Flux and Argo CD
+are told the same; there a value may say otherwise.
+*/}}
 {{- define "flokoa-policies.metadata" -}}
 name: {{ .name }}
 labels:
@@ -11,7 +14,10 @@ labels:
         "app.kubernetes.io/part-of" "flokoa" }}
   {{- mergeOverwrite (deepCopy .root.Values.labels) $labels | toYaml | nindent 2 }}
 annotations:
-  {{- mergeOverwrite (deepCopy .root.Values.annotations) (dict "helm.sh/resource-policy" "keep") | toYaml | nindent 2 }}
+  {{- $keep := dict
+        "kustomize.toolkit.fluxcd.io/prune" "disabled"
+        "argocd.argoproj.io/sync-options" "Prune=false,Delete=false" }}
+  {{- mergeOverwrite $keep (deepCopy .root.Values.annotations) (dict "helm.sh/resource-policy" "keep") | toYaml | nindent 2 }}
 {{- end }}
 
 {{/* The bindings of a policy, one for each environment: a dict of root, name and actions. */}}
