@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -46,6 +47,23 @@ func TestEveryEnvironmentKeepsItsPromises(t *testing.T) {
 			})
 		}
 	}
+}
+
+// The controller-manager checks the types of every expression against the schemas that it knows, the Agent's among them.
+func TestEveryExpressionOfThePoliciesIsWellTyped(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.eventually("every policy has been checked", patience, func() error {
+		policies := &admissionregistrationv1.ValidatingAdmissionPolicyList{}
+		require.NoError(t, api.List(t.Context(), policies, client.MatchingLabels{"app.kubernetes.io/name": "flokoa-policies"}))
+		for _, policy := range policies.Items {
+			if policy.Status.ObservedGeneration != policy.Generation || policy.Status.TypeChecking == nil {
+				return fmt.Errorf("%s has not", policy.Name)
+			}
+			require.Empty(t, policy.Status.TypeChecking.ExpressionWarnings, policy.Name)
+		}
+		return differ("policies", 9, len(policies.Items))
+	})
 }
 
 // byHelm installs an environment of a kind under a name of its own.

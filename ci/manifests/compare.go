@@ -52,15 +52,8 @@ func orNone(value string) string {
 // name where they have one, else by their place; of a list of words, only those that the other does not have are told.
 func Compare(from, to []unstructured.Unstructured) []Difference {
 	before, after := byIdentity(from), byIdentity(to)
-	names := slices.Sorted(maps.Keys(before))
-	for name := range after {
-		if _, both := before[name]; !both {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
 	var found []Difference
-	for _, name := range names {
+	for _, name := range keysOf(before, after) {
 		was, existed := before[name]
 		is, exists := after[name]
 		switch {
@@ -75,6 +68,13 @@ func Compare(from, to []unstructured.Unstructured) []Difference {
 	return found
 }
 
+// keysOf are the keys that one or the other has, sorted.
+func keysOf[V any](one, other map[string]V) []string {
+	all := maps.Clone(one)
+	maps.Copy(all, other)
+	return slices.Sorted(maps.Keys(all))
+}
+
 func byIdentity(objects []unstructured.Unstructured) map[string]unstructured.Unstructured {
 	all := map[string]unstructured.Unstructured{}
 	for _, object := range objects {
@@ -84,15 +84,8 @@ func byIdentity(objects []unstructured.Unstructured) map[string]unstructured.Uns
 }
 
 func compareFields(object, at string, from, to map[string]any) []Difference {
-	keys := slices.Sorted(maps.Keys(from))
-	for key := range to {
-		if _, both := from[key]; !both {
-			keys = append(keys, key)
-		}
-	}
-	slices.Sort(keys)
 	var found []Difference
-	for _, key := range keys {
+	for _, key := range keysOf(from, to) {
 		found = append(found, compareValues(object, strings.TrimPrefix(at+"."+key, "."), from[key], to[key])...)
 	}
 	return found
