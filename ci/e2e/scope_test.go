@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flokoa/flokoa/ci/manifests"
+	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
 // refusing bounds the time until an operator that found another one at work has ended.
@@ -160,13 +161,22 @@ func TestTwoOperatorsNeverWorkInOneNamespace(t *testing.T) {
 	t.Cleanup(func() { restore(t, a, b) })
 	a.create("of-all")
 	a.settled("of-all")
+	// An Agent that whoever works here cannot let rest: each pass asks the API server for the stranger that has its name.
+	a.kubectl("create", "deployment", "taken", "--image=registry.example/other:v1")
+	a.create("taken")
+	a.awaitAgent("taken", "its name is taken", patience, func(agent *v1alpha1.Agent) bool {
+		return condition(agent, v1alpha1.ConditionReady).Reason == v1alpha1.ReasonNameConflict
+	})
 	blue, green, red := newNamespaced(t, "blue", a.namespace), newNamespaced(t, "green", b.namespace), newNamespaced(t, "red", a.namespace)
 
 	blue.begin(t)
 	blue.endsSaying(a, `namespace "`+a.namespace+`": the operator `+system+"/flokoa-operator works in all namespaces", "uninstall one of the two")
 	requests, err := requestsOf("system:serviceaccount:"+system+":blue", a.since)
 	require.NoError(t, err)
-	require.Empty(t, counts(requests), "it was refused before it touched anything")
+	require.NotEmpty(t, requests)
+	for _, r := range requests {
+		require.False(t, r.changes() || r.Verb == "get" && r.ObjectRef.Resource == "deployments", "refused before it touched anything: %s", r)
+	}
 
 	require.NoError(t, stopGracefully(t.Context(), operator))
 	all := operator
