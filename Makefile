@@ -56,7 +56,7 @@ test-cluster: ## Tier 3: a whole control plane, charts installed, simulated node
 	@ci/cluster/cluster.sh env flokoa-test >/dev/null
 	$(GO_TEST) -timeout 30m -v $(CLUSTER_TESTS)
 
-.PHONY: build image charts freeze
+.PHONY: build image charts freeze release-check
 build: ## Build the operator into bin/
 	go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/flokoa-operator ./operator/cmd/flokoa-operator
 image: ## Build the operator's image with docker (IMAGE=name:tag)
@@ -66,6 +66,8 @@ charts: ## Package the charts into dist/
 
 freeze: ## Keep the charts as this version's, for tests of upgrades: before a release
 	@go run ./ci/releases
+release-check: ## Say whether the repository is ready for a tag (TAG=v0.1.0)
+	@go run ./ci/releases "$(TAG)"
 
 .PHONY: generate verify lint
 generate: ## Regenerate the CRD and deep copies from the Go types

@@ -1,6 +1,7 @@
 // Command releases keeps what each release shipped, so that tests can ask whether an upgrade from it goes well.
 //
-//	go run ./ci/releases   packages the charts into ci/releases/testdata/v<version>
+//	go run ./ci/releases          packages the charts into ci/releases/testdata/v<version>
+//	go run ./ci/releases v0.1.0   says whether the repository is ready for that tag
 //
 // It reads the charts and the changelog of the repository in the working directory. A version that the changelog calls released
 // is never packaged again: what users have does not change.
@@ -23,10 +24,41 @@ import (
 )
 
 func main() {
-	if err := freeze(".", os.Stdout); err != nil {
+	var err error
+	if len(os.Args) > 1 {
+		err = ready(".", os.Args[1])
+	} else {
+		err = freeze(".", os.Stdout)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "releases:", err)
 		os.Exit(1)
 	}
+}
+
+// ready tells what a tag would release that is not ready for it: charts of another version, a changelog that still says unreleased.
+func ready(root, tag string) error {
+	version, isVersion := strings.CutPrefix(tag, "v")
+	if !isVersion {
+		return fmt.Errorf("%q is no tag of a release: it is v and a version, as v0.1.0", tag)
+	}
+	charts, err := current(root)
+	if err != nil {
+		return err
+	}
+	for _, now := range charts {
+		if now.Metadata.Version != version || now.Metadata.AppVersion != version {
+			return fmt.Errorf("the tag is %s, but charts/%s/Chart.yaml has version %s and appVersion %s", tag, now.Name(), now.Metadata.Version, now.Metadata.AppVersion)
+		}
+	}
+	done, err := released(root)
+	if err != nil {
+		return err
+	}
+	if !slices.Contains(done, version) {
+		return fmt.Errorf("CHANGELOG.md has no released version %s: give it its date in place of unreleased", version)
+	}
+	return nil
 }
 
 // archive is the folder of what was frozen.

@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"helm.sh/helm/v3/pkg/chart/loader"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
 const root = "../.."
@@ -100,7 +103,10 @@ func TestAVersionIsFrozenUntilItIsReleasedAndThenNeverAgain(t *testing.T) {
 		"a new file":    {"charts/try/templates/c": "three"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			undo := map[string]string{"charts/try/Chart.yaml": "{apiVersion: v2, name: try, version: 0.1.0}", "charts/try/templates/a": "one", "charts/try/values-dev.yaml": "count: 0"}
+			undo := map[string]string{
+				"charts/try/Chart.yaml":  "{apiVersion: v2, name: try, version: 0.1.0}",
+				"charts/try/templates/a": "one", "charts/try/values-dev.yaml": "count: 0",
+			}
 			write(t, dir, change)
 			require.EqualError(t, freeze(dir, &bytes.Buffer{}), "try 0.1.0 is released and does not change any more: raise the version in its Chart.yaml")
 			write(t, dir, undo)
@@ -113,6 +119,52 @@ func TestAVersionIsFrozenUntilItIsReleasedAndThenNeverAgain(t *testing.T) {
 		"CHANGELOG.md": "# Changelog\n\n## 0.2.0 (unreleased)\n\n## 0.1.0 (2026-12-01)\n",
 	})
 	require.Equal(t, "frozen: "+filepath.Join(archive(dir), "v0.2.0", "try-0.2.0.tgz")+"\n", frozen())
+}
+
+func TestATagReleasesChartsOfItsVersionThatTheChangelogNames(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, map[string]string{
+		"CHANGELOG.md": "## 0.1.0 (2026-12-01)\n", "charts/try/Chart.yaml": "{apiVersion: v2, name: try, version: 0.1.0, appVersion: 0.1.0}",
+	})
+	require.NoError(t, ready(dir, "v0.1.0"))
+	require.EqualError(t, ready(dir, "0.1.0"), `"0.1.0" is no tag of a release: it is v and a version, as v0.1.0`)
+	require.EqualError(t, ready(dir, "v0.2.0"), "the tag is v0.2.0, but charts/try/Chart.yaml has version 0.1.0 and appVersion 0.1.0")
+	write(t, dir, map[string]string{"CHANGELOG.md": "## 0.1.0 (unreleased)\n"})
+	require.EqualError(t, ready(dir, "v0.1.0"), "CHANGELOG.md has no released version 0.1.0: give it its date in place of unreleased")
+}
+
+// All of a release has one version: whoever reads "0.1.0" anywhere means the same.
+func TestChartsHaveOneVersion(t *testing.T) {
+	charts, err := current(root)
+	require.NoError(t, err)
+	for _, now := range charts {
+		require.Equal(t, charts[0].Metadata.Version, now.Metadata.Version, now.Name())
+		require.Equal(t, charts[0].Metadata.Version, now.Metadata.AppVersion, now.Name())
+	}
+}
+
+// Whoever installs the chart of a release by its defaults gets the image that this release has pushed.
+func TestAReleasePushesTheImageThatItsChartRuns(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(root, ".github/workflows/release.yaml"))
+	require.NoError(t, err)
+	tags := regexp.MustCompile(`(?m)^ +tags: (\$.+)$`).FindStringSubmatch(string(text))
+	require.Len(t, tags, 2)
+	registry := regexp.MustCompile(`(?m)^ +REGISTRY: (.+)$`).FindStringSubmatch(string(text))
+	require.Len(t, registry, 2)
+	charts, err := current(root)
+	require.NoError(t, err)
+	pushed := strings.NewReplacer(
+		"${{ env.REGISTRY }}", registry[1], "${{ steps.version.outputs.version }}", charts[0].Metadata.Version,
+	).Replace(tags[1])
+	for _, object := range render(t, "flokoa-operator") {
+		if object.GetKind() == "Deployment" {
+			containers, _, err := unstructured.NestedSlice(object.Object, "spec", "template", "spec", "containers")
+			require.NoError(t, err)
+			require.Equal(t, pushed, containers[0].(map[string]any)["image"])
+			return
+		}
+	}
+	require.Fail(t, "the operator chart renders no Deployment")
 }
 
 func TestTheChangelogSaysWhatIsReleased(t *testing.T) {
