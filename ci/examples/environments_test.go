@@ -139,7 +139,7 @@ func TestWhatDiffersBetweenEnvironmentsIsAtAGlance(t *testing.T) {
 			text, err := os.ReadFile(filepath.Join(promotion, file))
 			require.NoError(t, err)
 			require.LessOrEqual(t, strings.Count(string(text), "\n"), 14, file)
-			require.Equal(t, 1, len(regexp.MustCompile(`v2\.\d\.0`).FindAllString(string(text), -1)), file)
+			require.Len(t, regexp.MustCompile(`v2\.\d\.0`).FindAllString(string(text), -1), 1, file)
 		}
 	}
 	promoted := byHelm(t, "staging")
