@@ -156,7 +156,7 @@ func everyRequestFails(s *scene, p *proxy) {
 		agents  = 30
 		image   = "registry.example/agent:v2"
 		failing = 20 * time.Second
-		kinds   = 8 // that are watched
+		kinds   = 9 // that are watched, the claims of other operators among them
 	)
 	createMany(s, agents)
 	s.heals("all Agents are ready", func() error { return unready(s, agents) })

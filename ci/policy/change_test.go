@@ -87,5 +87,7 @@ func TestScaleIsJudgedLikeTheSpec(t *testing.T) {
 		`denied request: replicas is 2, and in production it must be 3 or more: scale to 3, or stop the agent with spec.suspend: true`)
 	require.NoError(t, merge(t, admin, agent, `{"spec":{"suspend":true}}`))
 	require.ErrorContains(t, merge(t, admin, agent, `{"spec":{"runtime":{"spec":{"replicas":2}}}}`), "flokoa-replicas")
+	require.ErrorContains(t, merge(t, admin, agent, `{"spec":{"autoscaling":{"minReplicas":2,"maxReplicas":9}}}`),
+		"spec.autoscaling.minReplicas is 2 (1 when left out), and in production it must be 3 or more", "the count is the same, and may fall")
 	require.NoError(t, admin.Delete(t.Context(), agent))
 }
