@@ -93,8 +93,10 @@ func TestTheAccountThatMakesEnvironmentsMakesNothingElse(t *testing.T) {
 			Subjects: []rbacv1.Subject{{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: "eve"}},
 		}
 	}
+	require.NoError(t, admin.Create(t.Context(), &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: "flokoa-dev", Name: "other"}, Rules: reads}))
 	for name, object := range map[string]client.Object{
 		"a Role of its own that reads Secrets": &rbacv1.Role{ObjectMeta: namespaced, Rules: reads},
+		"a Role that others have, bound":       binds("Role", "other"),
 		"cluster-admin in a namespace":         binds("ClusterRole", "cluster-admin"),
 		"a ClusterRole":                        &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "sneaky"}, Rules: reads},
 		"a Secret":                             &corev1.Secret{ObjectMeta: namespaced},
@@ -105,6 +107,7 @@ func TestTheAccountThatMakesEnvironmentsMakesNothingElse(t *testing.T) {
 			require.True(t, apierrors.IsForbidden(err), "%v", err)
 		})
 	}
+	require.True(t, apierrors.IsForbidden(stage.Get(t.Context(), client.ObjectKey{Namespace: "flokoa-dev", Name: "s"}, &corev1.Secret{})))
 	policy := &unstructured.Unstructured{}
 	policy.SetGroupVersionKind(schema.GroupVersionKind{Group: "admissionregistration.k8s.io", Version: "v1", Kind: "ValidatingAdmissionPolicy"})
 	policy.SetName("flokoa-secret-use")
@@ -145,6 +148,8 @@ func TestATeamsStageIsHeldToWhatItsAccountMay(t *testing.T) {
 			require.Eventually(t, func() bool { return try() == nil }, taking, taking/300, "%v", try())
 
 			err := deployer.Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "own"}}, client.DryRunAll)
+			require.True(t, apierrors.IsForbidden(err), "%v", err)
+			err = deployer.Create(t.Context(), namespaceOf(environment), client.DryRunAll)
 			require.True(t, apierrors.IsForbidden(err), "%v", err)
 			for _, other := range environments {
 				if other != environment {
