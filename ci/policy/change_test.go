@@ -91,3 +91,11 @@ func TestScaleIsJudgedLikeTheSpec(t *testing.T) {
 		"spec.autoscaling.minReplicas is 2 (1 when left out), and in production it must be 3 or more", "the count is the same, and may fall")
 	require.NoError(t, admin.Delete(t.Context(), agent))
 }
+
+func TestProbesThatAreSwitchedOffAreAChangeOfProbes(t *testing.T) {
+	agent := newAgent("production", "probed", container(func(c *corev1.Container) { c.LivenessProbe, c.ReadinessProbe = nil, nil }))
+	require.NoError(t, admin.Create(t.Context(), agent))
+	require.ErrorContains(t, merge(t, admin, agent, `{"spec":{"availability":{"probes":"None"}}}`), "leave availability.probes out instead of None")
+	require.NoError(t, merge(t, admin, agent, `{"spec":{"availability":{"spread":"None"}}}`))
+	require.NoError(t, admin.Delete(t.Context(), agent))
+}
