@@ -108,12 +108,16 @@ func refusedPods(seen Seen) (cause, bool) {
 // from the ReplicaSet.
 func Refusal(deployment *appsv1.Deployment) string {
 	for _, condition := range deployment.Status.Conditions {
-		if condition.Type == appsv1.DeploymentReplicaFailure && condition.Status == corev1.ConditionTrue {
+		if condition.Type == appsv1.DeploymentReplicaFailure && condition.Status == corev1.ConditionTrue && !strings.Contains(condition.Message, contention) {
 			return condition.Message
 		}
 	}
 	return ""
 }
+
+// contention is in the answer to a pod that was counted against a quota at the same instant as others. It refuses nothing: the
+// ReplicaSet controller asks again.
+const contention = "the object has been modified; please apply your changes to the latest version"
 
 // policyWords are in what a ValidatingAdmissionPolicy and a webhook say.
 var policyWords = []string{"ValidatingAdmissionPolicy", "denied the request", "denied request"}

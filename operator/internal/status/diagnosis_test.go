@@ -375,3 +375,13 @@ func TestEveryReasonHasItsPlaceInTheOrderOfSeverity(t *testing.T) {
 		require.Equal(t, "False "+reason+": worse", said(got, v1alpha1.ConditionReady))
 	}
 }
+
+// Pods that are made at the same instant count against a quota one after the other; who comes late is asked to come again.
+func TestContentionForAQuotaIsNoRefusal(t *testing.T) {
+	deployment := &appsv1.Deployment{}
+	refused(`Operation cannot be fulfilled on resourcequotas "flokoa": the object has been modified; please apply your changes to the latest version and try again`)(deployment)
+	require.Empty(t, status.Refusal(deployment))
+	deployment = &appsv1.Deployment{}
+	refused(`pods "a-1" is forbidden: exceeded quota: flokoa`)(deployment)
+	require.NotEmpty(t, status.Refusal(deployment))
+}
