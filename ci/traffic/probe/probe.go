@@ -1,0 +1,229 @@
+// Package probe asks one question of the network and gives one verdict: can this place be reached from here?
+package probe
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// The kinds of probe.
+const (
+	Connect = "connect" // send a line over TCP or UDP and expect it back
+	HTTP    = "http"    // GET a URL
+	Resolve = "resolve" // ask the pod's resolver for a name's addresses
+)
+
+// The verdicts.
+const (
+	Allowed = "allowed"
+	Reached = "reached" // refused: a packet came back, so nothing on the way dropped it
+	Denied  = "denied"
+)
+
+// Question is one probe. Its JSON is a line of the input of traffic probe.
+type Question struct {
+	ID             string            `json:"id"`
+	Kind           string            `json:"kind"`
+	Protocol       string            `json:"protocol,omitempty"`       // tcp or udp; tcp unless said, udp for Resolve
+	Host           string            `json:"host,omitempty"`           // Connect; for Resolve the name
+	Port           int               `json:"port,omitempty"`           // Connect
+	URL            string            `json:"url,omitempty"`            // HTTP
+	Headers        map[string]string `json:"headers,omitempty"`        // HTTP
+	NoEcho         bool              `json:"noEcho,omitempty"`         // Connect over TCP: a completed handshake is enough
+	Server         string            `json:"server,omitempty"`         // Resolve: host:port to ask instead of the pod's resolver
+	TimeoutSeconds float64           `json:"timeoutSeconds,omitempty"` // 2 for Connect, 3 for HTTP, 5 for Resolve unless said
+}
+
+// Verdict answers a question. Its JSON is a line of the output of traffic probe.
+type Verdict struct {
+	ID        string   `json:"id"`
+	Verdict   string   `json:"verdict"`
+	Cause     string   `json:"cause,omitempty"`     // refused, timeout, unreachable, or the error, unless Allowed
+	Status    int      `json:"status,omitempty"`    // HTTP
+	Body      string   `json:"body,omitempty"`      // HTTP: its first 512 bytes
+	Addresses []string `json:"addresses,omitempty"` // Resolve
+	TookMS    int64    `json:"tookMs"`
+}
+
+// String is the verdict as a person reads it: "allowed", "reached: refused", "denied: timeout".
+func (v Verdict) String() string {
+	if v.Cause == "" {
+		return v.Verdict
+	}
+	return v.Verdict + ": " + v.Cause
+}
+
+// Ask asks the question once; it repeats nothing, but the resolver asks each of its servers as resolv.conf says.
+func Ask(ctx context.Context, q Question) Verdict {
+	asks := map[string]struct {
+		timeout time.Duration
+		ask     func(context.Context, Question, *Verdict) error
+	}{
+		Connect: {2 * time.Second, connect},
+		HTTP:    {3 * time.Second, get},
+		Resolve: {5 * time.Second, resolve},
+	}
+	kind, known := asks[q.Kind]
+	if !known {
+		return Verdict{ID: q.ID, Verdict: Denied, Cause: fmt.Sprintf("kind %q: give connect, http or resolve", q.Kind)}
+	}
+	if q.TimeoutSeconds > 0 {
+		kind.timeout = time.Duration(q.TimeoutSeconds * float64(time.Second))
+	}
+	ctx, cancel := context.WithTimeout(ctx, kind.timeout)
+	defer cancel()
+	began := time.Now()
+	v := Verdict{ID: q.ID}
+	v.Verdict, v.Cause = judge(kind.ask(ctx, q, &v))
+	v.TookMS = time.Since(began).Milliseconds()
+	return v
+}
+
+// judge tells apart what was let through, what was answered by a refusal, and what was not answered.
+func judge(err error) (verdict, cause string) {
+	var timeout net.Error
+	switch {
+	case err == nil:
+		return Allowed, ""
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return Reached, "refused"
+	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
+		return Denied, "unreachable"
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+		return Denied, "timeout"
+	}
+	return Denied, err.Error()
+}
+
+func connect(ctx context.Context, q Question, _ *Verdict) error {
+	protocol := q.Protocol
+	if protocol == "" {
+		protocol = "tcp"
+	}
+	if protocol != "tcp" && protocol != "udp" {
+		return fmt.Errorf("protocol %q: give tcp or udp", protocol)
+	}
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(ctx, protocol, net.JoinHostPort(q.Host, strconv.Itoa(q.Port)))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }()
+	if q.NoEcho && protocol == "tcp" {
+		return nil
+	}
+	return echo(ctx, conn)
+}
+
+// echo sends a line and expects it back.
+func echo(ctx context.Context, conn net.Conn) error {
+	deadline, _ := ctx.Deadline()
+	if err := conn.SetDeadline(deadline); err != nil {
+		return err
+	}
+	line := []byte("flokoa " + strconv.FormatInt(time.Now().UnixNano(), 36) + "\n")
+	if _, err := conn.Write(line); err != nil {
+		return err
+	}
+	back := make([]byte, len(line))
+	if n, err := io.ReadFull(conn, back); err != nil {
+		return fmt.Errorf("%d of %d bytes came back: %w", n, len(line), err)
+	}
+	if string(back) != string(line) {
+		return fmt.Errorf("%q came back: not an echo, use no-echo", back)
+	}
+	return nil
+}
+
+func get(ctx context.Context, q Question, v *Verdict) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, q.URL, nil)
+	if err != nil {
+		return err
+	}
+	for name, value := range q.Headers {
+		request.Header.Set(name, value)
+		if strings.EqualFold(name, "Host") {
+			request.Host = value
+		}
+	}
+	// No proxy and no redirect: the question is about this one place.
+	client := http.Client{
+		Transport:     &http.Transport{DisableKeepAlives: true},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = response.Body.Close() }()
+	v.Status = response.StatusCode
+	body, err := io.ReadAll(io.LimitReader(response.Body, 512))
+	v.Body = string(body)
+	return err
+}
+
+// resolve asks over one protocol only. Go's resolver turns to TCP when an answer over UDP is truncated; here this is an error.
+func resolve(ctx context.Context, q Question, v *Verdict) error {
+	protocol := q.Protocol
+	if protocol == "" {
+		protocol = "udp"
+	}
+	if protocol != "tcp" && protocol != "udp" {
+		return fmt.Errorf("protocol %q: give tcp or udp", protocol)
+	}
+	resolver := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, server string) (net.Conn, error) {
+		if protocol == "udp" && strings.HasPrefix(network, "tcp") {
+			return nil, errors.New("the answer does not fit into UDP")
+		}
+		if q.Server != "" {
+			server = q.Server
+		}
+		var dialer net.Dialer
+		return dialer.DialContext(ctx, protocol, server)
+	}}
+	addresses, err := resolver.LookupHost(ctx, q.Host)
+	v.Addresses = addresses
+	return err
+}
+
+// Batch reads questions as JSON lines, asks up to atOnce of them at a time, and writes their verdicts as JSON lines, each as
+// soon as it is there. A line that is no question ends it with an error, after the verdicts of those before.
+func Batch(ctx context.Context, in io.Reader, out io.Writer, atOnce int) error {
+	var (
+		questions = json.NewDecoder(in)
+		places    = make(chan struct{}, atOnce)
+		mu        sync.Mutex
+		written   error
+		work      sync.WaitGroup
+	)
+	verdicts := json.NewEncoder(out)
+	for n := 1; ; n++ {
+		var q Question
+		err := questions.Decode(&q)
+		if err != nil {
+			work.Wait()
+			if errors.Is(err, io.EOF) {
+				return written
+			}
+			return fmt.Errorf("question %d: %w", n, err)
+		}
+		places <- struct{}{}
+		work.Go(func() {
+			v := Ask(ctx, q)
+			<-places
+			mu.Lock()
+			defer mu.Unlock()
+			written = errors.Join(written, verdicts.Encode(v))
+		})
+	}
+}
