@@ -20,7 +20,7 @@ if ((stale)); then
   exit 1
 fi
 
-for module in . ci/alerts ci/helm4 ci/tools/*/; do
+for module in . ci/alerts ci/helm4 ci/kind ci/tools/*/; do
   if ! (cd "$module" && go mod tidy -diff); then
     echo "error: $module/go.mod is not tidy: run go mod tidy there" >&2
     exit 1

@@ -1,0 +1,13 @@
+package main
+
+// changeSignal says that something changed. Many raises before it is taken count as one.
+type changeSignal chan struct{}
+
+func newSignal() changeSignal { return make(changeSignal, 1) }
+
+func (s changeSignal) raise() {
+	select {
+	case s <- struct{}{}:
+	default: // raised already
+	}
+}
