@@ -71,10 +71,11 @@ stamps() {
   local number=${version#v} minor
   minor=$(cut -d. -f2 <<<"$number")
   case $name in
-    kubernetes | kubernetes-*) # without it clients cannot parse the server's version
+    kubernetes | kubernetes-* | kubelet) # without it clients cannot parse the server's version
       stamp "gitVersion=$version gitMajor=${number%%.*} gitMinor=$minor gitTreeState=clean" \
         k8s.io/component-base/version k8s.io/client-go/pkg/version
       ;;
+    containerd) stamp "Version=$version" github.com/containerd/containerd/v2/version ;;
     controller-gen) stamp "version=$version" sigs.k8s.io/controller-tools/pkg/version ;; # written into every CRD
     golangci-lint) stamp "version=$number date=pinned" main ;; # it believes the version only next to a date
     helm) # charts are templated and linted for a Kubernetes version, 1.20 unless told
@@ -125,7 +126,8 @@ expected_time() {
     kubernetes) echo "8 to 12 minutes" ;;
     kubernetes-*) echo "5 to 8 minutes" ;; # no controllers, no scheduler
     golangci-lint) echo "3 to 5 minutes" ;;
-    kwok | helm) echo "about 2 minutes" ;;
+    kubelet) echo "3 to 6 minutes" ;;
+    kwok | helm | containerd | metrics-server) echo "about 2 minutes" ;;
     *) echo "about a minute" ;;
   esac
 }

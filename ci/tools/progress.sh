@@ -67,3 +67,29 @@ program() {
   fi
   printf '%s' "$path"
 }
+
+# watch_over WHAT COMMAND...: runs the command with its output kept, says every ten seconds that WHAT goes on, and shows the
+# output only when it fails. A script that uses it stops $watched when it is interrupted: Ctrl-C does not reach a background job.
+watched=''
+watch_over() {
+  local what=$1 started=$SECONDS next=$((SECONDS + 10)) output
+  shift
+  output=$(mktemp)
+  "$@" >"$output" 2>&1 9>&- &
+  watched=$!
+  while kill -0 "$watched" 2>/dev/null; do
+    sleep 0.2
+    if ((SECONDS >= next)); then
+      say "$what: $(clock $((SECONDS - started)))"
+      next=$((SECONDS + 10))
+    fi
+  done
+  if ! wait "$watched"; then
+    tail -n 40 "$output" >&2
+    rm -f "$output"
+    fail "$what: failed after $(clock $((SECONDS - started))); the lines above are the end of what was said"
+  fi
+  watched=''
+  rm -f "$output"
+  say "$what: done in $(clock $((SECONDS - started)))"
+}

@@ -1,0 +1,238 @@
+package live
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/utils/ptr"
+
+	"github.com/flokoa/flokoa/operator/api/v1alpha1"
+)
+
+// What is done to one Agent leaves the others alone, so these run side by side, each with its own callers.
+func TestAnAgentThatIsChangedOrHitLosesNoRequest(t *testing.T) {
+	for name, test := range map[string]func(*testing.T){
+		"the guide's manifest, rolled":         guideRolled,
+		"four replicas, rolled":                fourRolled,
+		"changes that do not work":             brokenChanges,
+		"a pod deleted and a container killed": podsHit,
+		"scaled by hand":                       scaledByHand,
+		"scaled by its CPU":                    scaledByCPU,
+		"long streams during a rolling update": streamsRolled,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t)
+		})
+	}
+}
+
+// The guide's manifest is applied unchanged, and changed by the guide's patch.
+func guideRolled(t *testing.T) {
+	s := in(t, "production")
+	manifest := "examples/agents/production-agent.yaml"
+	s.kubectl("apply", "--filename", manifest)
+	s.removeAfterwards("production-agent")
+	if cluster.kind == "" {
+		s.Logf("the guide's image is not here: it is replaced by %s", oldImage())
+		s.roll("production-agent", oldImage())
+	}
+	s.settled("production-agent")
+	l := s.call("production-agent")
+	o := l.disturb("its image is patched, 3 replicas (the guide's Agent)", 3, neverFewer(3), func() {
+		s.kubectl("patch", "agent", "production-agent", "--type=json",
+			"-p", `[{"op": "replace", "path": "/spec/runtime/spec/container/image", "value": "`+newImage()+`"}]`)
+		s.settled("production-agent")
+	})
+	requireVersions(t, o, "v2.0.0", "v2.1.0")
+}
+
+// requireVersions is met when both builds answered, which proves that the pods really changed under the calls.
+func requireVersions(t *testing.T, o outcome, versions ...string) {
+	t.Helper()
+	require.Equal(t, versions, slices.Sorted(maps.Keys(o.Versions)))
+}
+
+func fourRolled(t *testing.T) {
+	s := in(t, "production")
+	s.create("four", 4)
+	l := s.call("four")
+	o := l.disturb("its image is patched, 4 replicas", 4, neverFewer(4), func() {
+		s.roll("four", newImage())
+		s.settled("four")
+	})
+	requireVersions(t, o, "v2.0.0", "v2.1.0")
+}
+
+// Each of these keeps the new pods from ever being ready; the old ones go on, the status names the cause, and the old spec heals.
+func brokenChanges(t *testing.T) {
+	s := in(t, "production")
+	s.create("broken", 3)
+	l := s.call("broken")
+	container := "/spec/runtime/spec/container/"
+	for _, row := range []struct {
+		what, patch, undo, reason string
+		words                     []string
+	}{
+		{"an image that does not exist is patched in",
+			`[{"op":"replace","path":"` + container + `image","value":"` + image("my-agent", "v9.9.9") + `"}]`,
+			`[{"op":"replace","path":"` + container + `image","value":"` + oldImage() + `"}]`,
+			v1alpha1.ReasonImagePullFailed, []string{image("my-agent", "v9.9.9")}},
+		{"a Secret that does not exist is referred to",
+			`[{"op":"add","path":"` + container + `env","value":[{"name":"API_KEY","valueFrom":{"secretKeyRef":{"name":"nowhere","key":"api-key"}}}]}]`,
+			`[{"op":"remove","path":"` + container + `env"}]`,
+			v1alpha1.ReasonConfigMissing, []string{`"nowhere"`}},
+		{"an image that runs as root is patched in",
+			`[{"op":"replace","path":"` + container + `image","value":"` + image("my-agent", "v2.0.0-root") + `"}]`,
+			`[{"op":"replace","path":"` + container + `image","value":"` + oldImage() + `"}]`,
+			v1alpha1.ReasonContainerConfigError, []string{"root"}},
+		{"a readiness probe that fails is patched in",
+			`[{"op":"add","path":"` + container + `readinessProbe","value":{"httpGet":{"path":"/nowhere","port":8080},"periodSeconds":1}}]`,
+			`[{"op":"remove","path":"` + container + `readinessProbe"}]`,
+			v1alpha1.ReasonProbeFailing, []string{"404"}},
+	} {
+		told := bar{neverFewer(3).text + "; Ready says " + row.reason, neverFewer(3).holds}
+		l.disturb(row.what+", then taken back", 3, told, func() {
+			s.patch("broken", row.patch)
+			s.told("broken", row.reason, row.words...)
+			s.patch("broken", row.undo)
+			s.settled("broken")
+		})
+	}
+}
+
+func podsHit(t *testing.T) {
+	s := in(t, "production")
+	s.create("hit", 3)
+	l := s.call("hit")
+	l.disturb("one pod is deleted", 3, nothingLost, func() {
+		victim := s.pods("hit")[0].Name
+		s.kubectl("delete", "pod", victim)
+		s.settled("hit")
+	})
+	t.Run("killed", func(t *testing.T) {
+		needsKind(t, "killing a container with no warning")
+		killed(l.as(t))
+	})
+}
+
+// killed ends a container as nothing in Kubernetes would, without a signal that it could answer. What was in flight is lost, and
+// what is sent until its endpoint is withdrawn is refused.
+func killed(l *load) {
+	s := l.scene
+	counted := bar{"counted: what was in flight there, and until its endpoint is withdrawn", func(o outcome) (string, error) {
+		lasted := max(0, o.LastFailure-o.began)
+		if o.Failures > rate*5 || lasted > 10_000 {
+			return "", fmt.Errorf("failures for %d ms: %s", lasted, o.Summary)
+		}
+		return fmt.Sprintf("the last failed after %.1f s", float64(lasted)/1000), nil
+	}}
+	l.disturb("one container is killed (kill -9)", 3, counted, func() {
+		victim := s.pods("hit")[0]
+		id := strings.TrimPrefix(victim.Status.ContainerStatuses[0].ContainerID, "containerd://")
+		_, err := onNode(s.Context(), victim.Spec.NodeName, "ctr", "--namespace", "k8s.io", "tasks", "kill", "--signal", "SIGKILL", id)
+		require.NoError(s, err)
+		s.eventually("its container was started again", patience, func() error {
+			if restarts := s.lives("hit")[victim.UID]; restarts == 0 {
+				return fmt.Errorf("%d restarts", restarts)
+			}
+			return nil
+		})
+		s.settled("hit")
+	})
+}
+
+// Production refuses fewer than three replicas, so this is in staging.
+func scaledByHand(t *testing.T) {
+	s := in(t, "staging")
+	s.create("scaled", 3)
+	l := s.call("scaled")
+	before := s.lives("scaled")
+	l.disturb("it is scaled from 3 to 6 to 2", 2, neverFewer(2), func() {
+		for _, replicas := range []int32{6, 2} {
+			s.kubectl("scale", "agent", "scaled", fmt.Sprintf("--replicas=%d", replicas))
+			s.settled("scaled")
+			require.EqualValues(s, replicas, s.agent("scaled").Status.AvailableReplicas)
+		}
+	})
+	for id, restarts := range s.lives("scaled") {
+		require.Equal(t, before[id], restarts, "no container was started again")
+	}
+}
+
+func scaledByCPU(t *testing.T) {
+	if !cpuIsMeasured(t.Context()) {
+		t.Skip("skipped: nobody serves metrics.k8s.io here, so nobody knows what pods use: install metrics-server")
+	}
+	s := in(t, "staging")
+	s.create("elastic", 2, func(a *v1alpha1.Agent) {
+		a.Spec.Runtime.Spec.Replicas = nil
+		a.Spec.Runtime.Spec.Container.Resources.Requests[corev1.ResourceCPU] = resource.MustParse("20m")
+		quick := &autoscalingv2.HPAScalingRules{StabilizationWindowSeconds: ptr.To[int32](15)}
+		a.Spec.Autoscaling = &v1alpha1.Autoscaling{MinReplicas: ptr.To[int32](2), MaxReplicas: 5, Behavior: &autoscalingv2.HorizontalPodAutoscalerBehavior{ScaleDown: quick}}
+	})
+	l := s.call("elastic")
+	before := s.lives("elastic")
+	l.disturb("an autoscaler follows its CPU up from 2 and down again", 2, neverFewer(2), func() {
+		rush := trafficPod("live-gateway", "rush", "gateway",
+			[]string{"load", "--target", "http://elastic.flokoa-staging.svc:8080", "--rate", "400", "--connections", "16", "--new-connections", "0.2"}, atHome)
+		require.NoError(s, start(s.Context(), rush))
+		s.Cleanup(func() { _ = api.Delete(context.Background(), rush) })
+		s.eventually("there are more than two replicas", 2*patience, func() error {
+			if available := s.agent("elastic").Status.AvailableReplicas; available <= 2 {
+				return fmt.Errorf("%d available", available)
+			}
+			return nil
+		})
+		require.NoError(s, api.Delete(s.Context(), rush))
+		s.eventually("there are two again", 2*patience, func() error {
+			if wanted := ptr.Deref(s.agent("elastic").Spec.Runtime.Spec.Replicas, 0); wanted != 2 {
+				return fmt.Errorf("%d wanted", wanted)
+			}
+			return nil
+		})
+		s.settled("elastic")
+	})
+	for id, restarts := range s.lives("elastic") {
+		require.Equal(t, before[id], restarts, "no container was started again")
+	}
+}
+
+// Streams of 30 seconds need a pod that goes to have longer than that.
+func streamsRolled(t *testing.T) {
+	s := in(t, "production")
+	s.create("streams", 3, env("OPENAI_BASE_URL", fmt.Sprintf("http://%s:%d/v1", providerAddress, providerPort)), env("MODEL", "stub-30s"),
+		func(a *v1alpha1.Agent) {
+			a.Spec.Runtime.Spec.TerminationGracePeriodSeconds = ptr.To[int64](60)
+		}, credential)
+	l := s.call("streams", "--gets-only", "--streams", "8", "--stream-seconds", "30")
+	whole := bar{"no stream cut, 0 failed, never fewer available than wanted", func(o outcome) (string, error) {
+		if o.StreamsCut > 0 || o.StreamsFinished < 16 {
+			return "", fmt.Errorf("%s", o.Summary)
+		}
+		measured, err := neverFewer(3).holds(o)
+		return fmt.Sprintf("%d streams of 30 s whole%s", o.StreamsFinished, measured), err
+	}}
+	o := l.disturb("its image is patched while 8 streams of 30 s are read", 3, whole, func() {
+		s.roll("streams", newImage())
+		s.settled("streams")
+		l.pass(35 * time.Second) // until the streams that began last are over
+	})
+	requireVersions(t, o, "v2.0.0", "v2.1.0")
+}
+
+// credential gives the container what the guide's has: the provider's key, from a Secret.
+func credential(a *v1alpha1.Agent) {
+	container := &a.Spec.Runtime.Spec.Container
+	container.Env = append(container.Env, corev1.EnvVar{Name: "API_KEY", ValueFrom: &corev1.EnvVarSource{
+		SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "agent-secrets"}, Key: "api-key"}}})
+}
