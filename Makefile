@@ -7,6 +7,10 @@ export CGO_ENABLED := 0
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 IMAGE   ?= ghcr.io/flokoa/flokoa-operator:$(VERSION)
+# The agent of examples/agent.
+AGENT_IMAGE ?= ghcr.io/flokoa/example-agent:$(VERSION)
+# What images are built for.
+ARCH    ?= $(shell go env GOARCH)
 GO_TEST := go test -count=1
 
 # Tier 2 needs a real API server, tier 3 a whole control plane; everything else is tier 1.
@@ -41,7 +45,7 @@ diff: ## Print what promotion changes (ENV=staging TO=production)
 test: test-unit test-api test-cluster ## Run every test: tiers 1, 2 and 3
 test-unit: ## Tier 1: no cluster
 	@ci/tools/build.sh helm >/dev/null # ci/examples runs it; building it inside go test would be silent
-	$(GO_TEST) $$(go list ./... | grep -vE '/(apitest|e2e|policy)$$')
+	$(GO_TEST) $$(go list ./... | grep -vE '/(apitest|e2e|live|policy)$$')
 	@ci/charts/unittest.sh
 	@ci/tools/build.sh helm >/dev/null
 	cd ci/alerts && $(GO_TEST) ./...
@@ -57,11 +61,26 @@ test-cluster: ## Tier 3: a whole control plane, charts installed, simulated node
 	@ci/cluster/cluster.sh env flokoa-test >/dev/null
 	$(GO_TEST) -timeout 30m -v $(CLUSTER_TESTS)
 
-.PHONY: build image charts freeze release-check
+# Tier 4, on real nodes: KUBECONFIG of a cluster that is yours, or kind on this machine.
+.PHONY: kind-up kind-down test-kind
+kind-up: ## Bring up a cluster of real nodes: kind, one control plane and three workers in three zones
+	@ci/kind/kind.sh up
+kind-down: ## Remove it
+	@ci/kind/kind.sh down
+test-kind: ## Tier 4: real containers under traffic, on kind (or on the cluster of KUBECONFIG)
+	@ci/live/run.sh
+
+.PHONY: build programs image charts freeze release-check
 build: ## Build the operator into bin/
 	go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/flokoa-operator ./operator/cmd/flokoa-operator
-image: ## Build the operator's image with docker (IMAGE=name:tag)
-	DOCKER_BUILDKIT=1 docker build --build-arg VERSION=$(VERSION) -f operator/Dockerfile -t $(IMAGE) .
+programs: ## Compile what goes into images (ARCH="amd64 arm64")
+	@for arch in $(ARCH); do \
+	  GOOS=linux GOARCH=$$arch go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/linux/$$arch/ \
+	    ./operator/cmd/flokoa-operator ./examples/agent; \
+	done
+image: programs ## Build the images of the operator and of the example agent with docker (IMAGE=, AGENT_IMAGE=)
+	docker build --build-arg TARGETARCH=$(ARCH) --file operator/Dockerfile --tag $(IMAGE) bin/linux
+	docker build --build-arg TARGETARCH=$(ARCH) --file examples/agent/Dockerfile --tag $(AGENT_IMAGE) bin/linux
 charts: ## Package the charts into dist/
 	@helm="$$(ci/tools/build.sh helm)/helm"; for chart in charts/*/; do "$$helm" package "$$chart" --destination dist; done
 
