@@ -11,6 +11,7 @@ require (
 	github.com/stretchr/testify v1.12.1
 	github.com/yuin/gopher-lua v1.1.2 // the Lua in which Argo CD asks how an Agent is (tests)
 	go.yaml.in/yaml/v3 v3.0.5 // finds fields that a manifest gives twice, merge keys included
+	golang.org/x/crypto/x509roots/fallback v0.0.0-20261030153154-30a33513ff6d // Mozilla's certificate roots compiled in, kept by the Go team: examples/agent runs from scratch
 	helm.sh/helm/v3 v3.22.0 // renders and installs charts as Helm itself does (tests)
 	k8s.io/api v0.37.2
 	k8s.io/apiextensions-apiserver v0.37.2

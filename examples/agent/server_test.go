@@ -1,0 +1,107 @@
+package main_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// mounted is a card as Flokoa mounts it.
+const mounted = `{"name": "Desk", "description": "Plans trips", "version": "2.0.0", "capabilities": {"streaming": true},
+  "defaultInputModes": ["text/plain"], "defaultOutputModes": ["text/plain"], "skills": [{"id": "plan", "name": "Plan", "description": "Plans", "tags": []}]}`
+
+func cardFile(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "agent-card.json")
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+	return path
+}
+
+func TestTheCardIsTheMountedOneWithWhatTheServerKnows(t *testing.T) {
+	p := start(t, map[string]string{"AGENT_CARD_FILE": cardFile(t, mounted), "FLOKOA_AGENT_URL": "http://desk.team.svc:8080", "FLOKOA_AGENT_NAME": "desk"})
+	got := p.do(t, "GET", "/.well-known/agent-card.json", "")
+	require.Equal(t, "application/json", got.header.Get("Content-Type"))
+	var want map[string]any
+	require.NoError(t, json.Unmarshal([]byte(mounted), &want))
+	want["url"], want["protocolVersion"], want["preferredTransport"] = "http://desk.team.svc:8080", "0.3.0", "JSONRPC"
+	text, err := json.Marshal(want)
+	require.NoError(t, err)
+	require.JSONEq(t, string(text), got.body)
+}
+
+func TestTheCardIsMadeWhereNoneIsMounted(t *testing.T) {
+	p := start(t, map[string]string{"FLOKOA_AGENT_URL": "http://desk.team.svc:8080", "FLOKOA_AGENT_NAME": "desk"})
+	var got map[string]any
+	require.NoError(t, json.Unmarshal([]byte(p.do(t, "GET", "/.well-known/agent-card.json", "").body), &got))
+	require.Equal(t, "desk", got["name"])
+	require.Equal(t, "http://desk.team.svc:8080", got["url"])
+	require.Equal(t, "v1.2.3", got["version"])
+	for _, required := range []string{"description", "protocolVersion", "capabilities", "defaultInputModes", "defaultOutputModes", "skills"} {
+		require.NotEmpty(t, got[required], required)
+	}
+}
+
+func TestTheAgentIsAliveBeforeItIsReady(t *testing.T) {
+	pipe := filepath.Join(t.TempDir(), "agent-card.json")
+	require.NoError(t, syscall.Mkfifo(pipe, 0o600))
+	p := begin(t, map[string]string{"AGENT_CARD_FILE": pipe})
+	require.Equal(t, http.StatusOK, p.do(t, "GET", "/health", "").status)
+	require.Equal(t, http.StatusServiceUnavailable, p.do(t, "GET", "/ready", "").status)
+	require.Equal(t, http.StatusServiceUnavailable, p.do(t, "GET", "/.well-known/agent-card.json", "").status)
+	require.Equal(t, http.StatusServiceUnavailable, p.do(t, "POST", "/", ask("message/send", "hello")).status)
+
+	require.NoError(t, os.WriteFile(pipe, []byte(mounted), 0o600))
+	p.await(t, "ready")
+	require.Equal(t, http.StatusOK, p.do(t, "GET", "/ready", "").status)
+	require.Nil(t, p.rpc(t, ask("message/send", "hello")).Error)
+}
+
+func TestEachAnswerSaysWhoGaveIt(t *testing.T) {
+	host, err := os.Hostname()
+	require.NoError(t, err)
+	for want, env := range map[string]map[string]string{"v1.2.3": nil, "blue": {"AGENT_VERSION": "blue"}} {
+		p := start(t, env)
+		for _, got := range []reply{
+			p.do(t, "GET", "/health", ""), p.do(t, "GET", "/ready", ""), p.do(t, "GET", "/none", ""), p.do(t, "POST", "/", "{"),
+			p.do(t, "POST", "/", ask("message/send", "hello")), p.do(t, "POST", "/", ask("message/stream", "hello")),
+		} {
+			require.Equal(t, host, got.header.Get("X-Agent-Pod"))
+			require.Equal(t, want, got.header.Get("X-Agent-Version"))
+		}
+		require.Contains(t, p.do(t, "GET", "/", "").body, "An A2A agent")
+	}
+}
+
+func TestAMistakeInTheSettingsIsSaidAtTheStart(t *testing.T) {
+	with := func(name, value string) map[string]string {
+		return map[string]string{"OPENAI_BASE_URL": "http://127.0.0.1:1/v1", "MODEL": "stub", "API_KEY": key, name: value}
+	}
+	for name, row := range map[string]struct {
+		env  map[string]string
+		want string
+	}{
+		"a drain in words":           {with("DRAIN_SECONDS", "ten"), `DRAIN_SECONDS: "ten" is no whole number of seconds`},
+		"a negative end":             {with("SHUTDOWN_SECONDS", "-1"), `SHUTDOWN_SECONDS: "-1" is no whole number of seconds`},
+		"a timeout without a unit":   {with("MODEL_TIMEOUT", "60"), `MODEL_TIMEOUT: "60" is no positive duration: write it like 60s`},
+		"a provider without a model": {with("MODEL", ""), "MODEL: name the model to ask for, because OPENAI_BASE_URL is set"},
+		"no address":                 {with("OPENAI_BASE_URL", "api.openai.com"), "OPENAI_BASE_URL: write it like"},
+		"a key in the address":       {with("OPENAI_BASE_URL", "https://"+key+"@api.openai.com/v1"), "OPENAI_BASE_URL: write it like"},
+		"a key of two lines":         {with("API_KEY", key+"\n"+key), "API_KEY: it holds a character that no HTTP header may"},
+		"no port":                    {with("PORT", "http-8080"), "PORT: listen tcp"},
+		"a card that is no JSON":     {with("AGENT_CARD_FILE", cardFile(t, "{")), "is no JSON object"},
+		"a card without a version":   {with("AGENT_CARD_FILE", cardFile(t, `{"name":"a","description":"b"}`)), "version is missing: A2A requires it"},
+		"a card that is nothing":     {with("AGENT_CARD_FILE", cardFile(t, `null`)), "name is missing"},
+		"a card that is a folder":    {with("AGENT_CARD_FILE", t.TempDir()), "is a directory"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := launch(t, row.env)
+			require.Equal(t, 1, p.ended(t))
+			require.Contains(t, p.logged(t, "the agent ends")["error"], row.want)
+		})
+	}
+}
