@@ -26,6 +26,7 @@ var mayImport = map[string][]string{
 	"operator/internal/agenttest":  {"operator/api/v1alpha1"},
 	"operator/internal/apitest":    {},
 	"operator/cmd/flokoa-operator": {"operator/api/v1alpha1", "operator/api/crds", "operator/internal/agent", "operator/internal/app", "operator/internal/check", "operator/internal/health", "operator/internal/render", "operator/internal/scope", "operator/internal/status"},
+	"examples/agent":               {}, // an example to copy stands alone
 }
 
 // mayNot lists imports that would give a package a power it must not have, by the reason.

@@ -56,3 +56,10 @@ func TestTheGuidesAgentIsHighlyAvailable(t *testing.T) {
 	require.Equal(t, "production-agent ("+filepath.Join(agents, guideAgent)+":1, document 1): highly available\n\n1 Agent judged: 1 highly available, 0 not\n", got.stdout)
 	require.Empty(t, got.stderr)
 }
+
+// The agent that can be built from this repository has its manifest beside its code.
+func TestTheAgentWithItsOwnCodeIsHighlyAvailable(t *testing.T) {
+	got := check(t, "", filepath.Join(examples, "agent", "agent.yaml"))
+	require.Equal(t, highlyAvailable, got.code, got.stdout)
+	require.NotContains(t, got.stdout, "warning")
+}
