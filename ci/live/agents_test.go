@@ -214,7 +214,7 @@ func streamsRolled(t *testing.T) {
 		func(a *v1alpha1.Agent) {
 			a.Spec.Runtime.Spec.TerminationGracePeriodSeconds = ptr.To[int64](60)
 		}, credential)
-	l := s.call("streams", "--gets-only", "--streams", "8", "--stream-seconds", "30")
+	l := s.call("streams", "--post-path=", "--streams", "8", "--stream-seconds", "30")
 	whole := bar{"no stream cut, 0 failed, never fewer available than wanted", func(o outcome) (string, error) {
 		if o.StreamsCut > 0 || o.StreamsFinished < 16 {
 			return "", fmt.Errorf("%s", o.Summary)
