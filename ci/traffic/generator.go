@@ -25,7 +25,7 @@ func runLoad(ctx context.Context, args []string, s streams) error {
 	flags.DurationVar(&o.Timeout, "timeout", 5*time.Second, "longest time for a request")
 	flags.IntVar(&o.MaxInFlight, "max-in-flight", 512, "requests at once; more are not sent, but fail as overrun")
 	flags.IntVar(&o.Streams, "streams", 0, "A2A message/stream requests that are open at all times")
-	seconds := flags.Float64("stream-seconds", 30, "how long the agent is asked to make each stream last")
+	seconds := flags.Float64("stream-seconds", 30, "how long the agent takes for a stream, which its model decides; one longer than this and --timeout has failed")
 	flags.StringVar(&o.StreamText, "stream-text", "", "the `text` that asks for a stream (default: stream for 30s, of --stream-seconds)")
 	address := flags.String("control", control.Address, "where results are served: 127.0.0.1:PORT or unix:/path")
 	if _, err := parse(flags, args, s); err != nil {

@@ -19,7 +19,8 @@ import (
 	"github.com/flokoa/flokoa/ci/traffic/report"
 )
 
-// streamPause is how long a stream that failed waits before the next one, so that a target that refuses is not flooded.
+// streamPause is the least time from the start of a stream to that of the next one in its place, so that a target that refuses,
+// or whose model answers at once, is not flooded.
 const streamPause = 200 * time.Millisecond
 
 // Options say what to send.
@@ -33,7 +34,7 @@ type Options struct {
 	Timeout        time.Duration // for a request, from when it started
 	MaxInFlight    int           // more are not sent, but recorded as Overrun
 	Streams        int           // how many A2A message/stream are open at all times
-	StreamFor      time.Duration // how long the agent is asked to make each last
+	StreamFor      time.Duration // how long the target takes for each; one that takes longer than this and Timeout has failed
 	StreamText     string        // the text that asks for a stream; empty for "stream for 30s", of StreamFor
 }
 
@@ -264,10 +265,7 @@ func (g *Generator) keepStreaming(ctx context.Context) {
 	for g.await(pause) {
 		record := g.stream(ctx, g.Now())
 		g.records.add(record)
-		pause = 0
-		if record.Outcome != report.OK {
-			pause = streamPause
-		}
+		pause = streamPause - record.Latency
 	}
 }
 
