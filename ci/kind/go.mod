@@ -5,6 +5,7 @@ module github.com/flokoa/flokoa/ci/kind
 go 1.26.0
 
 require (
+	github.com/coredns/caddy v1.1.4-0.20250930002214-15135a999495 // the server in which CoreDNS' plugins run (tests)
 	github.com/coredns/coredns v1.14.6 // the cluster's DNS; the version that kubeadm 1.37 asks for
 	github.com/fsnotify/fsnotify v1.10.1 // says at once when CNI gives out an address
 	github.com/vishvananda/netlink v1.3.1 // routes
@@ -18,7 +19,6 @@ require (
 	github.com/apparentlymart/go-cidr v1.1.1 // indirect
 	github.com/beorn7/perks v1.0.1 // indirect
 	github.com/cespare/xxhash/v2 v2.3.0 // indirect
-	github.com/coredns/caddy v1.1.4-0.20250930002214-15135a999495 // indirect; the server in which CoreDNS' plugins run (tests)
 	github.com/coreos/go-systemd/v22 v22.7.0 // indirect
 	github.com/davecgh/go-spew v1.1.2-0.20180830191138-d8f796af33cc // indirect
 	github.com/dnstap/golang-dnstap v0.4.0 // indirect

@@ -48,7 +48,7 @@ type daemon struct {
 }
 
 // run goes on until the context ends.
-func (d daemon) run(ctx context.Context) {
+func (d *daemon) run(ctx context.Context) {
 	retry := time.Duration(0)
 	for {
 		if err := d.sync(ctx); err != nil {

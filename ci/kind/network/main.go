@@ -78,10 +78,10 @@ func run(ctx context.Context, log *slog.Logger, env func(string) string) error {
 	if !watched.synced(ctx) {
 		return nil // asked to end
 	}
-	daemon{
+	(&daemon{
 		node: node, podSubnet: podSubnet, log: log, changes: changes,
 		watched: watched, attached: attached, host: &linuxHost{log: log, cniFolder: cniConfigFolder},
-	}.run(ctx)
+	}).run(ctx)
 	return nil
 }
 
