@@ -82,6 +82,18 @@ func TestAttachmentsAreReadFromTheCNICache(t *testing.T) {
 	}
 }
 
+func TestAnAddressThatIsGivenOutRaisesAChange(t *testing.T) {
+	folder, changes := t.TempDir(), newSignal()
+	_, err := watchAttachments(t.Context(), slog.New(slog.DiscardHandler), folder, changes)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(folder, "flokoa-network-c-eth0"), nil, 0o600))
+	select {
+	case <-changes:
+	case <-time.After(10 * time.Second):
+		require.Fail(t, "no change was raised")
+	}
+}
+
 func TestAnAttachmentTellsAPodsAddressBeforeItsStatusDoes(t *testing.T) {
 	address := netip.MustParseAddr("10.244.1.9")
 	attached := func(change func(*attachment)) attachment {
