@@ -11,13 +11,12 @@ import (
 // none between two of them.
 const quiet = time.Second
 
-// drain goes on serving, new connections included, while each answer sends its connection away. It returns when all
-// connections have gone, or at the limit.
+// drain goes on serving, new connections included, while draining makes each answer send its connection away. It returns when
+// all connections have gone, or at the limit.
 //
 // It comes before Shutdown, which closes idle connections at once: a client that is just sending on one would lose its request.
 func (s *server) drain(limit time.Duration) {
 	start := time.Now()
-	s.draining.Store(true)
 	end := time.NewTimer(limit)
 	defer end.Stop()
 	look := time.NewTicker(quiet / 20)

@@ -77,6 +77,7 @@ func (s *server) load(settings config) error {
 
 // end drains, and finishes what is in flight.
 func (s *server) end(settings config) error {
+	s.draining.Store(true)
 	s.log.Info("draining: new requests are served, and each answer closes its connection", "atMost", settings.drain.String())
 	s.drain(settings.drain)
 	s.log.Info("finishing what is in flight", "connections", s.connections.count(), "atMost", settings.shutdown.String())
