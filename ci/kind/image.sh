@@ -62,7 +62,8 @@ version() {
 fingerprint() {
   {
     printf '%s\n' "${programs[@]##*/}" "$debian" "$packages"
-    find "$here" -type f -not -name '*_test.go' -not -name '*.md' -print0 | sort -z | xargs -0 cat
+    cat "$here/image.sh" "$here"/go.*
+    find "$here"/{node,network,pause,dns} -type f -not -name '*_test.go' -print0 | sort -z | xargs -0 cat
   } | git hash-object --stdin | cut -c1-8
 }
 
@@ -78,6 +79,9 @@ build() {
   watch_over "node image: putting the files together" place_files
   watch_over "node image: building $image (about a minute)" \
     docker build --network none --build-arg "ROOT=$root_image" --tag "$image" --file "$here/node/Dockerfile" "$work"
+  # What went into the image is not needed beside it.
+  docker image rm --force $(docker images --quiet "$repository/*") >/dev/null
+  docker image prune --force --filter label=flokoa.ai/stage=store >/dev/null
 }
 
 compile() {

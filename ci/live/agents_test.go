@@ -12,7 +12,6 @@ import (
 	"github.com/stretchr/testify/require"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/utils/ptr"
 
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
@@ -176,15 +175,14 @@ func scaledByCPU(t *testing.T) {
 	s := in(t, "staging")
 	s.create("elastic", 2, func(a *v1alpha1.Agent) {
 		a.Spec.Runtime.Spec.Replicas = nil
-		a.Spec.Runtime.Spec.Container.Resources.Requests[corev1.ResourceCPU] = resource.MustParse("20m")
 		quick := &autoscalingv2.HPAScalingRules{StabilizationWindowSeconds: ptr.To[int32](15)}
-		a.Spec.Autoscaling = &v1alpha1.Autoscaling{MinReplicas: ptr.To[int32](2), MaxReplicas: 5, Behavior: &autoscalingv2.HorizontalPodAutoscalerBehavior{ScaleDown: quick}}
+		a.Spec.Autoscaling = &v1alpha1.Autoscaling{MinReplicas: ptr.To[int32](2), MaxReplicas: 5, Metrics: []autoscalingv2.MetricSpec{cpuOf(30)}, Behavior: &autoscalingv2.HorizontalPodAutoscalerBehavior{ScaleDown: quick}}
 	})
 	l := s.call("elastic")
 	before := s.lives("elastic")
 	l.disturb("an autoscaler follows its CPU up from 2 and down again", 2, neverFewer(2), func() {
 		rush := trafficPod("live-gateway", "rush", "gateway",
-			[]string{"load", "--target", "http://elastic.flokoa-staging.svc:8080", "--rate", "400", "--connections", "16", "--new-connections", "0.2"}, atHome)
+			[]string{"load", "--target", "http://elastic.flokoa-staging.svc:8080", "--rate", "120", "--connections", "16", "--new-connections", "0"}, atHome)
 		require.NoError(s, start(s.Context(), rush))
 		s.Cleanup(func() { _ = api.Delete(context.Background(), rush) })
 		s.eventually("there are more than two replicas", 2*patience, func() error {
@@ -205,6 +203,12 @@ func scaledByCPU(t *testing.T) {
 	for id, restarts := range s.lives("elastic") {
 		require.Equal(t, before[id], restarts, "no container was started again")
 	}
+}
+
+// cpuOf is a target for the CPU that pods use, in percent of what they ask for.
+func cpuOf(percent int32) autoscalingv2.MetricSpec {
+	return autoscalingv2.MetricSpec{Type: autoscalingv2.ResourceMetricSourceType, Resource: &autoscalingv2.ResourceMetricSource{
+		Name: corev1.ResourceCPU, Target: autoscalingv2.MetricTarget{Type: autoscalingv2.UtilizationMetricType, AverageUtilization: ptr.To(percent)}}}
 }
 
 // Streams of 30 seconds need a pod that goes to have longer than that.

@@ -241,7 +241,7 @@ func helm(ctx context.Context, args ...string) *exec.Cmd {
 // await polls until something holds; the error that it returns otherwise says what is missing.
 func await(ctx context.Context, what string, limit time.Duration, missing func(context.Context) error) error {
 	var last error
-	err := wait.PollUntilContextTimeout(ctx, 200*time.Millisecond, limit, true, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(ctx, 500*time.Millisecond, limit, true, func(ctx context.Context) (bool, error) {
 		last = missing(ctx)
 		return last == nil, nil
 	})

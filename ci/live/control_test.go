@@ -47,9 +47,9 @@ func TestAgentsGoOnWithoutTheirControlPlane(t *testing.T) {
 		l := l.as(t)
 		l.disturb("the API server is down for 60 s", 3, same, func() { l.withoutAPIServer(time.Minute) })
 	})
-	// Whoever leads now works: a change is carried out.
+	// Whoever leads now works: a change is carried out. Kubernetes' own controllers take a while to come back, too.
 	s.roll("steady", newImage())
-	s.settled("steady")
+	s.settledWithin(2*patience, "steady")
 }
 
 // leader is who holds the operator's lease: a pod's name and an id.

@@ -21,7 +21,7 @@ trap 'exit 130' INT TERM
 
 # compile PACKAGE VERSION: the program, into the context of its image.
 compile() {
-  (cd "$root" && GOOS=linux CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$2" -o "$work/$arch/" "$1")
+  (cd "$root" && GOOS=linux CGO_ENABLED=0 go build -ldflags "-s -w -X main.version=$2" -o "$work/$arch/" "$1")
 }
 
 # image NAME:TAG DOCKERFILE [ARGUMENT...]

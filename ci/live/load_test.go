@@ -41,6 +41,7 @@ func (s *scene) call(agent string, more ...string) *load {
 	require.NoError(s, start(s.Context(), pod))
 	s.Cleanup(func() { _ = api.Delete(context.Background(), pod) })
 	s.eventually(agent+" is called and answers", patience, func() error {
+		l.pass(time.Second)
 		now := l.now()
 		if sum := l.between(now-1000, now); sum.Requests < rate/2 || sum.Failures > 0 {
 			return fmt.Errorf("%s", sum)

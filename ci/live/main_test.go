@@ -24,6 +24,9 @@ const (
 	root = "../.." // the folder of the repository
 	// system is where the charts are installed.
 	system = "flokoa-system"
+	// sideBySide is how many Agents are disturbed at a time. Each has its callers, and on a machine of two cores more of them would
+	// measure the machine.
+	sideBySide = "2"
 	// settingUp and tearingDown bound what happens before the first test and after the last one.
 	settingUp   = 6 * time.Minute
 	tearingDown = 4 * time.Minute
@@ -34,6 +37,7 @@ var results table
 
 func TestMain(m *testing.M) {
 	flag.Parse()
+	_ = flag.Set("test.parallel", sideBySide)
 	klog.SetLogger(logr.Discard())
 	crlog.SetLogger(logr.Discard())
 	os.Exit(run(m))

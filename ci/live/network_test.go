@@ -121,6 +121,7 @@ type net struct {
 // newNet makes an Agent that echoes in each environment, a tool beside production's, and everybody outside.
 func newNet(t *testing.T) *net {
 	t.Helper()
+	in(t, "production") // says how it went
 	n := &net{T: t, pods: map[string]corev1.Pod{}, places: map[string]string{}}
 	var others []*corev1.Pod
 	for who, where := range map[string]string{"gateway": "live-gateway", "console": "live-gateway", "prometheus": "live-monitoring", "grafana": "live-monitoring", "stranger": "live-stranger"} {
@@ -139,7 +140,7 @@ func newNet(t *testing.T) *net {
 	}
 	n.places["production's tool"] = tool.Status.PodIP
 	for _, environment := range []string{"dev", "staging", "production"} {
-		s := in(t, environment)
+		s := &scene{T: t, namespace: "flokoa-" + environment}
 		s.create("echo", 3, echoes)
 		pods := s.pods("echo")
 		n.pods[environment] = pods[0]

@@ -104,7 +104,7 @@ func (s *scene) create(name string, replicas int32, changes ...change) {
 		Image: oldImage(),
 		Ports: []corev1.ContainerPort{{Name: "http", ContainerPort: 8080}},
 		Resources: corev1.ResourceRequirements{
-			Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("20m"), corev1.ResourceMemory: resource.MustParse("24Mi")},
+			Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("100m"), corev1.ResourceMemory: resource.MustParse("24Mi")},
 			Limits:   corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1"), corev1.ResourceMemory: resource.MustParse("128Mi")},
 		},
 		SecurityContext: &corev1.SecurityContext{ReadOnlyRootFilesystem: ptr.To(true)},
@@ -154,7 +154,12 @@ func (s *scene) agent(name string) *v1alpha1.Agent {
 // settled waits until an Agent is ready at its present generation and none of its pods is still going.
 func (s *scene) settled(name string) {
 	s.Helper()
-	s.eventually(name+" is ready", patience, func() error {
+	s.settledWithin(patience, name)
+}
+
+func (s *scene) settledWithin(limit time.Duration, name string) {
+	s.Helper()
+	s.eventually(name+" is ready", limit, func() error {
 		agent := s.agent(name)
 		ready := condition(agent, v1alpha1.ConditionReady)
 		if ready.Status != metav1.ConditionTrue || ready.ObservedGeneration != agent.Generation {
