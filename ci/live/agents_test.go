@@ -182,7 +182,7 @@ func scaledByCPU(t *testing.T) {
 	before := s.lives("elastic")
 	l.disturb("an autoscaler follows its CPU up from 2 and down again", 2, neverFewer(2), func() {
 		rush := trafficPod("live-gateway", "rush", "gateway",
-			[]string{"load", "--target", "http://elastic.flokoa-staging.svc:8080", "--rate", "120", "--connections", "16", "--new-connections", "0"}, atHome)
+			[]string{"load", "--target", urlOf("elastic", s.namespace), "--rate", "120", "--connections", "16", "--new-connections", "0"}, atHome)
 		require.NoError(s, start(s.Context(), rush))
 		s.Cleanup(func() { _ = api.Delete(context.Background(), rush) })
 		s.eventually("there are more than two replicas", 2*patience, func() error {

@@ -34,9 +34,8 @@ type load struct {
 // call starts requests to an Agent, which never stop while the test runs; it returns when they are answered well.
 func (s *scene) call(agent string, more ...string) *load {
 	s.Helper()
-	target := fmt.Sprintf("http://%s.%s.svc:8080", agent, s.namespace)
 	l := &load{scene: s, agent: agent, pod: "load-" + strings.TrimPrefix(s.namespace, "flokoa-") + "-" + agent}
-	command := append([]string{"load", "--target", target, "--rate", strconv.Itoa(rate), "--connections", "8", "--new-connections", "0.2"}, more...)
+	command := append([]string{"load", "--target", urlOf(agent, s.namespace), "--rate", strconv.Itoa(rate), "--connections", "8", "--new-connections", "0.2"}, more...)
 	pod := trafficPod("live-gateway", l.pod, "gateway", command, atHome)
 	require.NoError(s, start(s.Context(), pod))
 	s.Cleanup(func() { _ = api.Delete(context.Background(), pod) })
@@ -49,6 +48,11 @@ func (s *scene) call(agent string, more ...string) *load {
 		return nil
 	})
 	return l
+}
+
+// urlOf is where an Agent is called: its Service by its whole name, which DNS answers in one step instead of four.
+func urlOf(agent, namespace string) string {
+	return fmt.Sprintf("http://%s.%s.svc.cluster.local.:8080", agent, namespace)
 }
 
 // as is the same generator for a subtest.
@@ -73,6 +77,29 @@ func (l *load) between(from, to int64) report.Summary {
 	summary, err := report.DecodeSummary(strings.NewReader(out))
 	require.NoError(l, err)
 	return summary
+}
+
+// timeline counts failures by the second and the cause, from when the disturbance began.
+func (l *load) timeline(began, from int64) string {
+	l.Helper()
+	out, err := traffic(l.Context(), "live-gateway", l.pod, "", "results", "--from", strconv.FormatInt(from, 10))
+	require.NoError(l, err)
+	records, err := report.Decode(strings.NewReader(out))
+	require.NoError(l, err)
+	counts, order := map[string]int{}, []string{}
+	for _, r := range records {
+		if r.Outcome == report.OK {
+			continue
+		}
+		key := fmt.Sprintf("%d s %s", (r.Start-began)/1000, r.Outcome)
+		if counts[key]++; counts[key] == 1 {
+			order = append(order, key)
+		}
+	}
+	for i, key := range order {
+		order[i] = fmt.Sprintf("%s %d", key, counts[key])
+	}
+	return strings.Join(order, ", ")
 }
 
 // pass waits until the generator has gone on for a while: with traffic, for it is what makes the time worth something.
@@ -139,6 +166,9 @@ func (l *load) disturb(what string, wanted int32, bar bar, do func()) outcome {
 	o.took = time.Since(began)
 	l.pass(calm)
 	o.Summary, o.least = l.between(from, l.now()-1), least()
+	if o.Failures > 0 {
+		say("       failed, by the second: %s", l.timeline(o.began, from))
+	}
 	measured, err := bar.holds(o)
 	if err == nil && o.Requests < rate*int(calm.Seconds()) {
 		err = fmt.Errorf("only %d requests were made", o.Requests)

@@ -21,7 +21,7 @@ func spread(policy v1alpha1.SpreadPolicy) change {
 // Every node is drained in turn, as for an upgrade, while two Agents are called: one spreads where it can, the other must.
 func TestEveryNodeIsDrainedInTurn(t *testing.T) {
 	s := in(t, "production")
-	s.create("spread-preferred", 3, spread(v1alpha1.SpreadPreferred))
+	s.apply("spread-preferred", 3, spread(v1alpha1.SpreadPreferred))
 	s.create("spread-required", 3, spread(v1alpha1.SpreadRequired))
 	loads := []*load{s.call("spread-preferred"), s.call("spread-required")}
 	together(loads, "each node is drained in turn", oneAtATime, func() {

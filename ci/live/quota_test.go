@@ -20,10 +20,13 @@ func TestAFullQuotaRollsAtOnce(t *testing.T) {
 	for i := range agents {
 		name := fmt.Sprintf("agent-%d", i)
 		names = append(names, name)
-		s.create(name, int32(1+i%2), func(a *v1alpha1.Agent) {
+		s.apply(name, int32(1+i%2), func(a *v1alpha1.Agent) {
 			a.Spec.Availability = &v1alpha1.Availability{DrainSeconds: ptr.To[int32](20)}
 			a.Spec.Runtime.Spec.TerminationGracePeriodSeconds = ptr.To[int64](60)
 		})
+	}
+	for _, name := range names {
+		s.settled(name)
 	}
 	quota := &corev1.ResourceQuota{}
 	require.NoError(t, api.Get(t.Context(), keyIn(s, "flokoa"), quota))

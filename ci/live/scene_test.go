@@ -98,6 +98,13 @@ func newImage() string { return image("my-agent", "v2.1.0") }
 // defaults give: probes, spreading, draining.
 func (s *scene) create(name string, replicas int32, changes ...change) {
 	s.Helper()
+	s.apply(name, replicas, changes...)
+	s.settled(name)
+}
+
+// apply does not wait.
+func (s *scene) apply(name string, replicas int32, changes ...change) {
+	s.Helper()
 	agent := &v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: name}}
 	agent.Spec.Runtime.Spec = v1alpha1.RuntimeSpec{Replicas: ptr.To(replicas), Container: corev1.Container{
 		Name:  "agent",
@@ -114,7 +121,6 @@ func (s *scene) create(name string, replicas int32, changes ...change) {
 	}
 	require.NoError(s, api.Create(s.Context(), agent))
 	s.removeAfterwards(name)
-	s.settled(name)
 }
 
 func (s *scene) removeAfterwards(name string) {

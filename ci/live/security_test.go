@@ -9,7 +9,7 @@ import (
 
 // What NOTES.txt tells to run after an installation: the chart's own test, a pod that asks the operator whether it is healthy.
 func TestHelmTestPasses(t *testing.T) {
-	out, err := helm(t.Context(), "test", "flokoa-operator", "--logs", "--timeout", "2m").CombinedOutput()
+	out, err := helm(t.Context(), "test", "flokoa-operator", "--timeout", "2m").CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	require.Contains(t, string(out), "Phase:          Succeeded")
 }
@@ -22,18 +22,20 @@ func TestAnEditorGetsNoSecret(t *testing.T) {
 "image":"` + oldImage() + `","ports":[{"containerPort":8080}],"resources":{"requests":{"cpu":"20m","memory":"24Mi"},"limits":{"cpu":"1","memory":"64Mi"}},` + env + `}}}}}`
 	}
 	eddie := s.editor()
+	s.create("holder", 3, credential)
+	holder := "pod/" + s.pods("holder")[0].Name
 	pod := `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"thief"},"spec":{"containers":[{"name":"a","image":"` + oldImage() + `"}]}}`
 	for _, row := range []struct{ what, stdin, args, denied string }{
 		{"reads it", "", "get secret agent-secrets -o yaml", "cannot get resource"},
 		{"lists all", "", "get secrets", "cannot list resource"},
 		{"writes one", "", "create secret generic mine --from-literal=a=b", "cannot create resource"},
 		{"runs a pod with it", pod, "create -f -", "cannot create resource"},
-		{"opens a shell where it is", "", "exec deployment/holder -- env", `cannot create resource "pods/exec"`},
-		{"attaches to a pod", "", "attach deployment/holder", `cannot create resource "pods/attach"`},
+		{"opens a shell where it is", "", "exec " + holder + " -- /agent", `cannot create resource "pods/exec"`},
+		{"attaches to a pod", "", "attach " + holder, `cannot create resource "pods/attach"`},
 		{"asks for an account's token", "", "create token agent-deployer", `cannot create resource "serviceaccounts/token"`},
 		{"acts as an account", "", "get agents --as system:serviceaccount:flokoa-production:agent-deployer", "cannot impersonate"},
-		{"gives it to an Agent as a variable", agent(`"env":[{"name":"API_KEY","valueFrom":{"secretKeyRef":{"name":"agent-secrets","key":"api-key"}}}]`), "create -f -", `"use"`},
-		{"gives it to an Agent as all variables", agent(`"envFrom":[{"secretRef":{"name":"agent-secrets"}}]`), "create -f -", `"use"`},
+		{"gives it to an Agent as a variable", agent(`"env":[{"name":"API_KEY","valueFrom":{"secretKeyRef":{"name":"agent-secrets","key":"api-key"}}}]`), "create -f -", "the verb use on it"},
+		{"gives it to an Agent as all variables", agent(`"envFrom":[{"secretRef":{"name":"agent-secrets"}}]`), "create -f -", "the verb use on it"},
 	} {
 		t.Run(row.what, func(t *testing.T) {
 			out, err := as(t, eddie, row.stdin, strings.Fields(row.args)...)
