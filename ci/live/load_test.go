@@ -3,6 +3,7 @@ package live
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -79,19 +80,21 @@ func (l *load) between(from, to int64) report.Summary {
 	return summary
 }
 
-// timeline counts failures by the second and the cause, from when the disturbance began.
-func (l *load) timeline(began, from int64) string {
+// failed are the records of the requests that failed since a time.
+func (l *load) failed(from int64) []report.Record {
 	l.Helper()
 	out, err := traffic(l.Context(), "live-gateway", l.pod, "", "results", "--from", strconv.FormatInt(from, 10))
 	require.NoError(l, err)
 	records, err := report.Decode(strings.NewReader(out))
 	require.NoError(l, err)
+	return slices.DeleteFunc(records, func(r report.Record) bool { return r.Outcome == report.OK })
+}
+
+// timeline counts failures by the second and the cause, from when the disturbance began.
+func (o outcome) timeline() string {
 	counts, order := map[string]int{}, []string{}
-	for _, r := range records {
-		if r.Outcome == report.OK {
-			continue
-		}
-		key := fmt.Sprintf("%d s %s", (r.Start-began)/1000, r.Outcome)
+	for _, r := range o.failed {
+		key := fmt.Sprintf("%d s %s", (r.Start-o.began)/1000, r.Outcome)
 		if counts[key]++; counts[key] == 1 {
 			order = append(order, key)
 		}
@@ -121,6 +124,8 @@ type outcome struct {
 	// began is when the disturbance did, by the generator's clock.
 	began int64
 	took  time.Duration
+	// failed are the requests that did, when any did.
+	failed []report.Record
 }
 
 // bar is what must hold; it returns more that was measured, and an error when it was missed.
@@ -167,7 +172,8 @@ func (l *load) disturb(what string, wanted int32, bar bar, do func()) outcome {
 	l.pass(calm)
 	o.Summary, o.least = l.between(from, l.now()-1), least()
 	if o.Failures > 0 {
-		say("       failed, by the second: %s", l.timeline(o.began, from))
+		o.failed = l.failed(from)
+		say("       failed, by the second: %s", o.timeline())
 	}
 	measured, err := bar.holds(o)
 	if err == nil && o.Requests < rate*int(calm.Seconds()) {

@@ -67,7 +67,7 @@ func TestAWorkerStopsHard(t *testing.T) {
 	s.create("survivor", 3, spread(v1alpha1.SpreadRequired))
 	l := s.call("survivor")
 	victim := s.pods("survivor")[0]
-	counted := bar{"counted: only calls to its pods, until its endpoints are withdrawn; pods replaced", func(o outcome) (string, error) {
+	counted := bar{"counted: only calls to its pods, until its endpoints are withdrawn, and a handful later; pods replaced", func(o outcome) (string, error) {
 		return judgeLostNode(o, victim.Name)
 	}}
 	l.disturb("a worker stops hard", 3, counted, func() {
@@ -88,18 +88,28 @@ func TestAWorkerStopsHard(t *testing.T) {
 	})
 }
 
-// judgeLostNode wants answers from the others all the time, and failures to nobody but the lost pod, for a minute at most.
+// judgeLostNode wants answers from the others all the time, and failures of nobody but the lost pod until its endpoints are withdrawn. A
+// few come later: the kernel of the caller's node still knows where calls from some port went that had no answer, for two
+// minutes, and sends a new call from the same port there.
 func judgeLostNode(o outcome, lost string) (string, error) {
+	const withdrawn = 75_000 // milliseconds; Kubernetes takes 40 to 50 s
 	for pod, failures := range o.FailuresBy {
 		if pod != lost && pod != "" && failures > 0 {
 			return "", fmt.Errorf("%d failures at %s: %s", failures, pod, o.Summary)
 		}
 	}
-	lasted := float64(max(0, o.LastFailure-o.began)) / 1000
-	if lasted > 75 || o.Failures > o.Requests/3 || o.LongestGap > 2000 {
-		return "", fmt.Errorf("failures for %.0f s: %s", lasted, o.Summary)
+	late, last := 0, int64(0)
+	for _, r := range o.failed {
+		if r.Start-o.began > withdrawn {
+			late++
+		} else {
+			last = max(last, r.Start-o.began)
+		}
 	}
-	return fmt.Sprintf("the last failed after %.0f s, an answer every %.1f s at least", lasted, o.LongestGap/1000), nil
+	if o.Failures > o.Requests/10 || late > o.Requests/200 || o.LongestGap > 2000 {
+		return "", fmt.Errorf("%d of the failures were after %d s: %s", late, withdrawn/1000, o.Summary)
+	}
+	return fmt.Sprintf("withdrawn after %.0f s, %d failed later; an answer every %.1f s at least", float64(last)/1000, late, o.LongestGap/1000), nil
 }
 
 // replaced says why there are not yet as many replicas as wanted without a lost pod.

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/retry"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -63,7 +64,12 @@ func (s *scene) describe() {
 // kubectl runs it in the environment and returns what it printed; it must succeed.
 func (s *scene) kubectl(args ...string) string {
 	s.Helper()
-	out, err := s.tryKubectl(args...)
+	var out string
+	quotaIsContended := func(error) bool { return strings.Contains(out, "Operation cannot be fulfilled on resourcequotas") }
+	err := retry.OnError(retry.DefaultBackoff, quotaIsContended, func() (err error) {
+		out, err = s.tryKubectl(args...)
+		return err
+	})
 	require.NoError(s, err, "kubectl %s\n%s", strings.Join(args, " "), out)
 	return out
 }
@@ -119,7 +125,8 @@ func (s *scene) apply(name string, replicas int32, changes ...change) {
 	for _, change := range changes {
 		change(agent)
 	}
-	require.NoError(s, api.Create(s.Context(), agent))
+	create := func() error { return api.Create(s.Context(), agent) }
+	require.NoError(s, retry.RetryOnConflict(retry.DefaultBackoff, create)) // with whoever else counts in the same quota
 	s.removeAfterwards(name)
 }
 
