@@ -92,9 +92,10 @@ stock_image() {
 module_of() { (cd "$tools/kind" && GOWORK=off GOFLAGS=-mod=readonly go list -m -f '{{.Dir}}' "sigs.k8s.io/$1"); }
 
 pull() {
+  local said
   say "kind $name: pulling the node image ${1%@*}, some 350 MB"
-  timeout 600 docker pull --quiet "$1" >&2 || {
-    say "kind $name: it cannot be pulled"
+  said=$(timeout 600 docker pull --quiet "$1" 2>&1) || {
+    say "kind $name: it cannot be pulled: ${said##*$'\n'}"
     return 1
   }
 }

@@ -19,25 +19,27 @@ import (
 
 // What is done to one Agent leaves the others alone, so these run side by side, each with its own callers.
 func TestAnAgentThatIsChangedOrHitLosesNoRequest(t *testing.T) {
-	for name, test := range map[string]func(*testing.T){
-		"the guide's manifest, rolled":         guideRolled,
-		"four replicas, rolled":                fourRolled,
-		"changes that do not work":             brokenChanges,
-		"a pod deleted and a container killed": podsHit,
-		"scaled by hand":                       scaledByHand,
-		"scaled by its CPU":                    scaledByCPU,
-		"long streams during a rolling update": streamsRolled,
+	for _, row := range []struct {
+		name, environment string
+		test              func(*scene)
+	}{
+		{"long streams during a rolling update", "production", streamsRolled},
+		{"changes that do not work", "production", brokenChanges},
+		{"scaled by its CPU", "staging", scaledByCPU}, // production refuses fewer than three replicas
+		{"the guide's manifest, rolled", "production", guideRolled},
+		{"four replicas, rolled", "production", fourRolled},
+		{"scaled by hand", "staging", scaledByHand},
+		{"a pod deleted and a container killed", "production", podsHit},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			test(t)
+			row.test(in(t, row.environment))
 		})
 	}
 }
 
 // The guide's manifest is applied unchanged, and changed by the guide's patch.
-func guideRolled(t *testing.T) {
-	s := in(t, "production")
+func guideRolled(s *scene) {
 	manifest := "examples/agents/production-agent.yaml"
 	s.kubectl("apply", "--filename", manifest)
 	s.removeAfterwards("production-agent")
@@ -52,7 +54,7 @@ func guideRolled(t *testing.T) {
 			"-p", `[{"op": "replace", "path": "/spec/runtime/spec/container/image", "value": "`+newImage()+`"}]`)
 		s.settled("production-agent")
 	})
-	requireVersions(t, o, "v2.0.0", "v2.1.0")
+	requireVersions(s.T, o, "v2.0.0", "v2.1.0")
 }
 
 // requireVersions is met when both builds answered, which proves that the pods really changed under the calls.
@@ -61,20 +63,18 @@ func requireVersions(t *testing.T, o outcome, versions ...string) {
 	require.Equal(t, versions, slices.Sorted(maps.Keys(o.Versions)))
 }
 
-func fourRolled(t *testing.T) {
-	s := in(t, "production")
+func fourRolled(s *scene) {
 	s.create("four", 4)
 	l := s.call("four")
 	o := l.disturb("its image is patched, 4 replicas", 4, neverFewer(4), func() {
 		s.roll("four", newImage())
 		s.settled("four")
 	})
-	requireVersions(t, o, "v2.0.0", "v2.1.0")
+	requireVersions(s.T, o, "v2.0.0", "v2.1.0")
 }
 
 // Each of these keeps the new pods from ever being ready; the old ones go on, the status names the cause, and the old spec heals.
-func brokenChanges(t *testing.T) {
-	s := in(t, "production")
+func brokenChanges(s *scene) {
 	s.create("broken", 3)
 	l := s.call("broken")
 	container := "/spec/runtime/spec/container/"
@@ -109,8 +109,7 @@ func brokenChanges(t *testing.T) {
 	}
 }
 
-func podsHit(t *testing.T) {
-	s := in(t, "production")
+func podsHit(s *scene) {
 	s.create("hit", 3)
 	l := s.call("hit")
 	l.disturb("one pod is deleted", 3, nothingLost, func() {
@@ -118,7 +117,7 @@ func podsHit(t *testing.T) {
 		s.kubectl("delete", "pod", victim)
 		s.settled("hit")
 	})
-	t.Run("killed", func(t *testing.T) {
+	s.Run("killed", func(t *testing.T) {
 		needsKind(t, "killing a container with no warning")
 		killed(l.as(t))
 	})
@@ -150,9 +149,7 @@ func killed(l *load) {
 	})
 }
 
-// Production refuses fewer than three replicas, so this is in staging.
-func scaledByHand(t *testing.T) {
-	s := in(t, "staging")
+func scaledByHand(s *scene) {
 	s.create("scaled", 3)
 	l := s.call("scaled")
 	before := s.lives("scaled")
@@ -160,19 +157,18 @@ func scaledByHand(t *testing.T) {
 		for _, replicas := range []int32{6, 2} {
 			s.kubectl("scale", "agent", "scaled", fmt.Sprintf("--replicas=%d", replicas))
 			s.settled("scaled")
-			require.EqualValues(s, replicas, s.agent("scaled").Status.AvailableReplicas)
+			require.Equal(s, replicas, s.agent("scaled").Status.AvailableReplicas)
 		}
 	})
 	for id, restarts := range s.lives("scaled") {
-		require.Equal(t, before[id], restarts, "no container was started again")
+		require.Equal(s, before[id], restarts, "no container was started again")
 	}
 }
 
-func scaledByCPU(t *testing.T) {
-	if !cpuIsMeasured(t.Context()) {
-		t.Skip("skipped: nobody serves metrics.k8s.io here, so nobody knows what pods use: install metrics-server")
+func scaledByCPU(s *scene) {
+	if !cpuIsMeasured(s.Context()) {
+		s.Skip("skipped: nobody serves metrics.k8s.io here, so nobody knows what pods use: install metrics-server")
 	}
-	s := in(t, "staging")
 	s.create("elastic", 2, func(a *v1alpha1.Agent) {
 		a.Spec.Runtime.Spec.Replicas = nil
 		quick := &autoscalingv2.HPAScalingRules{StabilizationWindowSeconds: ptr.To[int32](15)}
@@ -201,7 +197,7 @@ func scaledByCPU(t *testing.T) {
 		s.settled("elastic")
 	})
 	for id, restarts := range s.lives("elastic") {
-		require.Equal(t, before[id], restarts, "no container was started again")
+		require.Equal(s, before[id], restarts, "no container was started again")
 	}
 }
 
@@ -212,8 +208,7 @@ func cpuOf(percent int32) autoscalingv2.MetricSpec {
 }
 
 // Streams of 30 seconds need a pod that goes to have longer than that.
-func streamsRolled(t *testing.T) {
-	s := in(t, "production")
+func streamsRolled(s *scene) {
 	s.create("streams", 3, env("OPENAI_BASE_URL", fmt.Sprintf("http://%s:%d/v1", providerAddress, providerPort)), env("MODEL", "stub-30s"),
 		func(a *v1alpha1.Agent) {
 			a.Spec.Runtime.Spec.TerminationGracePeriodSeconds = ptr.To[int64](60)
@@ -231,7 +226,7 @@ func streamsRolled(t *testing.T) {
 		s.settled("streams")
 		l.pass(35 * time.Second) // until the streams that began last are over
 	})
-	requireVersions(t, o, "v2.0.0", "v2.1.0")
+	requireVersions(s.T, o, "v2.0.0", "v2.1.0")
 }
 
 // credential gives the container what the guide's has: the provider's key, from a Secret.

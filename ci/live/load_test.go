@@ -58,6 +58,7 @@ func urlOf(agent, namespace string) string {
 
 // as is the same generator for a subtest.
 func (l *load) as(t *testing.T) *load {
+	t.Helper()
 	return &load{scene: &scene{T: t, namespace: l.namespace}, agent: l.agent, pod: l.pod}
 }
 
@@ -184,7 +185,7 @@ func (l *load) disturb(what string, wanted int32, bar bar, do func()) outcome {
 		result.verdict = err.Error()
 	}
 	results.add(result)
-	say("       %s: %s; least available %d of %d; %.0f s", what, o.Summary, o.least, wanted, o.took.Seconds())
+	say("       %s: %s; least available %d of %d; %.0f s; callers late by %.0f ms at most", what, o.Summary, o.least, wanted, o.took.Seconds(), o.LatestStart)
 	require.NoError(l, err, what)
 	return o
 }

@@ -108,7 +108,7 @@ func TestNetworkPoliciesWithRealPackets(t *testing.T) {
 		})
 	}
 	met := !t.Failed()
-	results.add(row{disturbance: fmt.Sprintf("%d flows are tried with real packets", len(tried)), requests: 0, bar: "each allowed or denied as the policies say", met: met})
+	results.add(row{disturbance: fmt.Sprintf("%d connections are tried, from pod to pod and to the outside", len(tried)), bar: "each allowed or denied as the network policies say", met: met})
 }
 
 // net is everybody who calls or is called: pods by who they are, and the address of each place.

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
 )
 
 // What NOTES.txt tells to run after an installation: the chart's own test, a pod that asks the operator whether it is healthy.
@@ -73,5 +74,15 @@ func TestPodsRunRestricted(t *testing.T) {
 			require.Contains(t, string(out), "violates PodSecurity")
 			require.Contains(t, string(out), row.denied)
 		})
+	}
+
+	s.create("restricted", 3)
+	for _, pod := range s.pods("restricted") {
+		container := pod.Spec.Containers[0].SecurityContext
+		require.True(t, *container.ReadOnlyRootFilesystem)
+		require.False(t, *container.AllowPrivilegeEscalation)
+		require.Equal(t, []corev1.Capability{"ALL"}, container.Capabilities.Drop)
+		require.True(t, *pod.Spec.SecurityContext.RunAsNonRoot)
+		require.Equal(t, corev1.SeccompProfileTypeRuntimeDefault, pod.Spec.SecurityContext.SeccompProfile.Type)
 	}
 }

@@ -38,7 +38,7 @@ func (t *table) print(w io.Writer) {
 		return
 	}
 	lines := []string{
-		"", "| while the Agent answers, | requests | failed | slowest | least available | bar | |",
+		"", "| what is done meanwhile | requests | failed | slowest | replicas available, at least | the bar | |",
 		"|---|---:|---:|---:|---:|---|---|",
 	}
 	for _, r := range t.rows {
@@ -49,17 +49,18 @@ func (t *table) print(w io.Writer) {
 		if r.verdict != "" {
 			mark += ": " + r.verdict
 		}
-		lines = append(lines, fmt.Sprintf("| %s | %d | %d | %s | %s | %s | %s |",
-			r.disturbance, r.requests, r.failures, r.slow(), r.available(), r.bar, mark))
+		lines = append(lines, fmt.Sprintf("| %s | %s | %s | %s | %s |",
+			r.disturbance, r.calls(), r.available(), r.bar, mark))
 	}
 	_, _ = io.WriteString(w, strings.Join(lines, "\n")+"\n\n")
 }
 
-func (r row) slow() string {
+// calls are the columns of requests, failures and the slowest answer, which a row without calls leaves empty.
+func (r row) calls() string {
 	if r.requests == 0 {
-		return ""
+		return "| |"
 	}
-	return fmt.Sprintf("%.0f ms", r.slowest)
+	return fmt.Sprintf("%d | %d | %.0f ms", r.requests, r.failures, r.slowest)
 }
 
 func (r row) available() string {

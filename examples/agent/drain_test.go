@@ -38,12 +38,18 @@ func (w *wire) begin(t *testing.T, body string) {
 	require.NoError(t, request.Write(w))
 }
 
-// head reads the head of an answer.
-func (w *wire) head(t *testing.T) *http.Response {
+// head is what is known of an answer when its head has been read.
+type head struct {
+	closes bool // the answer says that the connection ends
+	body   io.Reader
+}
+
+func (w *wire) head(t *testing.T) head {
 	t.Helper()
 	response, err := http.ReadResponse(w.in, nil)
 	require.NoError(t, err)
-	return response
+	t.Cleanup(func() { _ = response.Body.Close() })
+	return head{response.Close, response.Body}
 }
 
 // exchange sends a request, reads its whole answer, and is whether the answer says that the connection ends.
@@ -51,10 +57,10 @@ func (w *wire) exchange(t *testing.T) (closes bool) {
 	t.Helper()
 	w.begin(t, ask("message/send", "hello"))
 	response := w.head(t)
-	body, err := io.ReadAll(response.Body)
+	body, err := io.ReadAll(response.body)
 	require.NoError(t, err)
 	require.Contains(t, string(body), "echo: hello")
-	return response.Close
+	return response.closes
 }
 
 // isClosed reads the end of a connection.
@@ -116,7 +122,9 @@ func (p *process) sendUntilClosed() error {
 		if err != nil {
 			return err
 		}
-		if _, err := io.Copy(io.Discard, response.Body); err != nil || response.Close {
+		_, err = io.Copy(io.Discard, response.Body)
+		_ = response.Body.Close()
+		if err != nil || response.Close {
 			return err
 		}
 	}
@@ -129,18 +137,18 @@ func TestWhatIsInFlightIsFinishedAfterTheDrain(t *testing.T) {
 	idle, stream, whole := p.dial(t), p.dial(t), p.dial(t)
 	stream.begin(t, ask("message/stream", "hello"))
 	streamed := stream.head(t)
-	require.True(t, streamed.Close, "a stream may outlive the drain, so its head says that its connection ends")
+	require.True(t, streamed.closes, "a stream may outlive the drain, so its head says that its connection ends")
 	whole.begin(t, ask("message/send", "hello"))
 	p.terminate(t)
 	require.NoError(t, p.command.Process.Signal(syscall.SIGTERM), "a second signal changes nothing")
 	p.await(t, "finishing what is in flight")
 	idle.isClosed(t)
 
-	all := events(t, streamed.Body)
+	all := events(t, streamed.body)
 	require.True(t, all[len(all)-1].Result.Final)
 	answered := whole.head(t)
-	require.True(t, answered.Close, "its request came before the signal, its answer after it")
-	text, err := io.ReadAll(answered.Body)
+	require.True(t, answered.closes, "its request came before the signal, its answer after it")
+	text, err := io.ReadAll(answered.body)
 	require.NoError(t, err)
 	require.Contains(t, string(text), "You said: hello")
 	require.Equal(t, 0, p.ended(t))
