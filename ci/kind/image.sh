@@ -87,7 +87,7 @@ build() {
 compile() {
   cd "$here"
   GOFLAGS=-mod=readonly GOWORK=off CGO_ENABLED=0 \
-    go build -trimpath -buildvcs=false -ldflags "-s -w" -o "$work/bin/" ./network ./pause ./dns
+    go build -buildvcs=false -ldflags "-s -w" -o "$work/bin/" ./network ./pause ./dns
 }
 
 make_root() {

@@ -130,7 +130,7 @@ load() {
   local kind
   exists || fail "there is no kind cluster named $name" "make kind-up creates one."
   kind=$("$tools/build.sh" kind)
-  watch_over "kind $name: loading $*" kind load docker-image "$@"
+  watch_over "kind $name: loading $# images into the nodes" kind load docker-image "$@"
 }
 
 kubeconfig() {
