@@ -94,7 +94,7 @@ func findNodes(ctx context.Context) error {
 // mark tells what these tests made from what others did.
 var mark = client.MatchingLabels{"made-by": "flokoa-live"}
 
-// environments are installed by name; callers lists the namespaces of everybody else in these tests.
+// callers are the namespaces of everybody in these tests who is not an Agent.
 var callers = []string{"live-gateway", "live-monitoring", "live-provider", "live-stranger"}
 
 func environmentNamespaces() []string {

@@ -32,7 +32,7 @@ const (
 )
 
 // flows are those of the environments, as the network policies promise them. Whoever is denied is denied a place that is there
-// and answers somebody else: TestEveryPlaceAnswersSomebody asks from where no policy is.
+// and answers somebody else: requireEveryPlaceToAnswer asks from where no policy is.
 var flows = []flow{
 	// Agents call each other inside of an environment, and nobody in another.
 	{"dev", "dev's agent", "tcp", 8080, yes},
@@ -90,7 +90,7 @@ var outsideFlows = []flow{
 
 // Real packets, from one pod to another: each flow that a policy allows, and each that it must not.
 func TestNetworkPoliciesWithRealPackets(t *testing.T) {
-	n := newNet(t)
+	n := newNetwork(t)
 	tried := flows
 	if cluster.kind == "" {
 		t.Log("skipped: public and metadata addresses, which are set up on the nodes of a kind cluster")
@@ -111,18 +111,18 @@ func TestNetworkPoliciesWithRealPackets(t *testing.T) {
 	results.add(row{disturbance: fmt.Sprintf("%d connections are tried, from pod to pod and to the outside", len(tried)), bar: "each allowed or denied as the network policies say", met: met})
 }
 
-// net is everybody who calls or is called: pods by who they are, and the address of each place.
-type net struct {
+// network is everybody who calls or is called: pods by who they are, and the address of each place.
+type network struct {
 	*testing.T
 	pods   map[string]corev1.Pod
 	places map[string]string
 }
 
-// newNet makes an Agent that echoes in each environment, a tool beside production's, and everybody outside.
-func newNet(t *testing.T) *net {
+// newNetwork makes an Agent that echoes in each environment, a tool beside production's, and everybody outside.
+func newNetwork(t *testing.T) *network {
 	t.Helper()
 	in(t, "production") // says how it went
-	n := &net{T: t, pods: map[string]corev1.Pod{}, places: map[string]string{}}
+	n := &network{T: t, pods: map[string]corev1.Pod{}, places: map[string]string{}}
 	var others []*corev1.Pod
 	for who, where := range map[string]string{"gateway": "live-gateway", "console": "live-gateway", "prometheus": "live-monitoring", "grafana": "live-monitoring", "stranger": "live-stranger"} {
 		others = append(others, trafficPod(where, who, who, []string{"serve", "--tcp", "8080", "--udp", "8080"}))
@@ -152,7 +152,7 @@ func newNet(t *testing.T) *net {
 	return n
 }
 
-func (n *net) add(name string, pod corev1.Pod) {
+func (n *network) add(name string, pod corev1.Pod) {
 	n.pods[name], n.places[name] = pod, pod.Status.PodIP
 }
 
@@ -170,7 +170,7 @@ const (
 )
 
 // addOutside has the node of the callers answer at addresses that are not the cluster's, as the internet and a cloud would.
-func (n *net) addOutside() {
+func (n *network) addOutside() {
 	n.Helper()
 	home := &corev1.Node{}
 	require.NoError(n, api.Get(n.Context(), keyOf(cluster.home), home))
@@ -202,7 +202,7 @@ type judged struct {
 }
 
 // ask tries flows, all those from one pod by one command in it.
-func (n *net) ask(flows []flow) []judged {
+func (n *network) ask(flows []flow) []judged {
 	n.Helper()
 	questions := map[string][]string{}
 	for i, f := range flows {
@@ -228,7 +228,7 @@ func (n *net) ask(flows []flow) []judged {
 }
 
 // question is a flow as a probe. The API server and DNS do not echo: a handshake, or a name's address, is their answer.
-func (n *net) question(i int, f flow) string {
+func (n *network) question(i int, f flow) string {
 	n.Helper()
 	host, there := n.places[f.to]
 	require.True(n, there, "there is no %s", f.to)
@@ -243,7 +243,7 @@ func (n *net) question(i int, f flow) string {
 
 // requireEveryPlaceToAnswer shows that a place whose callers are denied is there: it answers where no policy is in the way. What is
 // protected itself answers those that it allows, which are among the flows.
-func (n *net) requireEveryPlaceToAnswer(tried []flow) {
+func (n *network) requireEveryPlaceToAnswer(tried []flow) {
 	n.Helper()
 	answers := map[string]bool{}
 	var open []flow
