@@ -30,7 +30,7 @@ func hold(signals <-chan os.Signal, reap func()) {
 func reap() {
 	for {
 		pid, err := unix.Wait4(-1, nil, unix.WNOHANG, nil)
-		if err == unix.EINTR { //nolint:errorlint // a plain errno
+		if err == unix.EINTR {
 			continue
 		}
 		if pid <= 0 {
