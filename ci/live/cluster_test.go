@@ -97,6 +97,9 @@ var mark = client.MatchingLabels{"made-by": "flokoa-live"}
 // callers are the namespaces of everybody in these tests who is not an Agent.
 var callers = []string{"live-gateway", "live-monitoring", "live-provider", "live-stranger"}
 
+// outside is the namespace of who answers at addresses that are not the cluster's. Its pod uses the node's network.
+const outside = "live-outside"
+
 func environmentNamespaces() []string {
 	var names []string
 	for _, kind := range manifests.Environments {
@@ -105,9 +108,14 @@ func environmentNamespaces() []string {
 	return names
 }
 
-// refuseOthers keeps these tests, which disturb and delete, away from a Flokoa that somebody uses.
+// refuseOthers keeps these tests, which disturb and delete, away from a Flokoa that somebody uses: whatever namespace it is in, its
+// Agents would go with the CRD that cleaning up removes.
 func refuseOthers(ctx context.Context) error {
-	for _, name := range slices.Concat([]string{system}, environmentNamespaces(), callers) {
+	ours := api.Get(ctx, keyOf(system), &corev1.Namespace{}) == nil
+	if !ours && installed(ctx, "crd", "agents.agent.flokoa.ai") {
+		return fmt.Errorf("the CRD agents.agent.flokoa.ai is on this cluster and not from these tests: they run only where nobody uses Flokoa")
+	}
+	for _, name := range slices.Concat([]string{system, outside}, environmentNamespaces(), callers) {
 		namespace := &corev1.Namespace{}
 		err := api.Get(ctx, client.ObjectKey{Name: name}, namespace)
 		if client.IgnoreNotFound(err) != nil {
@@ -194,10 +202,12 @@ func networkOf(kind string) map[string]any {
 	return map[string]any{"gateways": peer("live-gateway", "gateway"), "monitoring": peer("live-monitoring", "prometheus"), "models": models}
 }
 
-// tearDown removes all that these tests brought, in the order that the README gives: Agents, environments, operator, policies,
-// CRDs. Twice does no harm.
+// tearDown removes all that these tests brought: Agents, environments, policies, CRDs. The platform's namespace goes last, because
+// it tells a run after an interrupted one that the rest is of these tests. Twice does no harm.
 func tearDown(ctx context.Context) error {
-	namespaces := slices.Concat(environmentNamespaces(), callers, []string{system})
+	remove := func(names ...string) []string {
+		return append([]string{"delete", "namespaces", "--ignore-not-found", "--timeout=2m"}, names...)
+	}
 	restoreNodes(ctx)
 	if installed(ctx, "crd", "agents.agent.flokoa.ai") {
 		for _, namespace := range environmentNamespaces() {
@@ -206,11 +216,11 @@ func tearDown(ctx context.Context) error {
 			}
 		}
 	}
-	steps := [][]string{append([]string{"delete", "namespaces", "--ignore-not-found", "--timeout=2m"}, namespaces...)}
+	steps := [][]string{remove(slices.Concat(environmentNamespaces(), callers, []string{outside})...)}
 	for _, kind := range []string{"validatingadmissionpolicybindings", "validatingadmissionpolicies", "clusterroles", "clusterrolebindings", "crds"} {
 		steps = append(steps, []string{"delete", kind, "--selector", "app.kubernetes.io/part-of=flokoa", "--ignore-not-found"})
 	}
-	for _, args := range steps {
+	for _, args := range append(steps, remove(system)) {
 		if out, err := kubectl(ctx, args...).CombinedOutput(); err != nil {
 			return fmt.Errorf("kubectl %s: %w: %s", strings.Join(args, " "), err, out)
 		}

@@ -175,15 +175,15 @@ func (n *network) addOutside() {
 	home := &corev1.Node{}
 	require.NoError(n, api.Get(n.Context(), keyOf(cluster.home), home))
 	address := home.Status.Addresses[0].Address
-	for _, outside := range []string{publicAddress, metadataAddress} {
-		_, err := onNode(n.Context(), cluster.home, "ip", "address", "replace", outside+"/32", "dev", "lo")
+	for _, there := range []string{publicAddress, metadataAddress} {
+		_, err := onNode(n.Context(), cluster.home, "ip", "address", "replace", there+"/32", "dev", "lo")
 		require.NoError(n, err)
 		for _, node := range cluster.nodes {
-			_, err := onNode(n.Context(), node.Name, "ip", "route", "replace", outside, "via", address)
+			_, err := onNode(n.Context(), node.Name, "ip", "route", "replace", there, "via", address)
 			require.NoError(n, err)
 		}
 	}
-	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "live-outside", Labels: mark}} // where the node's network may be used
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: outside, Labels: mark}} // where the node's network may be used
 	require.NoError(n, api.Create(n.Context(), namespace))
 	n.Cleanup(func() { _ = api.Delete(context.Background(), namespace) })
 	listener := trafficPod(namespace.Name, "outside", "outside", []string{"serve", "--tcp", "80,443"}, atHome, func(pod *corev1.Pod) {
