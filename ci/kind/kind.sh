@@ -43,7 +43,7 @@ stop() {
 
 up() {
   check_engine
-  local kind image started=$SECONDS
+  local kind image
   kind=$("$tools/build.sh" kind)
   kubectl=$("$tools/build.sh" kubernetes)/kubectl
   hold "$(flokoa_cache)/kind.lock" "it creates or removes a kind cluster"
@@ -54,7 +54,8 @@ up() {
     watch_over "kind $name: creating four nodes (about a minute)" \
       kind create cluster --image "$image" --config "$folder/cluster.yaml" --kubeconfig "$folder/kubeconfig" --wait 180s
   elif [[ ! -s $folder/kubeconfig ]]; then
-    kind export kubeconfig --kubeconfig "$folder/kubeconfig" 2>/dev/null
+    kind export kubeconfig --kubeconfig "$folder/kubeconfig" >&2 ||
+      fail "the cluster $name was not made to its end" "Remove it and try again: make kind-down kind-up"
   fi
   watch_over "kind $name: all nodes are ready" kubectl wait --for=condition=Ready nodes --all --timeout=180s
   summary
