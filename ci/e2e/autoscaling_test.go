@@ -19,6 +19,7 @@ import (
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/flokoa/flokoa/ci/rig"
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
@@ -146,7 +147,7 @@ func TestTheOperatorNeverWritesTheCountAndNothingComesAndGoesWithIt(t *testing.T
 	}
 	s.kubectl("scale", "agent", "a", "--replicas=9")
 	require.EqualValues(t, 4, s.settled("a").Status.AvailableReplicas, "never beyond the bounds")
-	written := counts(s.requests())
+	written := rig.Counts(s.requests())
 	require.Zero(t, written["patch agents"]+written["update agents"]+written["patch agents/scale"]+written["update agents/scale"], "%v", written)
 	require.Equal(t, 1, written["patch poddisruptionbudgets"], "%v", written)
 	require.Equal(t, 1, written["patch horizontalpodautoscalers"], "%v", written)
@@ -190,7 +191,7 @@ func TestAnAutoscalerAimedAtTheDeploymentIsTold(t *testing.T) {
 		return differ("replicas", 1, read(s, "a", &appsv1.Deployment{}).Spec.Replicas)
 	})
 	s.eventually("it is contested again", counting, func() error {
-		if patched := counts(s.requests())["patch deployments"]; patched < 3 {
+		if patched := rig.Counts(s.requests())["patch deployments"]; patched < 3 {
 			return fmt.Errorf("%d patches of the Deployment", patched)
 		}
 		return nil

@@ -106,9 +106,9 @@ func (s *scene) helm(args ...string) string {
 }
 
 func (s *scene) helmCommand(ctx context.Context, args ...string) *exec.Cmd {
-	command := exec.CommandContext(ctx, cluster.helm, append([]string{"--namespace", system}, args...)...)
+	command := exec.CommandContext(ctx, cluster.Helm, append([]string{"--namespace", system}, args...)...)
 	command.Dir = root
-	command.Env = append(os.Environ(), "KUBECONFIG="+cluster.kubeconfig, "HELM_CACHE_HOME="+workshop, "HELM_CONFIG_HOME="+workshop, "HELM_DATA_HOME="+workshop)
+	command.Env = append(os.Environ(), "KUBECONFIG="+cluster.Kubeconfig, "HELM_CACHE_HOME="+workshop, "HELM_CONFIG_HOME="+workshop, "HELM_DATA_HOME="+workshop)
 	return command
 }
 

@@ -18,6 +18,7 @@ import (
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/flokoa/flokoa/ci/rig"
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
@@ -42,22 +43,23 @@ func tries(within, first, last time.Duration) int {
 
 func TestAnOperatorOutlivesWhateverTheAPIServerAnswers(t *testing.T) {
 	s := newScene(t)
-	p := newProxy(t)
+	p, err := rig.NewProxy(cluster.Config)
+	require.NoError(t, err)
+	t.Cleanup(p.End)
 	t.Cleanup(func() { // not replaceOperator: what happened to the operator is what the test is about
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
-		if !operator.ended() {
-			require.NoError(t, operator.stop())
+		if !operator.Ended() {
+			require.NoError(t, operator.Stop())
 		}
 		var err error
 		operator, err = startOperator(ctx)
 		require.NoError(t, err)
 	})
 	require.NoError(t, stopGracefully(t.Context(), operator))
-	var err error
-	operator, err = startThrough(t.Context(), p.way())
+	operator, err = startThrough(t.Context(), p.Way())
 	require.NoError(t, err)
-	require.NoError(t, operator.await(t.Context(), "it leads", starting, operator.leads))
+	require.NoError(t, operator.Await(t.Context(), "it leads", rig.Starting, operator.Leads))
 
 	held, statusWorks := oneIsHeldAndNoStatusIsWritten(s, p)
 	t.Run("every request fails", func(t *testing.T) { everyRequestFails(newScene(t), p) })
@@ -77,25 +79,25 @@ const (
 // waits for it, and refuses all statuses while other Agents are made and rolled. How it ends takes a minute, in which other
 // things are done to the operator: theRestIsDone judges it. It returns how long the one write was waited for, and when statuses
 // could be written again.
-func oneIsHeldAndNoStatusIsWritten(s *scene, p *proxy) (held <-chan time.Duration, statusWorks time.Time) {
+func oneIsHeldAndNoStatusIsWritten(s *scene, p *rig.Proxy) (held <-chan time.Duration, statusWorks time.Time) {
 	s.Helper()
 	gaveUp, met, next := make(chan time.Duration, 1), false, 0
 	var refused atomic.Bool
 	refused.Store(true)
-	hold, faults := unanswered(gaveUp), []fault{internalError, conflict, dropped}
-	p.setAside(s.namespace, func(c call) *fault {
+	hold, faults := rig.Unanswered(gaveUp), []rig.Fault{rig.InternalError, rig.Conflict, rig.Dropped}
+	p.SetAside(s.namespace, func(c rig.Call) *rig.Fault {
 		switch {
-		case c.name == "held" && c.resource == "deployments" && c.verb == "patch" && !met:
+		case c.Name == "held" && c.Resource == "deployments" && c.Verb == "patch" && !met:
 			met = true
 			return &hold
-		case c.resource == "agents/status" && refused.Load():
+		case c.Resource == "agents/status" && refused.Load():
 			next++
 			return &faults[next%len(faults)]
 		default:
 			return nil
 		}
 	})
-	p.follow(nil)
+	p.Follow(nil)
 	began := time.Now()
 	s.create("held")
 	createMany(s, unheardOf, replicas(3))
@@ -111,8 +113,8 @@ func oneIsHeldAndNoStatusIsWritten(s *scene, p *proxy) (held <-chan time.Duratio
 	// What happens to the pods and to the Deployment wakes the Agent, whether or not its status can be written: five times for
 	// each of three pods, from made to ready and to gone, and as often for the Deployment that counts them; of two generations.
 	wakes := 2 * 2 * 3 * 5
-	require.NoError(s, hotLoop(s, p.record(), wakes+tries(time.Since(began), firstRetry, lastRetry)))
-	s.note("no status could be written: tried at most %d times in %.0fs", most(writesPer(s, p.record())), time.Since(began).Seconds())
+	require.NoError(s, hotLoop(s, p.Record(), wakes+tries(time.Since(began), firstRetry, lastRetry)))
+	s.note("no status could be written: tried at most %d times in %.0fs", most(writesPer(s, p.Record())), time.Since(began).Seconds())
 	refused.Store(false)
 	return gaveUp, time.Now()
 }
@@ -137,7 +139,7 @@ func theRestIsDone(s *scene, held <-chan time.Duration, statusWorks time.Time) {
 	}
 	s.note("all statuses written %.0fs after they could be", last.Sub(statusWorks).Seconds())
 	require.LessOrEqual(s, last.Sub(statusWorks), lastRetry+10*time.Second, "the longest pause, and what a busy machine adds")
-	made := counts(s.requests())
+	made := rig.Counts(s.requests())
 	delete(made, "patch agents/status")
 	require.Equal(s, map[string]int{"patch deployments": 2*unheardOf + 1, "patch services": unheardOf + 1, "patch poddisruptionbudgets": unheardOf},
 		made, "a child is not written again because the status was not")
@@ -150,7 +152,7 @@ func (s *scene) heals(what string, missing func() error) {
 	s.eventually(what, passTimeout+patience, func() error { return errors.Join(keepAlive(s), missing()) })
 }
 
-func everyRequestFails(s *scene, p *proxy) {
+func everyRequestFails(s *scene, p *rig.Proxy) {
 	s.Helper()
 	const (
 		agents  = 30
@@ -163,47 +165,47 @@ func everyRequestFails(s *scene, p *proxy) {
 	mark, err := audited()
 	require.NoError(s, err)
 	s.since = mark
-	before := len(operator.lines(""))
+	before := len(operator.Lines(""))
 
-	p.follow(func(c call) *fault {
-		if c.resource == "leases" {
+	p.Follow(func(c rig.Call) *rig.Fault {
+		if c.Resource == "leases" {
 			return nil
 		}
-		return &internalError
+		return &rig.InternalError
 	})
 	began, watches := time.Now(), 0
 	require.NoError(s, forEach(many(agents), 8, func(name string) error { return reimage(s.Context(), s.namespace, name, image) }))
 	s.throughout(failing, "no hot loop", func() error {
 		if watches == 0 && time.Since(began) > failing/2 {
-			watches = p.cut()
+			watches = p.Cut()
 		}
-		return hotLoop(s, p.record(), tries(time.Since(began), firstRetry, lastRetry)+1)
+		return hotLoop(s, p.Record(), tries(time.Since(began), firstRetry, lastRetry)+1)
 	})
 	limit := tries(time.Since(began), firstRetry, lastRetry) + 1 // one more, for what was under way when it began
-	record := writesPer(s, p.record())
+	record := writesPer(s, p.Record())
 	for _, name := range many(agents) {
 		require.GreaterOrEqual(s, record["patch deployments "+name], limit/2, "tries of Deployment %s", name)
 	}
 	require.Equal(s, kinds, watches)
-	lines := operator.lines("")[before:]
-	p.calm()
+	lines := operator.Lines("")[before:]
+	p.Calm()
 	calm := time.Now()
 	wellFormed(s, lines)
 	// A line for every pass that failed, and two for every time that a kind could not be watched again.
 	require.LessOrEqual(s, len(lines), agents*limit+2*kinds*tries(failing/2, 800*time.Millisecond, 30*time.Second))
 	s.heals("all Agents are ready with the new image", func() error { return rolled(s, agents, image) })
 	healed := time.Since(calm)
-	require.Equal(s, agents, counts(s.requests())["patch deployments"], "once nothing failed any more, each was written once")
+	require.Equal(s, agents, rig.Counts(s.requests())["patch deployments"], "once nothing failed any more, each was written once")
 	s.note("%d writes in %.0fs, at most %d of each (limit %d), %d lines of log; all ready %.1fs after the end",
 		total(record), failing.Seconds(), most(record), limit, len(lines), healed.Seconds())
 }
 
 // writesPer counts what was asked to be written in a namespace, by verb, resource and name.
-func writesPer(s *scene, calls []call) map[string]int {
+func writesPer(s *scene, calls []rig.Call) map[string]int {
 	all := map[string]int{}
 	for _, c := range calls {
-		if c.writes() && c.namespace == s.namespace {
-			all[c.verb+" "+c.resource+" "+c.name]++
+		if c.Writes() && c.Namespace == s.namespace {
+			all[c.Verb+" "+c.Resource+" "+c.Name]++
 		}
 	}
 	return all
@@ -226,7 +228,7 @@ func total(counts map[string]int) int {
 }
 
 // hotLoop names what was asked to be written more often than a limit.
-func hotLoop(s *scene, calls []call, limit int) error {
+func hotLoop(s *scene, calls []rig.Call, limit int) error {
 	for what, count := range writesPer(s, calls) {
 		if count > limit {
 			return fmt.Errorf("%s: %d times, not %d", what, count, limit)
@@ -261,35 +263,35 @@ func availableWith(s *scene, agents, replicas int, image string) error {
 	return nil
 }
 
-func everyChildIsRefusedOnce(s *scene, p *proxy) {
+func everyChildIsRefusedOnce(s *scene, p *rig.Proxy) {
 	s.Helper()
 	const agents = 10
-	before := len(operator.lines(""))
+	before := len(operator.Lines(""))
 	refused := map[string]bool{}
-	p.follow(func(c call) *fault {
-		what := c.resource + " " + c.name
-		if c.verb != "patch" || c.namespace != s.namespace || c.resource == "agents/status" || refused[what] {
+	p.Follow(func(c rig.Call) *rig.Fault {
+		what := c.Resource + " " + c.Name
+		if c.Verb != "patch" || c.Namespace != s.namespace || c.Resource == "agents/status" || refused[what] {
 			return nil
 		}
 		refused[what] = true
-		return &conflict
+		return &rig.Conflict
 	})
 	createMany(s, agents, replicas(3))
 	s.heals("all Agents are ready", func() error { return unready(s, agents) })
-	asked := writesPer(s, p.record())
-	p.calm()
+	asked := writesPer(s, p.Record())
+	p.Calm()
 	for _, name := range many(agents) {
 		for _, resource := range []string{"deployments", "services", "poddisruptionbudgets"} {
 			require.Equal(s, 2, asked["patch "+resource+" "+name], "%s %s: refused, and made", resource, name)
 		}
 	}
-	wellFormed(s, operator.lines("")[before:])
-	lines := operator.lines(s.namespace)
+	wellFormed(s, operator.Lines("")[before:])
+	lines := operator.Lines(s.namespace)
 	require.LessOrEqual(s, len(lines), agents, "one line for a pass, however many children it could not place")
 	s.note("%d children refused, each asked for twice; %d lines of log", len(refused), len(lines))
 }
 
-func aThirdOfAllRequestsFails(s *scene, p *proxy) {
+func aThirdOfAllRequestsFails(s *scene, p *rig.Proxy) {
 	s.Helper()
 	const (
 		agents = 30
@@ -299,8 +301,8 @@ func aThirdOfAllRequestsFails(s *scene, p *proxy) {
 		// ten statuses for each of creating, rolling and scaling; some live twice.
 		quiet = 5 + 3*10
 	)
-	before := len(operator.lines(""))
-	p.follow(storm(2026, share))
+	before := len(operator.Lines(""))
+	p.Follow(rig.Storm(2026, share))
 	began := time.Now()
 	cuts := cutting(s, p)
 	createMany(s, agents)
@@ -320,8 +322,8 @@ func aThirdOfAllRequestsFails(s *scene, p *proxy) {
 		}
 	}
 	s.eventually("half of the Deployments are scaled", patience, func() error { return halfOf(s, agents, 2, image) })
-	elapsed, record, cut := time.Since(began), p.record(), cuts()
-	p.calm()
+	elapsed, record, cut := time.Since(began), p.Record(), cuts()
+	p.Calm()
 	calm := time.Now()
 	s.heals("all Agents are ready as they were last asked to be", func() error { return asAsked(s, all[len(gone):], 2, image) })
 	healed := time.Since(calm)
@@ -329,30 +331,30 @@ func aThirdOfAllRequestsFails(s *scene, p *proxy) {
 
 	met, writes := map[string]int{}, 0
 	for _, c := range record {
-		met[c.met]++
-		if c.writes() && c.namespace == s.namespace {
+		met[c.Met]++
+		if c.Writes() && c.Namespace == s.namespace {
 			writes++
 		}
 	}
-	for _, f := range []fault{internalError, conflict, tooMany, timeout, dropped, unheard} {
-		require.NotZero(s, met[f.name], "without it, this proves nothing about %s", f.name)
+	for _, f := range []rig.Fault{rig.InternalError, rig.Conflict, rig.TooMany, rig.Timeout, rig.Dropped, rig.Unheard} {
+		require.NotZero(s, met[f.Name], "without it, this proves nothing about %s", f.Name)
 	}
 	require.NotZero(s, cut)
 	require.LessOrEqual(s, float64(writes), agents*quiet/(1-share), "writes, each tried until it got through")
-	wellFormed(s, operator.lines("")[before:])
+	wellFormed(s, operator.Lines("")[before:])
 	s.note("%d calls in %.0fs (%.0f/s), of them %d writes; faults %v, %d watches cut; all as asked %.1fs after the end; %d lines of log",
-		len(record), elapsed.Seconds(), float64(len(record))/elapsed.Seconds(), writes, met, cut, healed.Seconds(), len(operator.lines(""))-before)
+		len(record), elapsed.Seconds(), float64(len(record))/elapsed.Seconds(), writes, met, cut, healed.Seconds(), len(operator.Lines(""))-before)
 }
 
 // cutting cuts all watches every few seconds, until the returned function is called, which says how many it cut.
-func cutting(s *scene, p *proxy) (stop func() int) {
+func cutting(s *scene, p *rig.Proxy) (stop func() int) {
 	ctx, cancel := context.WithCancel(s.Context())
 	var cut atomic.Int64
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
 		for every := time.Tick(3 * time.Second); ; {
-			cut.Add(int64(p.cut()))
+			cut.Add(int64(p.Cut()))
 			select {
 			case <-ctx.Done():
 				return
@@ -415,51 +417,51 @@ func childrenOf(s *scene, names []string) error {
 	return nil
 }
 
-func theLeaseCannotBeRenewed(s *scene, p *proxy) {
+func theLeaseCannotBeRenewed(s *scene, p *rig.Proxy) {
 	s.Helper()
 	const agents, image = 10, "registry.example/agent:v2"
 	createMany(s, agents)
 	s.heals("all Agents are ready", func() error { return unready(s, agents) })
-	p.follow(func(c call) *fault {
-		if c.resource == "leases" && c.verb != "get" {
-			return &internalError
+	p.Follow(func(c rig.Call) *rig.Fault {
+		if c.Resource == "leases" && c.Verb != "get" {
+			return &rig.InternalError
 		}
 		return nil
 	})
 	began := time.Now()
 	select {
-	case <-operator.done:
+	case <-operator.Done():
 	case <-time.After(leaseDuration): // when another may take over
 		require.Fail(s, "it still works when its lease has run out")
 	}
 	ended := time.Since(began)
-	require.Equal(s, 1, operator.command.ProcessState.ExitCode())
-	lines := operator.lines("")
+	require.Equal(s, 1, operator.State().ExitCode())
+	lines := operator.Lines("")
 	require.Equal(s, "flokoa-operator: leader election lost", lines[len(lines)-1])
 
 	// As the kubelet would. What is changed meanwhile waits.
 	var err error
-	operator, err = operator.again()
+	operator, err = operator.Again()
 	require.NoError(s, err)
 	restarted := time.Now()
-	require.NoError(s, operator.await(s.Context(), "it is ready", starting, operator.ready))
+	require.NoError(s, operator.Await(s.Context(), "it is ready", rig.Starting, operator.Ready))
 	require.NoError(s, forEach(many(agents), 8, func(name string) error { return reimage(s.Context(), s.namespace, name, image) }))
 	s.stays("without the lease it waits", func() error {
 		switch {
-		case operator.ended():
-			return fmt.Errorf("it ended with %s", operator.command.ProcessState)
-		case operator.leads(s.Context()):
+		case operator.Ended():
+			return fmt.Errorf("it ended with %s", operator.State())
+		case operator.Leads(s.Context()):
 			return fmt.Errorf("it says that it leads")
 		default:
 			return rolled(s, 0, image)
 		}
 	})
-	p.calm()
-	require.NoError(s, operator.await(s.Context(), "it leads", leaseDuration+starting, operator.leads))
+	p.Calm()
+	require.NoError(s, operator.Await(s.Context(), "it leads", leaseDuration+rig.Starting, operator.Leads))
 	led := time.Since(restarted)
 	s.heals("all Agents are ready with the new image", func() error { return rolled(s, agents, image) })
 	about := 0
-	for _, line := range operator.lines("lease") {
+	for _, line := range operator.Lines("lease") {
 		if strings.Contains(line, `"level":"ERROR"`) {
 			about++
 		}

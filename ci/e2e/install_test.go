@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
+	"github.com/flokoa/flokoa/ci/rig"
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
@@ -38,18 +39,18 @@ func newSite(t *testing.T, name string) *site {
 	down.Dir = root
 	out, err := down.CombinedOutput()
 	require.NoError(t, err, "%s", out)
-	said, err := up(t.Context(), name)
+	said, err := rig.Up(t.Context(), root, name, os.Stderr)
 	require.NoError(t, err, said)
 	t.Cleanup(func() {
 		last := exec.CommandContext(context.Background(), "ci/cluster/cluster.sh", "down", name)
 		last.Dir = root
 		_ = last.Run()
 	})
-	s := &site{T: t, kubeconfig: filepath.Join(filepath.Dir(cluster.folder), name, "kubeconfig")}
+	s := &site{T: t, kubeconfig: filepath.Join(filepath.Dir(cluster.Folder), name, "kubeconfig")}
 	config, err := clientcmd.BuildConfigFromFlags("", s.kubeconfig)
 	require.NoError(t, err)
 	config.QPS = -1
-	s.api, err = newClient(config)
+	s.api, err = rig.NewClient(config)
 	require.NoError(t, err)
 	return s
 }
@@ -66,14 +67,14 @@ func (s *site) run(program string, args ...string) (string, error) {
 
 func (s *site) kubectl(args ...string) string {
 	s.Helper()
-	out, err := s.run(cluster.kubectl, args...)
+	out, err := s.run(cluster.Kubectl, args...)
 	require.NoError(s, err, "kubectl %s\n%s", strings.Join(args, " "), out)
 	return out
 }
 
 func (s *site) helm(args ...string) string {
 	s.Helper()
-	out, err := s.run(cluster.helm, append(args, "--namespace", system)...)
+	out, err := s.run(cluster.Helm, append(args, "--namespace", system)...)
 	require.NoError(s, err, "helm %s\n%s", strings.Join(args, " "), out)
 	return out
 }
@@ -230,7 +231,7 @@ func TestHelmInstallsUpgradesLeavesAndReturns(t *testing.T) {
 	require.Len(t, s.left(guardrails), len(guardrails), "it is whole again")
 
 	// Without an operator, Agents go on.
-	require.NoError(t, running.stop())
+	require.NoError(t, running.Stop())
 	s.helm("uninstall", "flokoa-operator")
 	s.requireAtWork(home, pods)
 	s.install(releases()[2])
@@ -247,7 +248,7 @@ func TestHelmInstallsUpgradesLeavesAndReturns(t *testing.T) {
 		s.install(r)
 	}
 	s.requireAtWork(home, pods)
-	require.NoError(t, again.stop())
+	require.NoError(t, again.Stop())
 	say("ok     %6.1fs  %s; %d objects of %d releases", time.Since(began).Seconds(), t.Name(), len(objects), len(releases()))
 }
 
@@ -300,7 +301,7 @@ func TestKustomizeInstallsAndHelmTakesOver(t *testing.T) {
 	s.requireAtWork(home, pods)
 	// The platform's own namespace is no part of a release.
 	require.Equal(t, []string{"Namespace " + system + " <nil>"}, missing(objects, s), "Helm has taken everything else")
-	require.NoError(t, running.stop())
+	require.NoError(t, running.Stop())
 	say("ok     %6.1fs  %s; %d objects of %d overlays", time.Since(began).Seconds(), t.Name(), len(objects), len(overlays))
 }
 

@@ -38,17 +38,17 @@ func TestAStandbyIsReadyWritesNothingAndFinishesWhatTheLeaderBegan(t *testing.T)
 	leader := operator
 	standby, err := startStandby(t.Context())
 	require.NoError(t, err)
-	require.False(t, standby.leads(t.Context()))
-	s.stays("the standby writes nothing, not even the lease", func() error { return standby.wrote(s) })
+	require.False(t, standby.Leads(t.Context()))
+	s.stays("the standby writes nothing, not even the lease", func() error { return wrote(s, standby) })
 
 	holders := followLease(s)
 	s.roll("a", "registry.example/agent:v2")
 	s.awaitAgent("a", "the rollout is under way", patience, func(a *v1alpha1.Agent) bool { return a.Status.UpdatedReplicas >= 1 })
-	takeover(s, standby, "SIGTERM", leader.stop, afterStop)
+	takeover(s, standby, "SIGTERM", leader.Stop, afterStop)
 	require.Contains(t, holders(), "", "the lease was released")
 
 	require.Equal(t, "registry.example/agent:v2", s.settled("a").Status.Image)
-	require.Error(t, standby.wrote(s), "the end of the rollout is told by who took over")
+	require.Error(t, wrote(s, standby), "the end of the rollout is told by who took over")
 	s.create("b")
 	s.settled("b")
 }
@@ -61,7 +61,7 @@ func takeover(s *scene, standby *process, way string, end func() error, limit ti
 	require.NoError(s, end())
 	ended := time.Since(began)
 	operator = standby
-	require.NoError(s, standby.await(s.Context(), "it leads", limit+tellTakeover, standby.leads))
+	require.NoError(s, standby.Await(s.Context(), "it leads", limit+tellTakeover, standby.Leads))
 	took := time.Since(began)
 	slow := slowest()
 	s.note("%s: ended after %.1fs, taken over after %.1fs (slowest request %.2fs)", way, ended.Seconds(), took.Seconds(), slow.Seconds())
@@ -105,8 +105,8 @@ func TestAHundredRolloutsOutliveTheOperatorThatBeganThem(t *testing.T) {
 		limit      time.Duration
 		brokenOff  int // requests: who is asked to stop finishes what it does, who is killed leaves one of each worker
 	}{
-		{"SIGTERM", "registry.example/agent:v2", (*process).stop, afterStop, 0},
-		{"SIGKILL", "registry.example/agent:v3", (*process).kill, afterKill, workers},
+		{"SIGTERM", "registry.example/agent:v2", (*process).Stop, afterStop, 0},
+		{"SIGKILL", "registry.example/agent:v3", (*process).Kill, afterKill, workers},
 	} {
 		leader := operator
 		standby, err := startStandby(t.Context())
@@ -190,14 +190,14 @@ func rolled(s *scene, agents int, image string) error {
 // the same time.
 func rolledOnce(s *scene, agents, mostBrokenOff int, leader, standby *process) {
 	s.Helper()
-	wrote, brokenOff := map[string]int{}, map[string]int{}
+	writes, brokenOff := map[string]int{}, map[string]int{}
 	byLeader, byStandby, statuses := 0, 0, 0
 	var last, first time.Time // the last write of the leader, the first of the standby
 	for _, r := range s.requests() {
-		if !r.changes() {
+		if !r.Changes() {
 			continue
 		}
-		late := r.by(standby.credential)
+		late := r.By(standby.Credential)
 		switch at := r.RequestReceivedTimestamp; {
 		case !late && at.After(last):
 			last = at
@@ -205,26 +205,26 @@ func rolledOnce(s *scene, agents, mostBrokenOff int, leader, standby *process) {
 			first = at
 		}
 		switch {
-		case r.resource() == "agents/status" && r.ResponseStatus.Code < 400:
+		case r.Resource() == "agents/status" && r.ResponseStatus.Code < 400:
 			statuses++
-		case r.resource() == "deployments" && r.Verb == "patch" && r.ResponseStatus.Code < 400:
-			wrote[r.ObjectRef.Name]++
+		case r.Resource() == "deployments" && r.Verb == "patch" && r.ResponseStatus.Code < 400:
+			writes[r.ObjectRef.Name]++
 			if late {
 				byStandby++
 			} else {
 				byLeader++
 			}
 		default:
-			require.True(s, r.by(leader.credential) && r.ResponseStatus.Code >= 400, "needless: %s", r)
+			require.True(s, r.By(leader.Credential) && r.ResponseStatus.Code >= 400, "needless: %s", r)
 			brokenOff[r.ObjectRef.Name]++
 		}
 	}
 	require.LessOrEqual(s, len(brokenOff), mostBrokenOff, "requests that the leader's end broke off: %v", brokenOff)
 	for _, name := range many(agents) {
 		if brokenOff[name] == 0 { // else: made although the API server says that it failed, or made by the standby
-			require.Equal(s, 1, wrote[name], "writes of Deployment %s", name)
+			require.Equal(s, 1, writes[name], "writes of Deployment %s", name)
 		}
-		require.LessOrEqual(s, wrote[name], 1, "writes of Deployment %s", name)
+		require.LessOrEqual(s, writes[name], 1, "writes of Deployment %s", name)
 	}
 	require.NotZero(s, byLeader, "it ended before it did anything")
 	require.NotZero(s, byStandby, "it ended when nothing was left to do")
@@ -244,11 +244,11 @@ func generations(s *scene) map[string]int64 {
 }
 
 // wrote names a request by which an operator wrote anything, nil when there is none.
-func (p *process) wrote(s *scene) error {
+func wrote(s *scene, p *process) error {
 	requests, err := requestsSince(s.since)
 	require.NoError(s, err)
 	for _, r := range requests {
-		if r.by(p.credential) && r.Verb != "get" && r.Verb != "list" && r.Verb != "watch" {
+		if r.By(p.Credential) && r.Verb != "get" && r.Verb != "list" && r.Verb != "watch" {
 			return &unexpected{r}
 		}
 	}

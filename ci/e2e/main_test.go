@@ -18,12 +18,14 @@ import (
 	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	crlog "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/flokoa/flokoa/ci/rig"
 )
 
 const (
 	root = "../.." // the folder of the repository
 	// system is where the charts are installed.
-	system = "flokoa-system"
+	system = rig.System
 	// sideBySide is how many tests run at a time: they wait much more than they work.
 	sideBySide = "10"
 	// settingUp bounds everything that happens before the first test, building a control plane's programs included.
@@ -32,13 +34,13 @@ const (
 
 // What all tests share; set before the first one runs.
 var (
-	cluster controlPlane
+	cluster rig.Cluster
 	// api is a client of the cluster's administrator, without a cache.
 	api client.WithWatch
 	// operator is the one that works while tests run side by side. Tests that run alone may replace it.
 	operator *process
 	// firstMark is the place in the audit log where this run begins.
-	firstMark auditMark
+	firstMark rig.Mark
 )
 
 func TestMain(m *testing.M) {

@@ -37,7 +37,7 @@ func TestTheOperatorExportsEverythingThatAlertsAndDashboardAskFor(t *testing.T) 
 	s.create("a", simulated("never-ready", "true")) // so that there is a reason, and something that high availability misses
 	names := asked(t)
 	s.eventually("every metric is exported", patience, func() error {
-		scraped, err := operator.scrape(t.Context())
+		scraped, err := operator.Scrape(t.Context())
 		if err != nil {
 			return err
 		}
@@ -65,7 +65,7 @@ func TestTheGaugesOfAnAgentFollowItUntilItIsGone(t *testing.T) {
 	exports("replicas_desired 3, replicas_ready 3, replicas_available 3, ready 1, stalled 0, highly_available 0")
 	s.kubectl("delete", "agent", "a")
 	s.eventually("nothing is left of it", patience, func() error {
-		scraped, err := operator.scrape(t.Context())
+		scraped, err := operator.Scrape(t.Context())
 		if err == nil && strings.Contains(scraped, `namespace="`+s.namespace+`"`) {
 			err = errors.New("there are series of its namespace")
 		}
@@ -77,7 +77,7 @@ func TestTheGaugesOfAnAgentFollowItUntilItIsGone(t *testing.T) {
 func (s *scene) gauges(agent string) string {
 	var values []string
 	for _, name := range []string{"replicas_desired", "replicas_ready", "replicas_available", "ready", "stalled", "highly_available"} {
-		value := operator.metric(s.Context(), "flokoa_agent_"+name, `namespace="`+s.namespace+`"`, `agent="`+agent+`"`)
+		value := operator.Metric(s.Context(), "flokoa_agent_"+name, `namespace="`+s.namespace+`"`, `agent="`+agent+`"`)
 		values = append(values, fmt.Sprintf("%s %.0f", name, value))
 	}
 	return strings.Join(values, ", ")
@@ -92,8 +92,8 @@ func TestAnOperatorExportsNoGaugesOfAgentsWhenItIsToldNotTo(t *testing.T) {
 	for flag, exports := range map[string]bool{"--agent-metrics=true": true, "--agent-metrics=false": false} {
 		standby, err := startStandby(t.Context(), flag)
 		require.NoError(t, err)
-		scraped, err := standby.scrape(t.Context())
-		require.NoError(t, standby.stop())
+		scraped, err := standby.Scrape(t.Context())
+		require.NoError(t, standby.Stop())
 		require.NoError(t, err)
 		require.Contains(t, scraped, "leader_election_master_status", flag)
 		require.Equal(t, exports, strings.Contains(scraped, "flokoa_agent_"), flag)

@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flokoa/flokoa/ci/manifests"
+	"github.com/flokoa/flokoa/ci/rig"
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
@@ -43,15 +44,17 @@ func TestWithoutPermissionToReadNodesItSaysWhatItCouldNotJudge(t *testing.T) {
 	server := newAPIServer(t)
 	require.NoError(t, server.admin.Create(t.Context(), crd(t)))
 	require.NoError(t, server.admin.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: system}}))
-	health, err := freeAddress()
+	health, err := rig.FreeAddress()
 	require.NoError(t, err)
-	metrics, err := freeAddress()
+	metrics, err := rig.FreeAddress()
 	require.NoError(t, err)
-	p := &process{kubeconfig: server.user(t, "blind", blind(t)...), log: filepath.Join(t.TempDir(), "log"), health: health, metrics: metrics}
-	require.NoError(t, p.start())
-	t.Cleanup(func() { _ = p.kill() })
-	require.NoError(t, p.await(t.Context(), "it leads", starting, p.leads))
-	require.Contains(t, p.tail("nodes may not be read"), "nodes may not be read")
+	p := &process{
+		Program: binary, Kubeconfig: server.user(t, "blind", blind(t)...), Log: filepath.Join(t.TempDir(), "log"), Health: health, Metrics: metrics,
+	}
+	require.NoError(t, p.Start())
+	t.Cleanup(func() { _ = p.Kill() })
+	require.NoError(t, p.Await(t.Context(), "it leads", rig.Starting, p.Leads))
+	require.Contains(t, p.Tail("nodes may not be read"), "nodes may not be read")
 
 	agent := &v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "a"}, Spec: s.newAgent("a", sound).Spec}
 	require.NoError(t, server.admin.Create(t.Context(), agent))
@@ -76,7 +79,7 @@ func TestWithoutPermissionToReadNodesItSaysWhatItCouldNotJudge(t *testing.T) {
 		}
 		return nil
 	})
-	require.NoError(t, p.stop())
+	require.NoError(t, p.Stop())
 }
 
 // playPod plays the ReplicaSet controller, the scheduler and a kubelet, which this API server does not have: a pod that

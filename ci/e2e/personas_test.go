@@ -17,6 +17,7 @@ import (
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/flokoa/flokoa/ci/rig"
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
@@ -122,14 +123,14 @@ type answers struct {
 // asks has somebody do everything that can be done in the namespace, without effect, and returns what he was allowed to, sorted.
 // The API server's word on whether he might, and what happens when he does, must be the same.
 func (s *scene) asks(user string, groups []string) (answers, error) {
-	config := rest.CopyConfig(cluster.config)
+	config := rest.CopyConfig(cluster.Config)
 	config.Impersonate = rest.ImpersonationConfig{UserName: user, Groups: groups}
 	config.GroupVersion, config.NegotiatedSerializer = &corev1.SchemeGroupVersion, clientgoscheme.Codecs.WithoutConversion()
 	theirs, err := rest.UnversionedRESTClientFor(config)
 	if err != nil {
 		return answers{}, err
 	}
-	reviewer, err := newClient(config)
+	reviewer, err := rig.NewClient(config)
 	if err != nil {
 		return answers{}, err
 	}

@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flokoa/flokoa/ci/manifests"
+	"github.com/flokoa/flokoa/ci/rig"
 )
 
 var (
@@ -37,9 +38,9 @@ func asOperator(t *testing.T) client.Client {
 	t.Helper()
 	token, err := newToken(t.Context())
 	require.NoError(t, err)
-	config := rest.AnonymousClientConfig(cluster.config)
+	config := rest.AnonymousClientConfig(cluster.Config)
 	config.BearerToken, config.UserAgent, config.QPS = token, "e2e", -1
-	theirs, err := newClient(config)
+	theirs, err := rig.NewClient(config)
 	require.NoError(t, err)
 	return theirs
 }
@@ -77,7 +78,7 @@ func TestTheOperatorsAccountMayNotTouchSecretsShellsOrRoles(t *testing.T) {
 	require.True(t, apierrors.IsForbidden(who.List(t.Context(), &corev1.SecretList{})))
 	for _, resource := range []string{"secrets", "pods/exec", "roles"} {
 		for _, verb := range []string{"get", "create"} {
-			out, err := s.command(t.Context(), "auth", "can-i", verb, resource, "--as="+account).CombinedOutput()
+			out, err := s.command(t.Context(), "auth", "can-i", verb, resource, "--as="+rig.Account).CombinedOutput()
 			require.Error(t, err)
 			require.Equal(t, "no", strings.TrimSpace(string(out)))
 		}
@@ -125,7 +126,7 @@ func (g grant) String() string { return g.verb + " " + g.group + "/" + g.resourc
 
 // covers tells whether a request is allowed by a grant. RBAC knows no name in a create.
 func (g grant) covers(r request) bool {
-	return g.verb == r.Verb && g.group == r.ObjectRef.APIGroup && g.resource == r.resource() &&
+	return g.verb == r.Verb && g.group == r.ObjectRef.APIGroup && g.resource == r.Resource() &&
 		(g.namespace == "" || g.namespace == r.ObjectRef.Namespace) &&
 		(len(g.names) == 0 || slices.Contains(g.names, r.ObjectRef.Name))
 }

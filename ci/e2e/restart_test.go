@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 	appsv1 "k8s.io/api/apps/v1"
 
+	"github.com/flokoa/flokoa/ci/rig"
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
@@ -63,7 +64,7 @@ func TestRolloutsOutliveTheAPIServer(t *testing.T) {
 	require.NoError(t, finish())
 	s.heals("all Agents are ready with the new image", func() error { return rolled(s, agents, image) })
 	healed := time.Since(back)
-	require.NoError(t, operator.await(t.Context(), "it leads", starting, operator.leads))
+	require.NoError(t, operator.Await(t.Context(), "it leads", rig.Starting, operator.Leads))
 	s.eventually("nothing is left of the Agents that were deleted", patience, func() error {
 		if have := len(s.list(&appsv1.DeploymentList{})); have != agents {
 			return fmt.Errorf("%d Deployments", have)
@@ -83,7 +84,7 @@ func writtenAround(s *scene, killed time.Time) (early, late int) {
 	s.Helper()
 	wrote := map[string]int{}
 	for _, r := range s.requests() {
-		if r.Verb != "patch" || r.resource() != "deployments" {
+		if r.Verb != "patch" || r.Resource() != "deployments" {
 			continue
 		}
 		wrote[r.ObjectRef.Name]++
@@ -102,12 +103,12 @@ func writtenAround(s *scene, killed time.Time) (early, late int) {
 // keepAlive starts an operator that has ended once more, as the kubelet does: one that cannot renew its lease in time, because
 // the API server is away or slow, must end.
 func keepAlive(s *scene) error {
-	if !operator.ended() {
+	if !operator.Ended() {
 		return nil
 	}
-	lines := operator.lines("")
+	lines := operator.Lines("")
 	s.note("the operator ended: %s", lines[len(lines)-1])
-	next, err := operator.again()
+	next, err := operator.Again()
 	if err == nil {
 		operator = next
 	}
@@ -117,17 +118,17 @@ func keepAlive(s *scene) error {
 // apiServerProcess is the process of the cluster's API server, which the cluster's script can bring back.
 func apiServerProcess(t *testing.T) int {
 	t.Helper()
-	script := exec.CommandContext(t.Context(), "ci/cluster/cluster.sh", "kubeconfig", filepath.Base(cluster.folder))
+	script := exec.CommandContext(t.Context(), "ci/cluster/cluster.sh", "kubeconfig", filepath.Base(cluster.Folder))
 	script.Dir = root
 	known, err := script.Output()
 	require.NoError(t, err)
-	require.Equal(t, cluster.kubeconfig, strings.TrimSpace(string(known)), "the script would bring back another cluster")
-	text, err := os.ReadFile(filepath.Join(cluster.folder, "pids", "kube-apiserver.pid"))
+	require.Equal(t, cluster.Kubeconfig, strings.TrimSpace(string(known)), "the script would bring back another cluster")
+	text, err := os.ReadFile(filepath.Join(cluster.Folder, "pids", "kube-apiserver.pid"))
 	require.NoError(t, err)
 	process, err := strconv.Atoi(strings.TrimSpace(string(text)))
 	require.NoError(t, err)
 	if program, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", process)); err == nil {
-		require.Contains(t, string(program), filepath.Join(cluster.folder, "bin", "kube-apiserver"), "the number belongs to another program")
+		require.Contains(t, string(program), filepath.Join(cluster.Folder, "bin", "kube-apiserver"), "the number belongs to another program")
 	}
 	return process
 }
@@ -136,7 +137,7 @@ func apiServerProcess(t *testing.T) int {
 // cannot listen there.
 func awaitSilence(s *scene) {
 	s.Helper()
-	address, err := url.Parse(cluster.config.Host)
+	address, err := url.Parse(cluster.Config.Host)
 	require.NoError(s, err)
 	s.eventually("nothing listens at "+address.Host, patience, func() error {
 		connection, err := net.DialTimeout("tcp", address.Host, time.Second)
@@ -153,7 +154,7 @@ func bringBack(t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
-	said, err := up(ctx, filepath.Base(cluster.folder))
+	said, err := rig.Up(ctx, root, filepath.Base(cluster.Folder), os.Stderr)
 	require.NoError(t, err, said)
 	require.Contains(t, said, "restarting kube-apiserver")
 	require.NotContains(t, said, "afresh", "everything that was on the cluster is lost")

@@ -20,6 +20,7 @@ import (
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/flokoa/flokoa/ci/rig"
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
@@ -31,7 +32,7 @@ type scene struct {
 	*testing.T
 	namespace string
 	// since is the place in the audit log where the test began.
-	since auditMark
+	since rig.Mark
 	notes []string
 }
 
@@ -91,18 +92,18 @@ func (s *scene) describe() {
 			s.Logf("kubectl %s\n%s", strings.Join(args, " "), out)
 		}
 	}
-	if operator.ended() {
-		s.Logf("the operator ended with %s; the end of its log:\n%s", operator.command.ProcessState, operator.tail(""))
-	} else if lines := operator.tail(s.namespace); lines != "" {
+	if operator.Ended() {
+		s.Logf("the operator ended with %s; the end of its log:\n%s", operator.State(), operator.Tail(""))
+	} else if lines := operator.Tail(s.namespace); lines != "" {
 		s.Logf("the operator's log:\n%s", lines)
 	}
 }
 
 // command is kubectl, in the test's namespace unless the arguments name another.
 func (s *scene) command(ctx context.Context, args ...string) *exec.Cmd {
-	command := exec.CommandContext(ctx, cluster.kubectl, append([]string{"--namespace", s.namespace}, args...)...)
+	command := exec.CommandContext(ctx, cluster.Kubectl, append([]string{"--namespace", s.namespace}, args...)...)
 	command.Dir = root
-	command.Env = append(os.Environ(), "KUBECONFIG="+cluster.kubeconfig, "KUBERC=off", "KUBECACHEDIR="+filepath.Join(workshop, "kubectl-cache"))
+	command.Env = append(os.Environ(), "KUBECONFIG="+cluster.Kubeconfig, "KUBERC=off", "KUBECACHEDIR="+filepath.Join(workshop, "kubectl-cache"))
 	return command
 }
 

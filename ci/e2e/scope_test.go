@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flokoa/flokoa/ci/manifests"
+	"github.com/flokoa/flokoa/ci/rig"
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
@@ -50,33 +51,33 @@ func installNamespaced(t *testing.T, name string, namespaces ...string) (flags [
 // newNamespaced is an operator for some namespaces, installed and not started yet.
 func newNamespaced(t *testing.T, name string, namespaces ...string) *process {
 	t.Helper()
-	p, err := newProcess(t.Context(), cluster.config, name, installNamespaced(t, name, namespaces...)...)
+	p, err := newProcess(t.Context(), cluster.Config, name, installNamespaced(t, name, namespaces...)...)
 	require.NoError(t, err)
 	return p
 }
 
 // begin starts an operator; it is ended with the test at the latest.
-func (p *process) begin(t *testing.T) {
+func begin(t *testing.T, p *process) {
 	t.Helper()
-	require.NoError(t, p.start())
+	require.NoError(t, p.Start())
 	t.Cleanup(func() {
-		if !p.ended() {
-			_ = p.kill()
+		if !p.Ended() {
+			_ = p.Kill()
 		}
 	})
 }
 
 // endsSaying waits until an operator ends by itself, and asks of its last words that they have these phrases.
-func (p *process) endsSaying(s *scene, phrases ...string) {
+func endsSaying(s *scene, p *process, phrases ...string) {
 	s.Helper()
 	select {
-	case <-p.done:
+	case <-p.Done():
 	case <-time.After(refusing):
-		require.Fail(s, "it goes on", p.tail(""))
+		require.Fail(s, "it goes on", p.Tail(""))
 	}
-	require.Equal(s, 1, p.command.ProcessState.ExitCode())
-	lines := p.lines("flokoa-operator: ")
-	require.Len(s, lines, 1, p.tail(""))
+	require.Equal(s, 1, p.State().ExitCode())
+	lines := p.Lines("flokoa-operator: ")
+	require.Len(s, lines, 1, p.Tail(""))
 	for _, phrase := range phrases {
 		require.Contains(s, lines[0], phrase)
 	}
@@ -84,34 +85,34 @@ func (p *process) endsSaying(s *scene, phrases ...string) {
 }
 
 // arguments are those of an operator like this one that serves nothing.
-func (p *process) arguments() []string {
+func arguments(p *process) []string {
 	return append([]string{
-		"--kubeconfig", p.kubeconfig, "--leader-election-namespace", system,
+		"--kubeconfig", p.Kubeconfig, "--leader-election-namespace", system,
 		"--metrics-bind-address", "0", "--health-probe-bind-address", "0",
-	}, p.flags...)
+	}, p.Flags...)
 }
 
 // untilLet starts an operator again and again, as the kubelet does, until it is not refused any more, and waits until it leads.
-func (p *process) untilLet(s *scene) *process {
+func untilLet(s *scene, p *process) *process {
 	s.Helper()
 	next, began := p, time.Now()
 	err := wait.PollUntilContextTimeout(s.Context(), 500*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
-		if next.command == nil {
-			if err := next.start(); err != nil {
+		if !next.Started() {
+			if err := next.Start(); err != nil {
 				return false, err
 			}
 		}
-		if next.ended() {
+		if next.Ended() {
 			var err error
-			next, err = next.again()
+			next, err = next.Again()
 			return false, err
 		}
-		return next.leads(ctx), nil
+		return next.Leads(ctx), nil
 	})
-	require.NoError(s, err, next.tail(""))
+	require.NoError(s, err, next.Tail(""))
 	s.Cleanup(func() {
-		if next != operator && !next.ended() {
-			_ = next.kill()
+		if next != operator && !next.Ended() {
+			_ = next.Kill()
 		}
 	})
 	s.note("let in after %.1fs", time.Since(began).Seconds())
@@ -134,7 +135,7 @@ func wroteOnlyIn(s *scene, name string, namespaces ...string) {
 		require.False(s, elsewhere, "%s of %s", r, name)
 		require.Less(s, r.ResponseStatus.Code, 500, "%s", r)
 		require.NotEqual(s, 403, r.ResponseStatus.Code, "%s", r)
-		if r.changes() {
+		if r.Changes() {
 			changes++
 		}
 	}
@@ -144,7 +145,7 @@ func wroteOnlyIn(s *scene, name string, namespaces ...string) {
 // restore starts the operator that the other tests need, if this one left none, whoever has claims left in its namespaces.
 func restore(t *testing.T, scenes ...*scene) {
 	t.Helper()
-	if !operator.ended() {
+	if !operator.Ended() {
 		return
 	}
 	ctx := context.WithoutCancel(t.Context())
@@ -169,19 +170,19 @@ func TestTwoOperatorsNeverWorkInOneNamespace(t *testing.T) {
 	})
 	blue, green, red := newNamespaced(t, "blue", a.namespace), newNamespaced(t, "green", b.namespace, gone.namespace), newNamespaced(t, "red", a.namespace)
 
-	blue.begin(t)
-	blue.endsSaying(a, `namespace "`+a.namespace+`": the operator `+system+"/flokoa-operator works in all namespaces", "uninstall one of the two")
+	begin(t, blue)
+	endsSaying(a, blue, `namespace "`+a.namespace+`": the operator `+system+"/flokoa-operator works in all namespaces", "uninstall one of the two")
 	requests, err := requestsOf("system:serviceaccount:"+system+":blue", a.since)
 	require.NoError(t, err)
 	require.NotEmpty(t, requests)
 	for _, r := range requests {
-		require.False(t, r.changes() || r.Verb == "get" && r.ObjectRef.Resource == "deployments", "refused before it touched anything: %s", r)
+		require.False(t, r.Changes() || r.Verb == "get" && r.ObjectRef.Resource == "deployments", "refused before it touched anything: %s", r)
 	}
 
 	require.NoError(t, stopGracefully(t.Context(), operator))
 	all := operator
-	blue = blue.untilLet(a)
-	green = green.untilLet(b)
+	blue = untilLet(a, blue)
+	green = untilLet(b, green)
 	for _, s := range []*scene{a, b, gone} {
 		s.create("own")
 		s.settled("own")
@@ -189,28 +190,28 @@ func TestTwoOperatorsNeverWorkInOneNamespace(t *testing.T) {
 	wroteOnlyIn(a, "blue", a.namespace)
 	wroteOnlyIn(b, "green", b.namespace, gone.namespace)
 	gone.leave()
-	refuses(a, red.arguments(), `namespace "`+a.namespace+`": the operator `+system+"/blue works there already", "uninstall one of the two")
-	refuses(b, all.arguments(), ": the operator "+system+"/", "works there already")
+	refuses(a, arguments(red), `namespace "`+a.namespace+`": the operator `+system+"/blue works there already", "uninstall one of the two")
+	refuses(b, arguments(all), ": the operator "+system+"/", "works there already")
 
-	require.NoError(t, blue.kill())
-	refuses(a, red.arguments(), "the operator "+system+"/blue works there already", "if it is gone, its claim ends within 40s")
-	blue, err = blue.again()
+	require.NoError(t, blue.Kill())
+	refuses(a, arguments(red), "the operator "+system+"/blue works there already", "if it is gone, its claim ends within 40s")
+	blue, err = blue.Again()
 	require.NoError(t, err)
-	require.NoError(t, blue.await(t.Context(), "it leads again", starting, blue.leads))
+	require.NoError(t, blue.Await(t.Context(), "it leads again", rig.Starting, blue.Leads))
 	a.create("of-blue-again")
 	a.settled("of-blue-again")
-	require.NoError(t, blue.stop())
-	red = red.untilLet(a)
+	require.NoError(t, blue.Stop())
+	red = untilLet(a, red)
 	a.create("after")
 	a.settled("after")
 	wroteOnlyIn(a, "red", a.namespace)
 
-	require.NotEmpty(t, green.lines("renewing the claim on a namespace"), "it has tried")
+	require.NotEmpty(t, green.Lines("renewing the claim on a namespace"), "it has tried")
 	b.create("after")
 	b.settled("after") // a namespace that is gone is no reason to stop in the others
-	require.NoError(t, red.stop())
-	require.NoError(t, green.stop())
-	operator = all.untilLet(b)
+	require.NoError(t, red.Stop())
+	require.NoError(t, green.Stop())
+	operator = untilLet(b, all)
 	for _, s := range []*scene{a, b} {
 		s.create("again-of-all")
 		s.settled("again-of-all")
@@ -221,10 +222,10 @@ func TestAnOperatorForNamespacesThatItMayNotReadSaysWhichAndWhatToDo(t *testing.
 	t.Parallel()
 	s := newScene(t)
 	p := newNamespaced(t, "reader", s.namespace)
-	p.flags[1] = "--namespaces=" + s.namespace + ",nowhere"
-	refuses(s, p.arguments(), `namespace "nowhere": bind this account to the Role of the chart flokoa-operator there`, "watchNamespaces")
-	p.flags = p.flags[:1]
-	refuses(s, p.arguments(), "bind this account to the ClusterRole of the chart flokoa-operator")
-	p.flags = append(p.flags, "--namespaces=Nowhere")
-	refuses(s, p.arguments(), `"Nowhere" is not the name of a namespace`)
+	p.Flags[1] = "--namespaces=" + s.namespace + ",nowhere"
+	refuses(s, arguments(p), `namespace "nowhere": bind this account to the Role of the chart flokoa-operator there`, "watchNamespaces")
+	p.Flags = p.Flags[:1]
+	refuses(s, arguments(p), "bind this account to the ClusterRole of the chart flokoa-operator")
+	p.Flags = append(p.Flags, "--namespaces=Nowhere")
+	refuses(s, arguments(p), `"Nowhere" is not the name of a namespace`)
 }

@@ -15,6 +15,7 @@ import (
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/flokoa/flokoa/ci/rig"
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
@@ -57,12 +58,12 @@ func TestAnIdleOperatorIsSmall(t *testing.T) {
 	require.NoError(t, api.List(t.Context(), agents))
 	require.Empty(t, agents.Items, "this test needs a cluster without Agents")
 	replaceOperator(t)
-	if operator.rssKiB() == 0 {
+	if operator.RSSKiB() == 0 {
 		t.Skip("no /proc tells the memory of a process here")
 	}
 	most := 0
 	s.stays("VmRSS", func() error {
-		most = max(most, operator.rssKiB())
+		most = max(most, operator.RSSKiB())
 		return nil
 	})
 	s.note("RSS %.1f MiB", float64(most)/1024)
@@ -111,7 +112,7 @@ func (s *scene) quietCounts() map[string]int {
 		free := r.Verb == "get" && r.ResponseStatus.Code == 404
 		require.True(s, r.ResponseStatus.Code < 400 || free, "%s", r)
 	}
-	return counts(requests)
+	return rig.Counts(requests)
 }
 
 func TestARestartWithTwoHundredSettledAgentsWritesNothing(t *testing.T) {
@@ -120,7 +121,7 @@ func TestARestartWithTwoHundredSettledAgentsWritesNothing(t *testing.T) {
 	began := time.Now()
 	createMany(s, agents, everything)
 	s.eventually("all Agents are ready", 3*time.Minute, func() error { return unready(s, agents) })
-	s.note("%d Agents ready after %.1fs, RSS %.1f MiB", agents, time.Since(began).Seconds(), float64(operator.rssKiB())/1024)
+	s.note("%d Agents ready after %.1fs, RSS %.1f MiB", agents, time.Since(began).Seconds(), float64(operator.RSSKiB())/1024)
 	made := s.quietCounts()
 	s.note("status writes per Agent %.1f", float64(made["patch agents/status"])/agents)
 	delete(made, "patch agents/status")
@@ -132,16 +133,16 @@ func TestARestartWithTwoHundredSettledAgentsWritesNothing(t *testing.T) {
 	require.Len(t, before, 4*agents)
 
 	replaceOperator(t)
-	require.NoError(t, operator.await(t.Context(), "its queue is drained", patience, func(ctx context.Context) bool {
-		return operator.metric(ctx, "controller_runtime_reconcile_total", `controller="agent"`) >= agents &&
-			operator.metric(ctx, "workqueue_depth", `name="agent"`) == 0 &&
-			operator.metric(ctx, "controller_runtime_active_workers", `controller="agent"`) == 0
+	require.NoError(t, operator.Await(t.Context(), "its queue is drained", patience, func(ctx context.Context) bool {
+		return operator.Metric(ctx, "controller_runtime_reconcile_total", `controller="agent"`) >= agents &&
+			operator.Metric(ctx, "workqueue_depth", `name="agent"`) == 0 &&
+			operator.Metric(ctx, "controller_runtime_active_workers", `controller="agent"`) == 0
 	}))
 	s.stays("the operator writes nothing", func() error {
 		requests, err := requestsSince(s.since)
 		require.NoError(t, err)
 		for _, r := range requests {
-			if r.by(operator.credential) && r.changes() {
+			if r.By(operator.Credential) && r.Changes() {
 				return fmt.Errorf("%s", r)
 			}
 		}
@@ -149,7 +150,7 @@ func TestARestartWithTwoHundredSettledAgentsWritesNothing(t *testing.T) {
 	})
 	require.Equal(t, before, versions(s), "resourceVersions")
 	s.note("after the restart: %.0f passes, no write, RSS %.1f MiB",
-		operator.metric(t.Context(), "controller_runtime_reconcile_total", `controller="agent"`), float64(operator.rssKiB())/1024)
+		operator.Metric(t.Context(), "controller_runtime_reconcile_total", `controller="agent"`), float64(operator.RSSKiB())/1024)
 }
 
 // everything gives an Agent every child there is.

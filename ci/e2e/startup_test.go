@@ -24,6 +24,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	"github.com/flokoa/flokoa/ci/manifests"
+	"github.com/flokoa/flokoa/ci/rig"
 )
 
 // giveUp bounds the time an operator takes to see that it cannot start; it gives a new CRD ten seconds to be served.
@@ -35,7 +36,7 @@ func refuses(s *scene, args []string, phrases ...string) {
 	ctx, cancel := context.WithTimeout(s.Context(), giveUp)
 	defer cancel()
 	var stdout, stderr bytes.Buffer
-	command := exec.CommandContext(ctx, binary(), args...)
+	command := exec.CommandContext(ctx, binary, args...)
 	command.Stdout, command.Stderr, command.WaitDelay = &stdout, &stderr, time.Second
 	err := command.Run()
 	require.NoError(s, ctx.Err(), "it did not end; it wrote:\n%s", stderr.String())
@@ -67,9 +68,9 @@ func TestAnOperatorThatCannotStartSaysWhyInOneLine(t *testing.T) {
 		require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
 		return path
 	}
-	unreachable, err := freeAddress()
+	unreachable, err := rig.FreeAddress()
 	require.NoError(t, err)
-	stale := rest.AnonymousClientConfig(cluster.config)
+	stale := rest.AnonymousClientConfig(cluster.Config)
 	stale.BearerToken = "stale"
 	for name, row := range map[string]struct {
 		args    func(*testing.T) []string
@@ -91,7 +92,7 @@ func TestAnOperatorThatCannotStartSaysWhyInOneLine(t *testing.T) {
 			func(t *testing.T) []string {
 				t.Helper()
 				path := filepath.Join(t.TempDir(), "kubeconfig")
-				require.NoError(t, writeKubeconfig(path, &rest.Config{Host: "https://" + unreachable}))
+				require.NoError(t, rig.WriteKubeconfig(path, &rest.Config{Host: "https://" + unreachable}))
 				return serving(path)
 			},
 			[]string{"no way to the API server", unreachable, "connection refused"},
@@ -100,7 +101,7 @@ func TestAnOperatorThatCannotStartSaysWhyInOneLine(t *testing.T) {
 			func(t *testing.T) []string {
 				t.Helper()
 				path := filepath.Join(t.TempDir(), "kubeconfig")
-				require.NoError(t, writeKubeconfig(path, stale))
+				require.NoError(t, rig.WriteKubeconfig(path, stale))
 				return serving(path)
 			},
 			[]string{"no way to the API server", "provide credentials"},
@@ -113,15 +114,15 @@ func TestAnOperatorThatCannotStartSaysWhyInOneLine(t *testing.T) {
 			func(t *testing.T) []string {
 				t.Helper()
 				path := filepath.Join(t.TempDir(), "kubeconfig")
-				config := rest.AnonymousClientConfig(cluster.config)
+				config := rest.AnonymousClientConfig(cluster.Config)
 				config.BearerToken, err = newToken(t.Context())
 				require.NoError(t, err)
-				require.NoError(t, writeKubeconfig(path, config))
+				require.NoError(t, rig.WriteKubeconfig(path, config))
 				return []string{ // a replica of the operator that has it: another one would be refused first
-					"--kubeconfig", path, "--leader-election-namespace", system, "--metrics-bind-address", "0", "--health-probe-bind-address", operator.health,
+					"--kubeconfig", path, "--leader-election-namespace", system, "--metrics-bind-address", "0", "--health-probe-bind-address", operator.Health,
 				}
 			},
-			[]string{operator.health, "address already in use"},
+			[]string{operator.Health, "address already in use"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -139,11 +140,11 @@ type apiServer struct {
 
 func newAPIServer(t *testing.T) apiServer {
 	t.Helper()
-	server := apiServer{Environment: &envtest.Environment{BinaryAssetsDirectory: cluster.assets}}
+	server := apiServer{Environment: &envtest.Environment{BinaryAssetsDirectory: cluster.Assets}}
 	config, err := server.Start()
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = server.Stop() })
-	server.admin, err = newClient(config)
+	server.admin, err = rig.NewClient(config)
 	require.NoError(t, err)
 	return server
 }
@@ -218,7 +219,7 @@ func TestAnOperatorRefusesAClusterThatIsNotMadeReadyForIt(t *testing.T) {
 // overloaded is an API server that answers everything but what fills the cache of pods. It returns a kubeconfig for it.
 func overloaded(t *testing.T) string {
 	t.Helper()
-	config := rest.AnonymousClientConfig(cluster.config)
+	config := rest.AnonymousClientConfig(cluster.Config)
 	var err error
 	config.BearerToken, err = newToken(t.Context())
 	require.NoError(t, err)
@@ -237,29 +238,26 @@ func overloaded(t *testing.T) string {
 	}))
 	t.Cleanup(server.Close)
 	path := filepath.Join(t.TempDir(), "kubeconfig")
-	require.NoError(t, writeKubeconfig(path, &rest.Config{Host: server.URL}))
+	require.NoError(t, rig.WriteKubeconfig(path, &rest.Config{Host: server.URL}))
 	return path
 }
 
 func TestAnOperatorWhoseCachesDoNotFillIsNotReadyAndEndsWhenAskedTo(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
-	address, err := freeAddress()
+	address, err := rig.FreeAddress()
 	require.NoError(t, err)
-	p := &process{kubeconfig: overloaded(t), log: filepath.Join(t.TempDir(), "log"), health: address, metrics: "0"}
-	require.NoError(t, p.start())
-	t.Cleanup(func() { _ = p.kill() })
-	require.NoError(t, p.await(t.Context(), "it is alive", starting, func(ctx context.Context) bool {
-		_, err := get(ctx, "http://"+p.health+"/healthz")
-		return err == nil
-	}))
+	p := &process{Program: binary, Kubeconfig: overloaded(t), Log: filepath.Join(t.TempDir(), "log"), Health: address, Metrics: "0"}
+	require.NoError(t, p.Start())
+	t.Cleanup(func() { _ = p.Kill() })
+	require.NoError(t, p.Await(t.Context(), "it is alive", rig.Starting, p.Alive))
 	s.stays("it is not ready", func() error {
-		if p.ready(t.Context()) {
+		if p.Ready(t.Context()) {
 			return errors.New("it says that it is")
 		}
 		return nil
 	})
 	began := time.Now()
-	require.NoError(t, p.stop())
+	require.NoError(t, p.Stop())
 	s.note("SIGTERM: ended after %.1fs", time.Since(began).Seconds())
 }
