@@ -1,0 +1,51 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+
+	"github.com/flokoa/flokoa/ci/rig"
+)
+
+// count is what a number of requests come to.
+type count struct {
+	// requests are how often each was sent, such as "patch deployments", or "404 get services" when it was refused.
+	requests map[string]int
+	// children and statuses are writes, of children and of Agents' statuses.
+	children, statuses, events int
+	// conflicts are answers 409, failures all others from 400 on, but for the read that finds a name to be free.
+	conflicts, failures int
+	// all are all but leases and watches, which go on whether or not anything happens.
+	all int
+}
+
+func tally(requests []rig.Request) count {
+	c := count{requests: map[string]int{}}
+	for _, r := range requests {
+		if r.ObjectRef.Resource == "leases" || r.Verb == "watch" {
+			continue
+		}
+		c.all++
+		code, what := r.ResponseStatus.Code, r.Verb+" "+r.Resource()
+		free := r.Verb == "get" && code == http.StatusNotFound
+		switch {
+		case code == http.StatusConflict:
+			c.conflicts++
+		case code >= http.StatusBadRequest && !free:
+			c.failures++
+		}
+		switch {
+		case r.ObjectRef.Resource == "events":
+			c.events++
+		case r.Changes() && r.Resource() == "agents/status":
+			c.statuses++
+		case r.Changes():
+			c.children++
+		}
+		if code >= http.StatusBadRequest {
+			what = fmt.Sprintf("%d %s", code, what)
+		}
+		c.requests[what]++
+	}
+	return c
+}

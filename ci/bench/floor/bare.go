@@ -1,0 +1,128 @@
+package floor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flokoa/flokoa/operator/api/v1alpha1"
+)
+
+// Bare is the client that the floor is made of. It has as many workers as the operator; somebody tells it what becomes of
+// Deployments.
+type Bare struct {
+	// API is as the operator's own client, but for a cache, which it does not need.
+	API client.Client
+	// Samples are what the operator makes of an Agent, by the Agent's image.
+	Samples map[string]*Sample
+	// Sent is told when a status is about to be written.
+	Sent func(agent client.ObjectKey, at time.Time)
+
+	jobs    chan func(context.Context) error
+	mutex   sync.Mutex
+	waiting map[client.ObjectKey]*v1alpha1.Agent // until their Deployment is rolled out
+	failed  error
+}
+
+// Start works until the context ends or something goes wrong, which Broken then returns. No more than room jobs may wait at a time.
+func (b *Bare) Start(ctx context.Context, workers, room int) {
+	b.jobs, b.waiting = make(chan func(context.Context) error, room), map[client.ObjectKey]*v1alpha1.Agent{}
+	for range workers {
+		go func() {
+			if err := b.work(ctx); err != nil {
+				b.mutex.Lock()
+				defer b.mutex.Unlock()
+				b.failed = errors.Join(b.failed, fmt.Errorf("floor: %w", err))
+			}
+		}()
+	}
+}
+
+// Broken says what went wrong.
+func (b *Bare) Broken() error {
+	b.mutex.Lock()
+	defer b.mutex.Unlock()
+	return b.failed
+}
+
+func (b *Bare) work(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case job := <-b.jobs:
+			if err := job(ctx); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// Create brings up an Agent that was just created.
+func (b *Bare) Create(agent *v1alpha1.Agent) { b.enqueue(agent, true) }
+
+// Roll rolls an Agent that was just given another image.
+func (b *Bare) Roll(agent *v1alpha1.Agent) { b.enqueue(agent, false) }
+
+func (b *Bare) enqueue(agent *v1alpha1.Agent, all bool) {
+	b.mutex.Lock()
+	b.waiting[client.ObjectKeyFromObject(agent)] = agent
+	b.mutex.Unlock()
+	b.jobs <- func(ctx context.Context) error { return b.apply(ctx, agent, all) }
+}
+
+func (b *Bare) apply(ctx context.Context, agent *v1alpha1.Agent, all bool) error {
+	children, err := b.Samples[image(agent)].Children(agent)
+	if err != nil {
+		return err
+	}
+	if !all {
+		children = children[:1] // the Deployment is all that an image changes
+	}
+	for _, child := range children {
+		if err := b.API.Apply(ctx, child, client.FieldOwner(owner), client.ForceOwnership); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// See takes notice of a Deployment, and has a status written when it is rolled out.
+func (b *Bare) See(d *appsv1.Deployment) {
+	key := client.ObjectKeyFromObject(d)
+	b.mutex.Lock()
+	agent := b.waiting[key]
+	rolledOut := agent != nil && RolledOut(d, image(agent))
+	if rolledOut {
+		delete(b.waiting, key)
+	}
+	b.mutex.Unlock()
+	if rolledOut {
+		b.jobs <- func(ctx context.Context) error { return b.WriteStatus(ctx, agent) }
+	}
+}
+
+// WriteStatus writes an Agent's status as the operator would have it in the end.
+func (b *Bare) WriteStatus(ctx context.Context, agent *v1alpha1.Agent) error {
+	patch, err := b.Samples[image(agent)].Status(agent)
+	if err != nil {
+		return err
+	}
+	b.Sent(client.ObjectKeyFromObject(agent), time.Now())
+	bare := &v1alpha1.Agent{ObjectMeta: agent.ObjectMeta}
+	return b.API.Status().Patch(ctx, bare, client.RawPatch(types.MergePatchType, patch), client.FieldOwner(owner))
+}
+
+// RolledOut tells whether all pods that a Deployment wants are available and have an image, and no other pods are left.
+func RolledOut(d *appsv1.Deployment, image string) bool {
+	wanted, is := ptr.Deref(d.Spec.Replicas, 1), d.Status
+	return d.Spec.Template.Spec.Containers[0].Image == image && is.ObservedGeneration == d.Generation &&
+		is.UpdatedReplicas == wanted && is.AvailableReplicas == wanted && is.Replicas == wanted
+}

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/flokoa/flokoa/ci/rig"
+	"github.com/flokoa/flokoa/operator/api/v1alpha1"
+)
+
+type agent = v1alpha1.Agent
+
+// calm is how long nothing must be asked for until an operator is believed to be done: longer than it keeps back a status.
+const calm = 2 * time.Second
+
+// operating is the side of the operator: a process with the permissions of the chart's ServiceAccount and the default flags.
+type operating struct {
+	*rig.Operator
+	m *measuring
+}
+
+// operate starts an operator, and waits until it leads.
+func (m *measuring) operate(ctx context.Context, program string) (*operating, error) {
+	o, err := m.standby(ctx, program)
+	if err != nil {
+		return nil, err
+	}
+	if err := o.Await(ctx, "it leads", rig.Starting, o.Leads); err != nil {
+		o.end()
+		return nil, err
+	}
+	return o, nil
+}
+
+// standby starts an operator, and waits until it is ready.
+func (m *measuring) standby(ctx context.Context, program string) (*operating, error) {
+	token, err := rig.Token(ctx, m.api, "flokoa-operator")
+	if err != nil {
+		return nil, err
+	}
+	o, err := rig.New(program, token, m.Config)
+	if err != nil {
+		return nil, err
+	}
+	if err := o.Start(); err != nil {
+		return nil, err
+	}
+	started := &operating{o, m}
+	if err := o.Await(ctx, "it is ready", rig.Starting, o.Ready); err != nil {
+		started.end()
+		return nil, err
+	}
+	return started, nil
+}
+
+func (o *operating) created(*agent) {}
+func (o *operating) rolled(*agent)  {}
+
+func (o *operating) broken() error {
+	if o.Ended() {
+		return fmt.Errorf("the operator ended with %s; the end of its log:\n%s", o.State(), o.Tail(""))
+	}
+	return nil
+}
+
+func (o *operating) cpu() (time.Duration, error) { return rig.CPUOf(o.PID()) }
+
+// settle waits until its queue is empty and it has fallen silent.
+func (o *operating) settle(ctx context.Context) error {
+	if err := o.Await(ctx, "its queue is empty", 5*time.Minute, o.idle); err != nil {
+		return err
+	}
+	return o.m.silence(ctx, calm)
+}
+
+func (o *operating) idle(ctx context.Context) bool {
+	return o.Metric(ctx, "workqueue_depth", `name="agent"`) == 0 &&
+		o.Metric(ctx, "controller_runtime_active_workers", `controller="agent"`) == 0
+}
+
+// end ends it for good, whatever state it is in.
+func (o *operating) end() {
+	if !o.Ended() {
+		_ = o.Kill()
+	}
+}

@@ -1,0 +1,234 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flokoa/flokoa/ci/bench/floor"
+	"github.com/flokoa/flokoa/ci/rig"
+)
+
+const (
+	// few is how many Agents are rolled while nothing else happens, to see how soon a status follows then.
+	few = 20
+	// resting is how long an operator with nothing to do is watched.
+	resting = 10 * time.Second
+	// tellTakeover bounds the time until a standby leads.
+	tellTakeover = time.Minute
+)
+
+// takeSamples has the operator make one Agent and roll it, and returns what it applied, by image.
+func (m *measuring) takeSamples(ctx context.Context, program string) (map[string]*floor.Sample, error) {
+	o, err := m.operate(ctx, program)
+	if err != nil {
+		return nil, err
+	}
+	defer o.end()
+	// As long as the other names are, and a word that is in nothing else.
+	specimen := m.workload.named("agent-zzzzz", m.workload.namespace(0))
+	samples := map[string]*floor.Sample{}
+	for _, image := range []string{firstImage, secondImage} {
+		seen := m.observer.begin(image, 1)
+		specimen.Spec.Runtime.Spec.Container.Image = image
+		if image == firstImage {
+			err = m.api.Create(ctx, specimen)
+		} else {
+			err = m.api.Update(ctx, specimen)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if err := seen.await(ctx, o.broken); err != nil {
+			return nil, err
+		}
+		if err := o.settle(ctx); err != nil {
+			return nil, err
+		}
+		key := client.ObjectKeyFromObject(specimen)
+		if samples[image], err = floor.TakeSample(ctx, m.api, key); err != nil {
+			return nil, err
+		}
+		if err := m.api.Get(ctx, key, specimen); err != nil {
+			return nil, err
+		}
+	}
+	samples[thirdImage] = samples[secondImage]
+	return samples, nil
+}
+
+// bareScale has the floor create and roll.
+func (m *measuring) bareScale(ctx context.Context, samples map[string]*floor.Sample) error {
+	b, err := m.startFloor(ctx, samples)
+	if err != nil {
+		return err
+	}
+	return m.createAndRoll(ctx, b)
+}
+
+func (m *measuring) createAndRoll(ctx context.Context, s side) error {
+	if err := m.create(ctx, "create", s, 0, m.Agents); err != nil {
+		return err
+	}
+	if o, is := s.(*operating); is {
+		m.memory("created", o.PID())
+	}
+	if err := m.roll(ctx, "roll", s, secondImage, m.Agents); err != nil {
+		return err
+	}
+	return m.roll(ctx, "quiet", s, thirdImage, min(few, m.Agents))
+}
+
+// scale has an operator create and roll, rest, start again, and hand over.
+func (m *measuring) scale(ctx context.Context, program string) error {
+	o, err := m.operate(ctx, program)
+	if err != nil {
+		return err
+	}
+	defer o.end()
+	if err := o.settle(ctx); err != nil {
+		return err
+	}
+	m.memory("idle", o.PID())
+	if err := m.createAndRoll(ctx, o); err != nil {
+		return err
+	}
+	if err := m.rest(ctx, o); err != nil {
+		return err
+	}
+	again, err := m.restart(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer again.end()
+	return m.takeovers(ctx, program, again)
+}
+
+// rest watches an operator that has nothing to do.
+func (m *measuring) rest(ctx context.Context, o *operating) error {
+	mark, err := m.Audit.End()
+	if err != nil {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(resting):
+	}
+	m.memory("rest", o.PID())
+	return m.count("rest", mark, "")
+}
+
+// restart stops an operator and starts it again, with all Agents settled.
+func (m *measuring) restart(ctx context.Context, o *operating) (*operating, error) {
+	if err := o.Stop(); err != nil {
+		return nil, err
+	}
+	mark, err := m.Audit.End()
+	if err != nil {
+		return nil, err
+	}
+	began := time.Now()
+	next, err := o.Again()
+	if err != nil {
+		return nil, err
+	}
+	again := &operating{next, m}
+	if err := again.Await(ctx, "it has looked at all Agents", 5*time.Minute, func(ctx context.Context) bool {
+		return again.Metric(ctx, "controller_runtime_reconcile_total", `controller="agent"`) >= float64(m.Agents) && again.idle(ctx)
+	}); err != nil {
+		again.end()
+		return nil, err
+	}
+	looked := time.Now()
+	if err := m.silence(ctx, calm); err != nil {
+		again.end()
+		return nil, err
+	}
+	m.memory("restart", again.PID())
+	return again, m.countRestart(mark, began, looked)
+}
+
+// countRestart keeps what an operator that was started asked for, and how long it took.
+func (m *measuring) countRestart(mark rig.Mark, began, looked time.Time) error {
+	requests, err := m.since(mark, "")
+	if err != nil {
+		return err
+	}
+	leads, err := leadsAt(requests)
+	if err != nil {
+		return err
+	}
+	last := leads
+	for _, r := range requests {
+		if tally([]rig.Request{r}).all > 0 && r.RequestReceivedTimestamp.After(last) {
+			last = r.RequestReceivedTimestamp
+		}
+	}
+	m.Values["restart.leads.seconds"] = leads.Sub(began).Seconds()
+	m.Values["restart.last.seconds"] = last.Sub(leads).Seconds()
+	m.Values["restart.looked.seconds"] = looked.Sub(leads).Seconds()
+	m.tell("restart: leads after %.1fs, has looked at all Agents %.1fs later", leads.Sub(began).Seconds(), looked.Sub(leads).Seconds())
+	return m.count("restart", mark, "")
+}
+
+// leadsAt is when the lease was first written.
+func leadsAt(requests []rig.Request) (time.Time, error) {
+	for _, r := range requests {
+		lease := r.ObjectRef.Resource == "leases" && r.ObjectRef.Namespace == rig.System && r.ObjectRef.Name == "flokoa-operator"
+		if lease && r.Verb != "get" && r.ResponseStatus.Code < http.StatusBadRequest {
+			return r.RequestReceivedTimestamp, nil
+		}
+	}
+	return time.Time{}, fmt.Errorf("none of %d requests wrote the lease", len(requests))
+}
+
+// takeovers ends a leader in both ways, each time with a standby beside it.
+func (m *measuring) takeovers(ctx context.Context, program string, leader *operating) error {
+	for _, way := range []struct {
+		name string
+		end  func(*rig.Operator) error
+	}{
+		{"stopped", (*rig.Operator).Stop},
+		{"killed", (*rig.Operator).Kill},
+	} {
+		standby, err := m.standby(ctx, program)
+		if err != nil {
+			return err
+		}
+		defer standby.end()
+		if err := m.takeover(ctx, way.name, leader, way.end, standby); err != nil {
+			return err
+		}
+		leader = standby
+	}
+	return nil
+}
+
+func (m *measuring) takeover(ctx context.Context, name string, leader *operating, end func(*rig.Operator) error, standby *operating) error {
+	mark, err := m.Audit.End()
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	if err := end(leader.Operator); err != nil {
+		return err
+	}
+	if err := standby.Await(ctx, "it leads", tellTakeover, standby.Leads); err != nil {
+		return err
+	}
+	requests, err := m.since(mark, standby.Credential)
+	if err != nil {
+		return err
+	}
+	leads, err := leadsAt(requests)
+	if err != nil {
+		return err
+	}
+	m.Values["takeover."+name+".seconds"] = leads.Sub(began).Seconds()
+	m.tell("takeover: leader %s, the other leads %.1fs later", name, leads.Sub(began).Seconds())
+	return standby.settle(ctx)
+}
