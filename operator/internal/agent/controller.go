@@ -4,9 +4,9 @@ package agent
 
 import (
 	"context"
+	"slices"
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -38,6 +38,7 @@ type Controller struct {
 	looks    memory[look]
 	refusals memory[refusal]
 	contest  memory[time.Time]
+	reports  memory[time.Time] // when a status was last written
 }
 
 // New makes a controller that reads through a cached client and, for what its caches do not hold, a live reader. readsNodes
@@ -69,17 +70,24 @@ func (c *Controller) Reconcile(ctx context.Context, request reconcile.Request) (
 	if seen.Asked != "" {
 		agent.Status = status.Of(was, seen, placed)
 	}
-	if !equality.Semantic.DeepEqual(was.Status, agent.Status) {
-		if err := c.client.Status().Patch(ctx, agent, client.MergeFrom(was), FieldOwner); err != nil {
-			return reconcile.Result{}, client.IgnoreNotFound(err)
-		}
-		c.tell(was, agent)
+	held, err := c.report(ctx, was, agent, seen.Now)
+	if err != nil {
+		return reconcile.Result{}, err
 	}
 	result, err := classify(placed)
-	if err == nil && result.RequeueAfter == 0 {
-		result.RequeueAfter = again
+	if err == nil {
+		result.RequeueAfter = soonest(result.RequeueAfter, again, held)
 	}
 	return result, err
+}
+
+// soonest is the shortest of some waits, of which 0 is none.
+func soonest(waits ...time.Duration) time.Duration {
+	waits = slices.DeleteFunc(waits, func(wait time.Duration) bool { return wait == 0 })
+	if len(waits) == 0 {
+		return 0
+	}
+	return slices.Min(waits)
 }
 
 // place renders the children and puts them in place. It returns what the spec lacks for high availability.
@@ -102,6 +110,7 @@ func (c *Controller) forget(agent types.NamespacedName) {
 	c.looks.forget(agent)
 	c.refusals.forget(agent)
 	c.contest.forget(agent)
+	c.reports.forget(agent)
 }
 
 // classify decides what happens after a pass: a spec that cannot be rendered waits for another spec, a removal that is

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -30,20 +31,46 @@ const (
 	// crdPatience is how long the CRD may take to be served: the API server publishes a new one a moment after accepting it.
 	crdPatience = 10 * time.Second
 	crdRecheck  = 500 * time.Millisecond
+	// serverPatience is how long the API server may take to answer; one that is being restarted is waited for instead of ending, which
+	// the kubelet would answer with ever longer pauses. It is less than the 30 s that the chart's liveness probe gives, which finds
+	// nobody before the manager starts. serverRecheck is the pause between two tries, and serverTimeout bounds one.
+	serverPatience = 25 * time.Second
+	serverRecheck  = 500 * time.Millisecond
+	serverTimeout  = 5 * time.Second
 )
 
-// preflight refuses to start, in one line, where the operator could not do its work: without its CRD, with one that lacks
-// fields it needs, or without the permission to read Agents in every namespace it is to work in (none given: in all).
+// preflight refuses to start, in one line, where the operator could not do its work: without an API server, without its CRD, with
+// one that lacks fields it needs, or without the permission to read Agents in every namespace it is to work in (none given: in all).
 // It tells whether nodes may be read, which the operator can do without.
 func preflight(ctx context.Context, config *rest.Config, namespaces []string) (readsNodes bool, err error) {
 	schemas, err := discovery.NewDiscoveryClientForConfig(config)
 	if err != nil {
 		return false, fmt.Errorf("no way to the API server: %w", err)
 	}
+	if err := awaitServer(ctx, schemas.RESTClient()); err != nil {
+		return false, fmt.Errorf("no way to the API server: %w", err)
+	}
 	if err := waitForCRD(ctx, schemas); err != nil {
 		return false, err
 	}
 	return mayList(ctx, config, namespaces)
+}
+
+// awaitServer returns nil once an API server serves, or refuses to say whether it does. What is wrong with it otherwise is the error.
+func awaitServer(ctx context.Context, server rest.Interface) error {
+	var last error
+	err := wait.PollUntilContextTimeout(ctx, serverRecheck, serverPatience, true, func(ctx context.Context) (bool, error) {
+		ctx, cancel := context.WithTimeout(ctx, serverTimeout)
+		defer cancel()
+		last = server.Get().AbsPath("/readyz").Do(ctx).Error()
+		var said apierrors.APIStatus
+		refused := errors.As(last, &said) && said.Status().Code < http.StatusInternalServerError && said.Status().Code != http.StatusTooManyRequests
+		return last == nil || refused, nil
+	})
+	if err != nil && last != nil {
+		return last
+	}
+	return err
 }
 
 // mayList tries to read one of each kind that the caches will hold. Only nodes may be refused.

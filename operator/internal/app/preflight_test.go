@@ -1,11 +1,15 @@
 package app
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/yaml"
 
 	"github.com/flokoa/flokoa/operator/api/crds"
@@ -52,6 +56,33 @@ func TestANewerCRDIsFine(t *testing.T) {
 	spec := served.Properties["spec"]
 	spec.Properties["configRollout"] = apiextensionsv1.JSONSchemaProps{Type: "string"}
 	require.NoError(t, lacks(served))
+}
+
+func TestAnAPIServerThatComesUpIsWaitedFor(t *testing.T) {
+	for _, r := range []struct {
+		name    string
+		answers []int // the last one is given again and again
+		asked   int
+	}{
+		{"it serves", []int{http.StatusOK}, 1},
+		{"it comes up", []int{http.StatusInternalServerError, http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusOK}, 4},
+		{"it does not say", []int{http.StatusForbidden}, 1},
+		{"it knows nobody", []int{http.StatusUnauthorized}, 1},
+	} {
+		t.Run(r.name, func(t *testing.T) {
+			t.Parallel()
+			asked := 0
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				asked++
+				w.WriteHeader(r.answers[min(asked, len(r.answers))-1])
+			}))
+			defer server.Close()
+			schemas, err := discovery.NewDiscoveryClientForConfig(&rest.Config{Host: server.URL})
+			require.NoError(t, err)
+			require.NoError(t, awaitServer(t.Context(), schemas.RESTClient()))
+			require.Equal(t, r.asked, asked)
+		})
+	}
 }
 
 func embeddedSchema(t *testing.T) *apiextensionsv1.JSONSchemaProps {

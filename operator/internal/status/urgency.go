@@ -1,0 +1,38 @@
+package status
+
+import (
+	"slices"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/flokoa/flokoa/operator/api/v1alpha1"
+)
+
+// How long after one write of an Agent's status another may wait, when all that it says anew is how many replicas answer, or
+// only how far they have come: started, placed, stopped, in other words. Every write costs the API server as much as a child does.
+const (
+	answeringWaits = 500 * time.Millisecond
+	progressWaits  = 5 * time.Second
+)
+
+// Urgency is how long after the last write a status may be written that differs from the one before: 0, at once, when a
+// condition, the generation or what the Agent runs has changed.
+func Urgency(before, after *v1alpha1.AgentStatus) time.Duration {
+	switch {
+	case before.ObservedGeneration != after.ObservedGeneration || before.Image != after.Image ||
+		before.URL != after.URL || before.Selector != after.Selector ||
+		!slices.EqualFunc(before.Conditions, after.Conditions, sameVerdict):
+		return 0
+	case before.ReadyReplicas != after.ReadyReplicas || before.AvailableReplicas != after.AvailableReplicas:
+		return answeringWaits
+	default:
+		return progressWaits
+	}
+}
+
+// sameVerdict tells whether two conditions say the same in other words or numbers.
+func sameVerdict(before, after metav1.Condition) bool {
+	return before.Type == after.Type && before.Status == after.Status && before.Reason == after.Reason &&
+		before.ObservedGeneration == after.ObservedGeneration
+}

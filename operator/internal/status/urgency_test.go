@@ -1,0 +1,43 @@
+package status
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/flokoa/flokoa/operator/api/v1alpha1"
+)
+
+func TestWhatAPersonOrAToolWaitsForIsWrittenAtOnceAndNumbersALittleLater(t *testing.T) {
+	const atOnce = time.Duration(0)
+	for _, r := range []struct {
+		name   string
+		change func(*v1alpha1.AgentStatus)
+		want   time.Duration
+	}{
+		{"the generation", func(s *v1alpha1.AgentStatus) { s.ObservedGeneration++ }, atOnce},
+		{"the image", func(s *v1alpha1.AgentStatus) { s.Image = "b" }, atOnce},
+		{"the address", func(s *v1alpha1.AgentStatus) { s.URL = "" }, atOnce},
+		{"the selector", func(s *v1alpha1.AgentStatus) { s.Selector = "" }, atOnce},
+		{"a condition's status", func(s *v1alpha1.AgentStatus) { s.Conditions[0].Status = metav1.ConditionTrue }, atOnce},
+		{"a condition's reason", func(s *v1alpha1.AgentStatus) { s.Conditions[0].Reason = "ImagePullFailed" }, atOnce},
+		{"a condition's generation", func(s *v1alpha1.AgentStatus) { s.Conditions[0].ObservedGeneration++ }, atOnce},
+		{"one more condition", func(s *v1alpha1.AgentStatus) { s.Conditions = append(s.Conditions, metav1.Condition{}) }, atOnce},
+		{"a condition and numbers", func(s *v1alpha1.AgentStatus) { s.AvailableReplicas++; s.Conditions[0].Reason = "b" }, atOnce},
+		{"ready replicas", func(s *v1alpha1.AgentStatus) { s.ReadyReplicas++ }, answeringWaits},
+		{"available replicas, in words too", func(s *v1alpha1.AgentStatus) { s.AvailableReplicas++; s.Conditions[0].Message = "2 of 3" }, answeringWaits},
+		{"a message", func(s *v1alpha1.AgentStatus) { s.Conditions[0].Message = "2 of 3" }, progressWaits},
+		{"replicas that started", func(s *v1alpha1.AgentStatus) { s.Replicas++; s.UpdatedReplicas++ }, progressWaits},
+		{"where they run", func(s *v1alpha1.AgentStatus) { s.Placement.Nodes++ }, progressWaits},
+	} {
+		t.Run(r.name, func(t *testing.T) {
+			before := &v1alpha1.AgentStatus{Image: "a", URL: "u", Selector: "s", Placement: &v1alpha1.Placement{},
+				Conditions: []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: "RolloutInProgress"}}}
+			after := before.DeepCopy()
+			r.change(after)
+			require.Equal(t, r.want, Urgency(before, after))
+		})
+	}
+}
