@@ -21,7 +21,7 @@ import (
 const fullAgent = "../render/testdata/full/agent.yaml"
 
 // stored is an object as it is read back after a configuration was applied, before anybody else touches it.
-func stored[T any](t *testing.T, configuration any) *T {
+func stored[T any](t testing.TB, configuration any) *T {
 	t.Helper()
 	raw, err := json.Marshal(configuration)
 	require.NoError(t, err)

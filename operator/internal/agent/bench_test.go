@@ -1,0 +1,128 @@
+package agent
+
+import (
+	"context"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/flokoa/flokoa/operator/api/v1alpha1"
+	"github.com/flokoa/flokoa/operator/internal/agenttest"
+	"github.com/flokoa/flokoa/operator/internal/render"
+	"github.com/flokoa/flokoa/operator/internal/status"
+)
+
+// filled is a cache that holds one Agent and what belongs to it, and copies what it gives away, as a real one does. It takes
+// any write for a mistake.
+type filled struct {
+	client.Client
+	agent      *v1alpha1.Agent
+	deployment *appsv1.Deployment
+	service    *corev1.Service
+	disruption *policyv1.PodDisruptionBudget
+	autoscaler *autoscalingv2.HorizontalPodAutoscaler
+	card       *corev1.ConfigMap
+	pods       corev1.PodList
+}
+
+func (f *filled) Get(_ context.Context, key client.ObjectKey, into client.Object, _ ...client.GetOption) error {
+	none := apierrors.NewNotFound(schema.GroupResource{}, key.Name)
+	switch into := into.(type) {
+	case *v1alpha1.Agent:
+		f.agent.DeepCopyInto(into)
+	case *appsv1.Deployment:
+		f.deployment.DeepCopyInto(into)
+	case *corev1.Service:
+		f.service.DeepCopyInto(into)
+	case *policyv1.PodDisruptionBudget:
+		f.disruption.DeepCopyInto(into)
+	case *autoscalingv2.HorizontalPodAutoscaler:
+		if f.autoscaler == nil {
+			return none
+		}
+		f.autoscaler.DeepCopyInto(into)
+	case *corev1.ConfigMap:
+		if f.card == nil {
+			return none
+		}
+		f.card.DeepCopyInto(into)
+	}
+	return nil
+}
+
+func (f *filled) List(_ context.Context, into client.ObjectList, _ ...client.ListOption) error {
+	if pods, ok := into.(*corev1.PodList); ok {
+		pods.Items = append([]corev1.Pod(nil), f.pods.Items...)
+	}
+	return nil
+}
+
+// settledCache is a cache in which everything of an Agent with three replicas is in place and told.
+func settledCache(t testing.TB, agent *v1alpha1.Agent) *filled {
+	t.Helper()
+	want, err := render.Agent(agent, render.Live{})
+	require.NoError(t, err)
+	f := &filled{
+		agent:      agent,
+		deployment: stored[appsv1.Deployment](t, want.Deployment),
+		service:    stored[corev1.Service](t, want.Service),
+		disruption: stored[policyv1.PodDisruptionBudget](t, want.Disruption),
+	}
+	if want.Autoscaler != nil {
+		f.autoscaler = stored[autoscalingv2.HorizontalPodAutoscaler](t, want.Autoscaler)
+	}
+	if want.Card != nil {
+		f.card = stored[corev1.ConfigMap](t, want.Card)
+	}
+	replicas := *f.deployment.Spec.Replicas
+	f.deployment.Status = appsv1.DeploymentStatus{Replicas: replicas, UpdatedReplicas: replicas, ReadyReplicas: replicas, AvailableReplicas: replicas}
+	isController := true
+	for i := range replicas {
+		name := string(rune('a' + i))
+		f.pods.Items = append(f.pods.Items, corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Name: name, UID: types.UID(name), Labels: map[string]string{
+				v1alpha1.LabelAgent: agent.Name, appsv1.DefaultDeploymentUniqueLabelKey: "1", corev1.LabelTopologyZone: "zone-" + name},
+				OwnerReferences: []metav1.OwnerReference{{Kind: "ReplicaSet", Name: agent.Name + "-1", Controller: &isController}}},
+			Spec: corev1.PodSpec{NodeName: "node-" + name},
+			Status: corev1.PodStatus{Phase: corev1.PodRunning, Conditions: []corev1.PodCondition{
+				{Type: corev1.PodReady, Status: corev1.ConditionTrue}}},
+		})
+	}
+	c := New(f, nil, events.NewFakeRecorder(0), false)
+	seen, err := c.observe(t.Context(), agent)
+	require.NoError(t, err)
+	seen.Missing = status.Requirements(agent, want)
+	agent.Status = status.Of(agent, seen, nil)
+	return f
+}
+
+// The pass that every event of a settled Agent costs: nothing is written.
+func BenchmarkUnchanged(b *testing.B) {
+	for name, agent := range map[string]*v1alpha1.Agent{
+		"small": agenttest.New("a", agenttest.Replicas(3)),
+		"guide": agenttest.Read(b, "../../../examples/agents/production-agent.yaml"),
+		"full":  agenttest.Read(b, fullAgent),
+	} {
+		b.Run(name, func(b *testing.B) {
+			c := New(settledCache(b, agent), &answers{}, events.NewFakeRecorder(0), false)
+			request := reconcile.Request{NamespacedName: client.ObjectKeyFromObject(agent)}
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := c.Reconcile(b.Context(), request); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
