@@ -24,6 +24,7 @@ func TestAnAgentThatIsChangedOrHitLosesNoRequest(t *testing.T) {
 		test              func(*scene)
 	}{
 		{"long streams during a rolling update", "production", streamsRolled},
+		{"a full quota, rolled", "dev", fullQuotaRolled},
 		{"changes that do not work", "production", brokenChanges},
 		{"scaled by its CPU", "staging", scaledByCPU}, // production refuses fewer than three replicas
 		{"the guide's manifest, rolled", "production", guideRolled},

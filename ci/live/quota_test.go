@@ -2,7 +2,6 @@ package live
 
 import (
 	"fmt"
-	"testing"
 
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
@@ -13,8 +12,7 @@ import (
 
 // The quota of dev is full to the last pod when all its Agents roll at once: fifteen replicas, and a new pod for each while the old
 // one takes its time to stop. One of them is called meanwhile.
-func TestAFullQuotaRollsAtOnce(t *testing.T) {
-	s := in(t, "dev")
+func fullQuotaRolled(s *scene) {
 	const agents, replicas = 10, 15
 	var names []string
 	for i := range agents {
@@ -29,8 +27,8 @@ func TestAFullQuotaRollsAtOnce(t *testing.T) {
 		s.settled(name)
 	}
 	quota := &corev1.ResourceQuota{}
-	require.NoError(t, api.Get(t.Context(), keyIn(s, "flokoa"), quota))
-	require.EqualValues(t, 2*replicas, quota.Spec.Hard.Pods().Value(), "twice the pods are all that the quota has")
+	require.NoError(s, api.Get(s.Context(), keyIn(s, "flokoa"), quota))
+	require.EqualValues(s, 2*replicas, quota.Spec.Hard.Pods().Value(), "twice the pods are all that the quota has")
 	l := s.call("agent-1")
 	completes := bar{"0 failed, completes, nothing stalls", func(o outcome) (string, error) {
 		measured, err := neverFewer(2).holds(o)
