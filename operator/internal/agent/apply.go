@@ -43,7 +43,7 @@ func (c *Controller) placeService(ctx context.Context, agent *v1alpha1.Agent, wa
 			return err
 		}
 		if exists && mustBeReplaced(service, want) {
-			if err := c.remove(ctx, live); err != nil {
+			if err := c.remove(ctx, agent, live); err != nil {
 				return err
 			}
 		}
@@ -98,11 +98,12 @@ func placeOrRemove[T configuration[T]](ctx context.Context, c *Controller, agent
 	if err != nil || !exists {
 		return err
 	}
-	return c.remove(ctx, live)
+	return c.remove(ctx, agent, live)
 }
 
 // remove deletes the very object that was read.
-func (c *Controller) remove(ctx context.Context, live child) error {
+func (c *Controller) remove(ctx context.Context, agent *v1alpha1.Agent, live child) error {
+	c.verified.forget(client.ObjectKeyFromObject(agent))
 	uid := live.object.GetUID()
 	return failed(live, client.IgnoreNotFound(c.client.Delete(ctx, live.object, client.Preconditions{UID: &uid})))
 }
@@ -117,7 +118,7 @@ func placeChild[T configuration[T]](ctx context.Context, c *Controller, agent *v
 	err := c.find(ctx, agent.Namespace, live)
 	switch {
 	case apierrors.IsNotFound(err):
-		return failed(live, c.client.Apply(ctx, want, FieldOwner, client.ForceOwnership))
+		return write(ctx, c, agent, live, want)
 	case err != nil:
 		return failed(live, err)
 	}
@@ -135,6 +136,12 @@ func placeChild[T configuration[T]](ctx context.Context, c *Controller, agent *v
 		return nil
 	}
 	want.WithUID(live.object.GetUID())
+	return write(ctx, c, agent, live, want)
+}
+
+// write applies a child as it stands.
+func write[T configuration[T]](ctx context.Context, c *Controller, agent *v1alpha1.Agent, live child, want T) error {
+	c.verified.forget(client.ObjectKeyFromObject(agent))
 	return failed(live, c.client.Apply(ctx, want, FieldOwner, client.ForceOwnership))
 }
 

@@ -85,8 +85,9 @@ func settledCache(t testing.TB, agent *v1alpha1.Agent) *filled {
 	if want.Card != nil {
 		f.card = stored[corev1.ConfigMap](t, want.Card)
 	}
+	f.deployment.Generation, f.disruption.Generation = 1, 1
 	replicas := *f.deployment.Spec.Replicas
-	f.deployment.Status = appsv1.DeploymentStatus{Replicas: replicas, UpdatedReplicas: replicas, ReadyReplicas: replicas, AvailableReplicas: replicas}
+	f.deployment.Status = appsv1.DeploymentStatus{ObservedGeneration: 1, Replicas: replicas, UpdatedReplicas: replicas, ReadyReplicas: replicas, AvailableReplicas: replicas}
 	isController := true
 	for i := range replicas {
 		name := string(rune('a' + i))

@@ -39,6 +39,7 @@ type Controller struct {
 	refusals memory[refusal]
 	contest  memory[time.Time]
 	reports  memory[time.Time] // when a status was last written
+	verified memory[verified]
 }
 
 // New makes a controller that reads through a cached client and, for what its caches do not hold, a live reader. readsNodes
@@ -90,8 +91,17 @@ func soonest(waits ...time.Duration) time.Duration {
 	return slices.Min(waits)
 }
 
-// place renders the children and puts them in place. It returns what the spec lacks for high availability.
+// place renders the children and puts them in place, where they and the Agent are not as they were when that was last found to be
+// done. It returns what the spec lacks for high availability.
 func (c *Controller) place(ctx context.Context, agent *v1alpha1.Agent) ([]status.Requirement, error) {
+	key := client.ObjectKeyFromObject(agent)
+	fingerprint, err := c.fingerprint(ctx, agent)
+	if err != nil {
+		return nil, err
+	}
+	if last, ok := c.verified.recall(key); ok && last.fingerprint == fingerprint {
+		return last.missing, nil
+	}
 	before, err := c.observeChildren(ctx, agent)
 	if err != nil {
 		return nil, err
@@ -102,7 +112,12 @@ func (c *Controller) place(ctx context.Context, agent *v1alpha1.Agent) ([]status
 	}
 	missing := status.Requirements(agent, children)
 	c.tellContest(ctx, agent, before.Deployment, children.Deployment)
-	return missing, c.apply(ctx, agent, children)
+	c.verified.keep(key, verified{fingerprint, missing}) // until a write, or an error
+	if err := c.apply(ctx, agent, children); err != nil {
+		c.verified.forget(key)
+		return missing, err
+	}
+	return missing, nil
 }
 
 // forget drops what is remembered of an Agent that is gone.
@@ -111,6 +126,7 @@ func (c *Controller) forget(agent types.NamespacedName) {
 	c.refusals.forget(agent)
 	c.contest.forget(agent)
 	c.reports.forget(agent)
+	c.verified.forget(agent)
 }
 
 // classify decides what happens after a pass: a spec that cannot be rendered waits for another spec, a removal that is

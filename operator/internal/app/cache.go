@@ -21,19 +21,20 @@ import (
 // Deployment, without status; of a pod only where it runs and why it is not ready; of a node what decides which pods it takes.
 // Of everything that is in a namespace they hold what is in these, or in all when none is given.
 func CacheOptions(namespaces []string) cache.Options {
+	onlyRead := ptr.To(true) // what is read is the cache's own, not a copy: children are written by configurations of their own
 	children := labels.NewSelector().Add(*agentLabel())
 	return cache.Options{
 		DefaultNamespaces:           only(namespaces),
 		DefaultTransform:            cache.TransformStripManagedFields(),
 		ReaderFailOnMissingInformer: true, // a read of a kind nobody decided to cache is a mistake, not a new watch
 		ByObject: map[client.Object]cache.ByObject{
-			&appsv1.Deployment{}:                     {Label: children},
-			&corev1.Service{}:                        {Label: children},
-			&corev1.ConfigMap{}:                      {Label: children},
-			&policyv1.PodDisruptionBudget{}:          {Label: children, Transform: stripStatus},
-			&autoscalingv2.HorizontalPodAutoscaler{}: {Label: children, Transform: stripStatus},
-			&corev1.Node{}:                           {Transform: stripNode, UnsafeDisableDeepCopy: ptr.To(true)},
-			&corev1.Pod{}:                            {Label: children, Transform: stripPod, UnsafeDisableDeepCopy: ptr.To(true)}, // pods are only read
+			&appsv1.Deployment{}:                     {Label: children, UnsafeDisableDeepCopy: onlyRead},
+			&corev1.Service{}:                        {Label: children, UnsafeDisableDeepCopy: onlyRead},
+			&corev1.ConfigMap{}:                      {Label: children, UnsafeDisableDeepCopy: onlyRead},
+			&policyv1.PodDisruptionBudget{}:          {Label: children, Transform: stripStatus, UnsafeDisableDeepCopy: onlyRead},
+			&autoscalingv2.HorizontalPodAutoscaler{}: {Label: children, Transform: stripStatus, UnsafeDisableDeepCopy: onlyRead},
+			&corev1.Node{}:                           {Transform: stripNode, UnsafeDisableDeepCopy: onlyRead},
+			&corev1.Pod{}:                            {Label: children, Transform: stripPod, UnsafeDisableDeepCopy: onlyRead},
 		},
 	}
 }
