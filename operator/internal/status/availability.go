@@ -134,14 +134,19 @@ func mayMiss(strategy *v1alpha1.RolloutStrategy, wanted int32) int {
 }
 
 // availablePods are those that answer. Order is kept.
-func availablePods(pods []corev1.Pod) []corev1.Pod {
-	var available []corev1.Pod
-	for _, pod := range pods {
-		if pod.DeletionTimestamp == nil && podReady(&pod) {
-			available = append(available, pod)
+func availablePods(pods []corev1.Pod) []*corev1.Pod {
+	return having(pods, func(pod *corev1.Pod) bool { return pod.DeletionTimestamp == nil && podReady(pod) })
+}
+
+// having are the pods of which something holds, in order; a pod is a kilobyte, so they are not copied.
+func having(pods []corev1.Pod, holds func(*corev1.Pod) bool) []*corev1.Pod {
+	var all []*corev1.Pod
+	for i := range pods {
+		if holds(&pods[i]) {
+			all = append(all, &pods[i])
 		}
 	}
-	return available
+	return all
 }
 
 func podReady(pod *corev1.Pod) bool {
@@ -155,7 +160,7 @@ func podReady(pod *corev1.Pod) bool {
 
 // spots counts the distinct nodes and zones of pods. The zone is the label that the API server puts on a pod when it is bound
 // to a node, else that of the node, where nodes are known.
-func spots(pods []corev1.Pod, known Nodes) (nodes, zones int) {
+func spots(pods []*corev1.Pod, known Nodes) (nodes, zones int) {
 	onNodes, inZones := map[string]bool{}, map[string]bool{}
 	for _, pod := range pods {
 		onNodes[pod.Spec.NodeName] = true

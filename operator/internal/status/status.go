@@ -108,12 +108,9 @@ func image(agent *v1alpha1.Agent, deployment *appsv1.Deployment) string {
 
 // placement counts the distinct nodes and zones of the pods that run.
 func placement(seen Seen) *v1alpha1.Placement {
-	var running []corev1.Pod
-	for _, pod := range seen.Pods {
-		if pod.Status.Phase == corev1.PodRunning && pod.DeletionTimestamp == nil {
-			running = append(running, pod)
-		}
-	}
+	running := having(seen.Pods, func(pod *corev1.Pod) bool {
+		return pod.Status.Phase == corev1.PodRunning && pod.DeletionTimestamp == nil
+	})
 	nodes, zones := spots(running, seen.Nodes)
 	return &v1alpha1.Placement{Nodes: int32(nodes), Zones: int32(zones)}
 }
