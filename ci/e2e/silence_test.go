@@ -22,8 +22,8 @@ import (
 const (
 	// idleLimitKiB is what an operator may hold that has nothing to do.
 	idleLimitKiB = 40 * 1024
-	// calm is how long nothing must happen for a test to believe that nothing will.
-	calm = 3 * time.Second
+	// calm is how long nothing must happen for a test to believe that nothing will: longer than the operator keeps back numbers.
+	calm = 6 * time.Second
 )
 
 // replaceOperator stops the operator and starts another in its place, also when the first did not stop well: other tests
@@ -77,8 +77,8 @@ func TestChildrenAreWrittenOnceOnCreateAndOnceOnARoll(t *testing.T) {
 	s.settled("a")
 	created := s.quietCounts()
 	s.note("create: %v", created)
-	// How many depends on how the pods' steps fall together: at most start, place and ready of each, and the beginning.
-	require.LessOrEqual(t, created["patch agents/status"], 10)
+	// How many depends on how the pods' steps fall together: the beginning, and each of the three that comes to answer.
+	require.LessOrEqual(t, created["patch agents/status"], 4)
 	delete(created, "patch agents/status")
 	require.Equal(t, map[string]int{"patch deployments": 1, "patch services": 1, "patch poddisruptionbudgets": 1}, created)
 
@@ -89,6 +89,8 @@ func TestChildrenAreWrittenOnceOnCreateAndOnceOnARoll(t *testing.T) {
 	s.settled("a")
 	rolled := s.quietCounts()
 	s.note("roll: %v", rolled)
+	// The beginning, how far it has come every five seconds, and the end.
+	require.LessOrEqual(t, rolled["patch agents/status"], 5)
 	delete(rolled, "patch agents/status")
 	require.Equal(t, map[string]int{"patch deployments": 1}, rolled)
 }

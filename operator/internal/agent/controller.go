@@ -71,7 +71,7 @@ func (c *Controller) Reconcile(ctx context.Context, request reconcile.Request) (
 	if seen.Asked != "" {
 		agent.Status = status.Of(was, seen, placed)
 	}
-	held, err := c.report(ctx, was, agent, seen.Now)
+	held, err := c.report(ctx, was, agent, seen)
 	if err != nil {
 		return reconcile.Result{}, err
 	}

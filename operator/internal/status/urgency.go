@@ -9,22 +9,24 @@ import (
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
-// How long after one write of an Agent's status another may wait, when all that it says anew is how many replicas answer, or
-// only how far they have come: started, placed, stopped, in other words. Every write costs the API server as much as a child does.
+// How long after one write of an Agent's status another may wait, when all that it says anew is how many of the wanted replicas
+// answer, or only how far others have come: started, placed, one more than wanted for as long as a rollout goes on, in other words.
+// Every write costs the API server as much as one of a child does.
 const (
 	answeringWaits = 500 * time.Millisecond
 	progressWaits  = 5 * time.Second
 )
 
 // Urgency is how long after the last write a status may be written that differs from the one before: 0, at once, when a
-// condition, the generation or what the Agent runs has changed.
-func Urgency(before, after *v1alpha1.AgentStatus) time.Duration {
+// condition, the generation or what the Agent runs has changed. wanted is the number of replicas that should answer.
+func Urgency(before, after *v1alpha1.AgentStatus, wanted int32) time.Duration {
 	switch {
 	case before.ObservedGeneration != after.ObservedGeneration || before.Image != after.Image ||
 		before.URL != after.URL || before.Selector != after.Selector ||
 		!slices.EqualFunc(before.Conditions, after.Conditions, sameVerdict):
 		return 0
-	case before.ReadyReplicas != after.ReadyReplicas || before.AvailableReplicas != after.AvailableReplicas:
+	case min(before.ReadyReplicas, wanted) != min(after.ReadyReplicas, wanted) ||
+		min(before.AvailableReplicas, wanted) != min(after.AvailableReplicas, wanted):
 		return answeringWaits
 	default:
 		return progressWaits
