@@ -28,6 +28,7 @@ func CacheOptions(namespaces []string) cache.Options {
 		DefaultTransform:            cache.TransformStripManagedFields(),
 		ReaderFailOnMissingInformer: true, // a read of a kind nobody decided to cache is a mistake, not a new watch
 		ByObject: map[client.Object]cache.ByObject{
+			&v1alpha1.Agent{}:                        {Transform: stripAgent},
 			&appsv1.Deployment{}:                     {Label: children, UnsafeDisableDeepCopy: onlyRead},
 			&corev1.Service{}:                        {Label: children, UnsafeDisableDeepCopy: onlyRead},
 			&corev1.ConfigMap{}:                      {Label: children, UnsafeDisableDeepCopy: onlyRead},
@@ -56,6 +57,15 @@ func agentLabel() *labels.Requirement {
 		panic(err) // the label is a constant
 	}
 	return requirement
+}
+
+// stripAgent drops what kubectl apply leaves behind: the whole manifest once more.
+func stripAgent(object any) (any, error) {
+	if agent, ok := object.(*v1alpha1.Agent); ok {
+		agent.ManagedFields = nil
+		delete(agent.Annotations, corev1.LastAppliedConfigAnnotation)
+	}
+	return object, nil
 }
 
 // stripStatus drops what other controllers say about a child, which nothing here reads.
@@ -99,13 +109,24 @@ func stripPod(object any) (any, error) {
 			Name:              pod.Name,
 			UID:               pod.UID,
 			ResourceVersion:   pod.ResourceVersion,
-			Labels:            pod.Labels,
+			Labels:            stripLabels(pod.Labels),
 			OwnerReferences:   pod.OwnerReferences,
 			DeletionTimestamp: pod.DeletionTimestamp,
 		},
 		Spec:   corev1.PodSpec{NodeName: pod.Spec.NodeName},
 		Status: stripPodStatus(&pod.Status),
 	}, nil
+}
+
+// stripLabels keeps of a pod's labels those that are read.
+func stripLabels(labels map[string]string) map[string]string {
+	stripped := make(map[string]string, 3)
+	for _, key := range []string{v1alpha1.LabelAgent, appsv1.DefaultDeploymentUniqueLabelKey, corev1.LabelTopologyZone} {
+		if value, ok := labels[key]; ok {
+			stripped[key] = value
+		}
+	}
+	return stripped
 }
 
 // stripPodStatus keeps the conditions that are read and, of a pod that is not ready, what its containers do. What is left out

@@ -10,6 +10,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/yaml"
+
+	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
 // Thousands of pods are cached, so of each only what is read may stay.
@@ -18,7 +20,8 @@ func TestOfAPodOnlyWhatIsReadIsKept(t *testing.T) {
 	stripped, err := stripPod(&corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: "ns", Name: "a-1", UID: "u", ResourceVersion: "7", GenerateName: "a-", Generation: 3,
-			Labels: map[string]string{"l": "v"}, Annotations: map[string]string{"big": "value"}, Finalizers: []string{"f"},
+			Labels:      map[string]string{"flokoa.ai/agent": "a", "pod-template-hash": "1", "topology.kubernetes.io/zone": "z", "l": "v"},
+			Annotations: map[string]string{"big": "value"}, Finalizers: []string{"f"},
 			OwnerReferences:   []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: "a", UID: "r"}},
 			DeletionTimestamp: &deleted, CreationTimestamp: deleted,
 			ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubelet"}},
@@ -34,7 +37,9 @@ func TestOfAPodOnlyWhatIsReadIsKept(t *testing.T) {
 	require.Equal(t, `metadata:
   deletionTimestamp: "2030-01-02T03:04:05Z"
   labels:
-    l: v
+    flokoa.ai/agent: a
+    pod-template-hash: "1"
+    topology.kubernetes.io/zone: z
   name: a-1
   namespace: ns
   ownerReferences:
@@ -105,6 +110,15 @@ func TestOfANodeOnlyWhatDecidesWhichPodsItTakesIsKept(t *testing.T) {
 		Spec:       corev1.NodeSpec{Unschedulable: true, Taints: []corev1.Taint{{Key: "t"}}},
 		Status:     corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}},
 	}, stripped)
+}
+
+func TestOfAnAgentTheManifestIsNotKeptTwice(t *testing.T) {
+	agent := &v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Name: "a",
+		Annotations:   map[string]string{"kubectl.kubernetes.io/last-applied-configuration": "{}", "mine": "stays"},
+		ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubectl"}}}}
+	stripped, err := stripAgent(agent)
+	require.NoError(t, err)
+	require.Equal(t, &v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Name: "a", Annotations: map[string]string{"mine": "stays"}}}, stripped)
 }
 
 func TestWhatIsNotAPodPassesUntouched(t *testing.T) {
