@@ -36,8 +36,10 @@ func (b *bare) created(agent *agent) { b.Create(agent) }
 func (b *bare) rolled(agent *agent)  { b.Roll(agent) }
 func (b *bare) broken() error        { return b.Broken() }
 
-// settle has nothing to wait for: its last request is what made the last Agent ready.
-func (b *bare) settle(context.Context) error { return nil }
+// settle waits until its last request has been answered, and so is in the audit log.
+func (b *bare) settle(ctx context.Context) error {
+	return await(ctx, time.Minute, "the bare client has nothing more to do", func(context.Context) (bool, error) { return b.Idle(), b.Broken() })
+}
 
 // cpu is that of the whole benchmark, of which the bare client is a part.
 func (b *bare) cpu() (time.Duration, error) {

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/flokoa/flokoa/ci/rig"
 )
@@ -42,10 +43,47 @@ func tally(requests []rig.Request) count {
 		case r.Changes():
 			c.children++
 		}
+		if r.ObjectRef.Resource == "" {
+			what = "discovery"
+		}
 		if code >= http.StatusBadRequest {
 			what = fmt.Sprintf("%d %s", code, what)
 		}
 		c.requests[what]++
 	}
 	return c
+}
+
+// load is how many calls passed a proxy, leases and watches apart, and how fast.
+type load struct {
+	calls, refused int
+	// busiest is the most in one second, span the time from the first to the last.
+	busiest int
+	span    time.Duration
+}
+
+// loadOf needs calls in the order in which they came.
+func loadOf(calls []rig.Call) load {
+	l := load{}
+	var times []time.Time
+	for _, c := range calls {
+		if c.Resource == "leases" || c.Verb == "watch" {
+			continue
+		}
+		if c.Met == rig.TooMany.Name {
+			l.refused++
+		}
+		times = append(times, c.At)
+	}
+	l.calls = len(times)
+	for first, last := 0, 0; last < len(times); last++ {
+		for times[last].Sub(times[first]) >= time.Second {
+			first++
+		}
+		l.busiest = max(l.busiest, last-first+1)
+	}
+	if l.calls > 0 {
+		l.span = times[l.calls-1].Sub(times[0])
+	}
+	return l
 }

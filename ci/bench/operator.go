@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"k8s.io/client-go/rest"
+
 	"github.com/flokoa/flokoa/ci/rig"
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
@@ -12,7 +14,7 @@ import (
 type agent = v1alpha1.Agent
 
 // calm is how long nothing must be asked for until an operator is believed to be done: longer than it keeps back a status.
-const calm = 2 * time.Second
+const calm = 6 * time.Second
 
 // operating is the side of the operator: a process with the permissions of the chart's ServiceAccount and the default flags.
 type operating struct {
@@ -22,7 +24,12 @@ type operating struct {
 
 // operate starts an operator, and waits until it leads.
 func (m *measuring) operate(ctx context.Context, program string) (*operating, error) {
-	o, err := m.standby(ctx, program)
+	return m.operateThrough(ctx, program, m.Config)
+}
+
+// operateThrough is for an operator that has its own way to the API server.
+func (m *measuring) operateThrough(ctx context.Context, program string, way *rest.Config) (*operating, error) {
+	o, err := m.standby(ctx, program, way)
 	if err != nil {
 		return nil, err
 	}
@@ -34,12 +41,12 @@ func (m *measuring) operate(ctx context.Context, program string) (*operating, er
 }
 
 // standby starts an operator, and waits until it is ready.
-func (m *measuring) standby(ctx context.Context, program string) (*operating, error) {
+func (m *measuring) standby(ctx context.Context, program string, way *rest.Config) (*operating, error) {
 	token, err := rig.Token(ctx, m.api, "flokoa-operator")
 	if err != nil {
 		return nil, err
 	}
-	o, err := rig.New(program, token, m.Config)
+	o, err := rig.New(program, token, way)
 	if err != nil {
 		return nil, err
 	}

@@ -54,6 +54,3 @@ func (b *bench) bothSides(size, round int) []planned {
 		}},
 	}
 }
-
-// others are the scenarios without a floor.
-var others = []planned{}

@@ -13,8 +13,10 @@ import (
 )
 
 const (
-	// few is how many Agents are rolled while nothing else happens, to see how soon a status follows then.
-	few = 20
+	// few is how many Agents are rolled one by one, to see how soon a status follows when little else happens; apart is the time
+	// between two.
+	few   = 20
+	apart = 500 * time.Millisecond
 	// resting is how long an operator with nothing to do is watched.
 	resting = 10 * time.Second
 	// tellTakeover bounds the time until a standby leads.
@@ -79,7 +81,29 @@ func (m *measuring) createAndRoll(ctx context.Context, s side) error {
 	if err := m.roll(ctx, "roll", s, secondImage, m.Agents); err != nil {
 		return err
 	}
-	return m.roll(ctx, "quiet", s, thirdImage, min(few, m.Agents))
+	return m.rollOneByOne(ctx, s)
+}
+
+// rollOneByOne rolls a few Agents, each while the others are at rest.
+func (m *measuring) rollOneByOne(ctx context.Context, s side) error {
+	next := time.NewTicker(apart)
+	defer next.Stop()
+	agents := min(few, m.Agents)
+	return m.phase(ctx, "quiet", s, thirdImage, agents, func(ctx context.Context) error {
+		for i := range agents {
+			a, err := m.workload.reimage(ctx, m.api, i, thirdImage)
+			if err != nil {
+				return err
+			}
+			s.rolled(a)
+			select {
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			case <-next.C:
+			}
+		}
+		return nil
+	})
 }
 
 // scale has an operator create and roll, rest, start again, and hand over.
@@ -96,6 +120,11 @@ func (m *measuring) scale(ctx context.Context, program string) error {
 	if err := m.createAndRoll(ctx, o); err != nil {
 		return err
 	}
+	return m.leftAlone(ctx, program, o)
+}
+
+// leftAlone watches an operator at rest, starts it again, and has it hand over.
+func (m *measuring) leftAlone(ctx context.Context, program string, o *operating) error {
 	if err := m.rest(ctx, o); err != nil {
 		return err
 	}
@@ -195,7 +224,7 @@ func (m *measuring) takeovers(ctx context.Context, program string, leader *opera
 		{"stopped", (*rig.Operator).Stop},
 		{"killed", (*rig.Operator).Kill},
 	} {
-		standby, err := m.standby(ctx, program)
+		standby, err := m.standby(ctx, program, m.Config)
 		if err != nil {
 			return err
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -29,6 +30,7 @@ type Bare struct {
 	mutex   sync.Mutex
 	waiting map[client.ObjectKey]*v1alpha1.Agent // until their Deployment is rolled out
 	failed  error
+	undone  atomic.Int64
 }
 
 // Start works until the context ends or something goes wrong, which Broken then returns. No more than room jobs may wait at a time.
@@ -58,12 +60,22 @@ func (b *Bare) work(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case job := <-b.jobs:
-			if err := job(ctx); err != nil {
+			err := job(ctx)
+			b.undone.Add(-1)
+			if err != nil {
 				return err
 			}
 		}
 	}
 }
+
+func (b *Bare) add(job func(context.Context) error) {
+	b.undone.Add(1)
+	b.jobs <- job
+}
+
+// Idle tells whether everything that it was given to do is done.
+func (b *Bare) Idle() bool { return b.undone.Load() == 0 }
 
 // Create brings up an Agent that was just created.
 func (b *Bare) Create(agent *v1alpha1.Agent) { b.enqueue(agent, true) }
@@ -75,7 +87,7 @@ func (b *Bare) enqueue(agent *v1alpha1.Agent, all bool) {
 	b.mutex.Lock()
 	b.waiting[client.ObjectKeyFromObject(agent)] = agent
 	b.mutex.Unlock()
-	b.jobs <- func(ctx context.Context) error { return b.apply(ctx, agent, all) }
+	b.add(func(ctx context.Context) error { return b.apply(ctx, agent, all) })
 }
 
 func (b *Bare) apply(ctx context.Context, agent *v1alpha1.Agent, all bool) error {
@@ -105,12 +117,12 @@ func (b *Bare) See(d *appsv1.Deployment) {
 	}
 	b.mutex.Unlock()
 	if rolledOut {
-		b.jobs <- func(ctx context.Context) error { return b.WriteStatus(ctx, agent) }
+		b.add(func(ctx context.Context) error { return b.writeStatus(ctx, agent) })
 	}
 }
 
-// WriteStatus writes an Agent's status as the operator would have it in the end.
-func (b *Bare) WriteStatus(ctx context.Context, agent *v1alpha1.Agent) error {
+// writeStatus writes an Agent's status as the operator would have it in the end.
+func (b *Bare) writeStatus(ctx context.Context, agent *v1alpha1.Agent) error {
 	patch, err := b.Samples[image(agent)].Status(agent)
 	if err != nil {
 		return err
