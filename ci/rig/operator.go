@@ -54,6 +54,9 @@ func Build(ctx context.Context, root, folder, version string) (program string, e
 	return program, nil
 }
 
+// memoryLimit is what the chart flokoa-operator tells the operator's garbage collector: the memory limit of its container.
+const memoryLimit = "256MiB"
+
 // Operator is an operator as a process of this machine.
 type Operator struct {
 	// Program, Kubeconfig and Log are paths.
@@ -131,6 +134,7 @@ func (o *Operator) Start() error {
 	arguments := append([]string{"--kubeconfig", o.Kubeconfig, "--leader-election-namespace", System,
 		"--health-probe-bind-address", o.Health, "--metrics-bind-address", o.Metrics}, o.Flags...)
 	o.command, o.done = exec.Command(o.Program, arguments...), make(chan struct{})
+	o.command.Env = append(os.Environ(), "GOMEMLIMIT="+memoryLimit)
 	o.command.Stderr, o.command.Stdout = log, log // files, so that nothing waits for it to close them
 	if err := o.command.Start(); err != nil {
 		return err

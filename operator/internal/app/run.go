@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"os"
 	"runtime/debug"
@@ -44,6 +45,7 @@ const (
 // Run runs the operator until the context ends; it then finishes the passes under way, gives up the lease and returns nil.
 // version stands in the user agent of every request.
 func Run(ctx context.Context, options Options, version string, logs io.Writer) error {
+	spareMemory()
 	logger := logr.FromSlogHandler(logHandler(options, logs))
 	ctrl.SetLogger(logger)
 	klog.SetLogger(logger.WithName("client-go"))
@@ -92,6 +94,15 @@ func Run(ctx context.Context, options Options, version string, logs io.Writer) e
 		where.GiveUp(ending) // now that nothing is being worked on
 	}
 	return err
+}
+
+// spareMemory has Go's garbage collector aim below the limit that it was given, in GOMEMLIMIT: the kernel, which ends a container
+// that is above its limit, also counts what Go does not.
+func spareMemory() {
+	const percent = 90
+	if limit := debug.SetMemoryLimit(-1); limit < math.MaxInt64 {
+		debug.SetMemoryLimit(limit / 100 * percent)
+	}
 }
 
 // newScope is where this operator works, nil without leader election: then nothing tells it from another one. It is an error
