@@ -78,7 +78,7 @@ func (m *measuring) phase(ctx context.Context, name string, s side, image string
 	m.spent(name+".cpu."+m.Side, used.side, s.cpu)
 	m.latencies(name, seen)
 	m.tell("%s: %d Agents ready after %.1fs", name, agents, seconds)
-	return m.count(name, mark, "")
+	return m.count(name, mark)
 }
 
 // clocks are CPU times at the beginning of a phase.
@@ -104,9 +104,9 @@ func (m *measuring) latencies(name string, p *phase) {
 	}
 }
 
-// count keeps what was asked of the API server in a phase, by one credential or by all of the operator's account.
-func (m *measuring) count(name string, since rig.Mark, credential string) error {
-	requests, err := m.since(since, credential)
+// count keeps what the operator's account asked of the API server in a phase.
+func (m *measuring) count(name string, since rig.Mark) error {
+	requests, err := m.since(since, "")
 	if err != nil {
 		return err
 	}

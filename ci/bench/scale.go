@@ -148,7 +148,7 @@ func (m *measuring) rest(ctx context.Context, o *operating) error {
 	case <-time.After(resting):
 	}
 	m.memory("rest", o.PID())
-	return m.count("rest", mark, "")
+	return m.count("rest", mark)
 }
 
 // restart stops an operator and starts it again, with all Agents settled.
@@ -201,7 +201,7 @@ func (m *measuring) countRestart(mark rig.Mark, began, looked time.Time) error {
 	m.Values["restart.last.seconds"] = last.Sub(leads).Seconds()
 	m.Values["restart.looked.seconds"] = looked.Sub(leads).Seconds()
 	m.tell("restart: leads after %.1fs, has looked at all Agents %.1fs later", leads.Sub(began).Seconds(), looked.Sub(leads).Seconds())
-	return m.count("restart", mark, "")
+	return m.count("restart", mark)
 }
 
 // leadsAt is when the lease was first written.

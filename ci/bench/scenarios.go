@@ -96,7 +96,7 @@ func unrelated(ctx context.Context, b *bench, m *measuring) error {
 	}
 	m.memory("after", o.PID())
 	m.tell("%d Secrets and ConfigMaps: the operator's RSS went from %.1f to %.1f MiB", strangers, m.Values["idle.rss"], m.Values["after.rss"])
-	if err := m.count("unrelated", mark, ""); err != nil {
+	if err := m.count("unrelated", mark); err != nil {
 		return err
 	}
 	again, err := m.restart(ctx, o)
@@ -150,7 +150,7 @@ func deleted(ctx context.Context, b *bench, m *measuring) error {
 	}
 	m.spent("delete.cpu.operator", used.side, o.cpu)
 	m.memory("deleted", o.PID())
-	return m.count("delete", mark, "")
+	return m.count("delete", mark)
 }
 
 // childKinds are what is made for every Agent, by the operator and by what Kubernetes makes of that.

@@ -90,7 +90,7 @@ func settledCache(t testing.TB, agent *v1alpha1.Agent) *filled {
 	f.deployment.Status = appsv1.DeploymentStatus{ObservedGeneration: 1, Replicas: replicas, UpdatedReplicas: replicas, ReadyReplicas: replicas, AvailableReplicas: replicas}
 	isController := true
 	for i := range replicas {
-		name := string(rune('a' + i))
+		name := string('a' + i)
 		f.pods.Items = append(f.pods.Items, corev1.Pod{
 			ObjectMeta: metav1.ObjectMeta{Name: name, UID: types.UID(name), Labels: map[string]string{
 				v1alpha1.LabelAgent: agent.Name, appsv1.DefaultDeploymentUniqueLabelKey: "1", corev1.LabelTopologyZone: "zone-" + name},
