@@ -38,7 +38,7 @@ type Controller struct {
 	looks    memory[look]
 	refusals memory[refusal]
 	contest  memory[time.Time]
-	reports  memory[time.Time] // when a status was last written
+	withheld memory[time.Time] // since when a status differs from the one that is written
 	verified memory[verified]
 }
 
@@ -125,7 +125,7 @@ func (c *Controller) forget(agent types.NamespacedName) {
 	c.looks.forget(agent)
 	c.refusals.forget(agent)
 	c.contest.forget(agent)
-	c.reports.forget(agent)
+	c.withheld.forget(agent)
 	c.verified.forget(agent)
 }
 

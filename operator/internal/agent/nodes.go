@@ -6,7 +6,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
@@ -34,7 +33,6 @@ var nodeChanged = predicate.Funcs{
 
 // nodeHandler wakes the Agents whose status depends on which nodes there are: few in a healthy cluster, whatever its size.
 func nodeHandler(cached client.Reader) handler.EventHandler {
-	type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 	wake := func(ctx context.Context, q queue) {
 		agents := &v1alpha1.AgentList{}
 		if err := cached.List(ctx, agents, client.UnsafeDisableDeepCopy); err != nil {

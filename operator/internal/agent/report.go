@@ -13,22 +13,27 @@ import (
 )
 
 // report writes the status of an Agent where it differs from what it was, and sends the events about it. What is not urgent waits
-// for the next write, so that a rollout costs a few and not one for every step of every pod; it returns how long, 0 when there is
-// nothing to wait for. What was not written is not lost: the next pass sees all of it again.
+// a while for something else to be written with it, so that a rollout costs a few writes and not one for every step of every pod;
+// report returns how long, 0 when there is nothing to wait for. What was not written is not lost: the next pass sees it again.
 func (c *Controller) report(ctx context.Context, was, agent *v1alpha1.Agent, seen status.Seen) (time.Duration, error) {
+	key := client.ObjectKeyFromObject(agent)
 	if equality.Semantic.DeepEqual(was.Status, agent.Status) {
+		c.withheld.forget(key)
 		return 0, nil
 	}
-	key := client.ObjectKeyFromObject(agent)
-	last, _ := c.reports.recall(key)
-	wait := status.Urgency(&was.Status, &agent.Status, render.Replicas(agent, seen.Live()))
-	if early := last.Add(wait).Sub(seen.Now); early > 0 {
+	since, ok := c.withheld.recall(key)
+	if !ok {
+		since = seen.Now
+	}
+	urgency := status.Urgency(&was.Status, &agent.Status, render.Replicas(agent, seen.Live()))
+	if early := since.Add(urgency).Sub(seen.Now); early > 0 {
+		c.withheld.keep(key, since)
 		return early, nil
 	}
 	if err := c.client.Status().Patch(ctx, agent, client.MergeFrom(was), FieldOwner); err != nil {
 		return 0, client.IgnoreNotFound(err)
 	}
-	c.reports.keep(key, seen.Now)
+	c.withheld.forget(key)
 	c.tell(was, agent)
 	return 0, nil
 }

@@ -51,12 +51,12 @@ func Register(ctx context.Context, manager ctrl.Manager, settings Settings) erro
 	building := ctrl.NewControllerManagedBy(manager).
 		Named("agent").
 		For(&v1alpha1.Agent{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
-		Owns(&appsv1.Deployment{}).
+		Watches(&appsv1.Deployment{}, aheadOfNew(handler.EnqueueRequestForOwner(manager.GetScheme(), manager.GetRESTMapper(), &v1alpha1.Agent{}, handler.OnlyControllerOwner()))).
 		Owns(&corev1.Service{}).
 		Owns(&corev1.ConfigMap{}).
 		Owns(&policyv1.PodDisruptionBudget{}, builder.WithPredicates(specChanged)).
 		Owns(&autoscalingv2.HorizontalPodAutoscaler{}, builder.WithPredicates(specChanged)).
-		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(agentOf), builder.WithPredicates(podChanged))
+		Watches(&corev1.Pod{}, aheadOfNew(handler.EnqueueRequestsFromMapFunc(agentOf)), builder.WithPredicates(podChanged))
 	if settings.ReadsNodes {
 		building.Watches(&corev1.Node{}, nodeHandler(manager.GetClient()), builder.WithPredicates(nodeChanged))
 	}

@@ -9,16 +9,16 @@ import (
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
-// How long after one write of an Agent's status another may wait, when all that it says anew is how many of the wanted replicas
-// answer, or only how far others have come: started, placed, one more than wanted for as long as a rollout goes on, in other words.
-// Every write costs the API server as much as one of a child does.
+// How long a status may wait to be written, when all that it says anew is how many of the wanted replicas answer, or only how far
+// others have come: started, placed, one more than wanted for as long as a rollout goes on, in other words. Every write costs the
+// API server as much as one of a child does.
 const (
 	answeringWaits = 500 * time.Millisecond
 	progressWaits  = 5 * time.Second
 )
 
-// Urgency is how long after the last write a status may be written that differs from the one before: 0, at once, when a
-// condition, the generation or what the Agent runs has changed. wanted is the number of replicas that should answer.
+// Urgency is how long a status that differs from the one before may wait to be written: 0, not at all, when a condition, the
+// generation or what the Agent runs has changed. wanted is the number of replicas that should answer.
 func Urgency(before, after *v1alpha1.AgentStatus, wanted int32) time.Duration {
 	switch {
 	case before.ObservedGeneration != after.ObservedGeneration || before.Image != after.Image ||

@@ -1,0 +1,58 @@
+package agent
+
+import (
+	"context"
+	"time"
+
+	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+)
+
+// ahead is the priority of an Agent whose pods have news; that of others is 0, and less at a start.
+const ahead = 1
+
+type (
+	queue    = workqueue.TypedRateLimitingInterface[reconcile.Request]
+	priority = priorityqueue.PriorityQueue[reconcile.Request]
+)
+
+// aheadOfNew has a handler wake Agents ahead of those that others wake: how those fare that run is told at once, however many new
+// ones wait to be made.
+func aheadOfNew(inner handler.EventHandler) handler.EventHandler {
+	return handler.Funcs{
+		CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) { inner.Create(ctx, e, inFront(q)) },
+		UpdateFunc: func(ctx context.Context, e event.TypedUpdateEvent[client.Object], q queue) {
+			inner.Update(ctx, e, inFront(q))
+		},
+		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) { inner.Delete(ctx, e, inFront(q)) },
+	}
+}
+
+func inFront(q queue) queue {
+	if ordered, ok := q.(priority); ok {
+		return front{ordered}
+	}
+	return q
+}
+
+// front is a queue that takes what has no priority of its own ahead of the rest.
+type front struct{ priority }
+
+func (f front) Add(item reconcile.Request) { f.AddWithOpts(priorityqueue.AddOpts{}, item) }
+func (f front) AddAfter(item reconcile.Request, after time.Duration) {
+	f.AddWithOpts(priorityqueue.AddOpts{After: after}, item)
+}
+func (f front) AddRateLimited(item reconcile.Request) {
+	f.AddWithOpts(priorityqueue.AddOpts{RateLimited: true}, item)
+}
+func (f front) AddWithOpts(options priorityqueue.AddOpts, items ...reconcile.Request) {
+	if options.Priority == nil {
+		options.Priority = ptr.To(ahead)
+	}
+	f.priority.AddWithOpts(options, items...)
+}

@@ -1,0 +1,46 @@
+package agent
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/flokoa/flokoa/operator/api/v1alpha1"
+	"github.com/flokoa/flokoa/operator/internal/agenttest"
+)
+
+func TestAnAgentWhosePodsHaveNewsComesBeforeNewOnes(t *testing.T) {
+	q := priorityqueue.New[reconcile.Request]("test")
+	defer q.ShutDown()
+	pods := aheadOfNew(handler.EnqueueRequestsFromMapFunc(agentOf))
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "p", Labels: map[string]string{v1alpha1.LabelAgent: "running"}}}
+	fresh := &handler.EnqueueRequestForObject{}
+
+	pods.Create(t.Context(), event.CreateEvent{Object: pod, IsInInitialList: true}, q)
+	requireNext(t, q, "running", handler.LowPriority)
+	fresh.Create(t.Context(), event.CreateEvent{Object: agenttest.New("new")}, q)
+	pods.Update(t.Context(), event.UpdateEvent{ObjectOld: pod, ObjectNew: changed(pod)}, q)
+	requireNext(t, q, "running", ahead)
+	requireNext(t, q, "new", 0)
+}
+
+func changed(pod *corev1.Pod) *corev1.Pod {
+	pod = pod.DeepCopy()
+	pod.ResourceVersion = "2"
+	return pod
+}
+
+func requireNext(t *testing.T, q priorityqueue.PriorityQueue[reconcile.Request], name string, priority int) {
+	t.Helper()
+	next, its, _ := q.GetWithPriority()
+	require.Equal(t, reconcile.Request{NamespacedName: client.ObjectKey{Namespace: "default", Name: name}}, next)
+	require.Equal(t, priority, its)
+	q.Done(next)
+}
