@@ -106,3 +106,25 @@ func TestAMistakeOnTheCommandLineNamesTheWayOut(t *testing.T) {
 	_, err = parse(nil, io.Discard)
 	require.ErrorContains(t, err, "make bench")
 }
+
+func TestAProcessIsAtRestSinceItStoppedUsingCPU(t *testing.T) {
+	began, uses := time.Now(), 300*time.Millisecond
+	since, err := awaitRest(t.Context(), func() (time.Duration, error) { return min(time.Since(began), uses), nil })
+	require.NoError(t, err)
+	require.InDelta(t, uses.Seconds(), since.Sub(began).Seconds(), 0.25)
+	_, err = awaitRest(t.Context(), func() (time.Duration, error) { return 0, rig.ErrNoProc })
+	require.ErrorIs(t, err, rig.ErrNoProc)
+}
+
+func TestWhoLeadsIsSeenByTheLease(t *testing.T) {
+	lease := func(verb, namespace string, code int) rig.Request {
+		r := request(verb, "leases", "", code)
+		r.ObjectRef.Namespace, r.ObjectRef.Name, r.RequestReceivedTimestamp = namespace, "flokoa-operator", time.Unix(int64(code), 0)
+		return r
+	}
+	_, leads := leadsAt([]rig.Request{lease("get", rig.System, 200), lease("update", rig.System, 409), lease("update", "elsewhere", 200), request("patch", "deployments", "", 200)})
+	require.False(t, leads)
+	at, leads := leadsAt([]rig.Request{lease("get", rig.System, 200), lease("create", rig.System, 201), lease("update", rig.System, 200)})
+	require.True(t, leads)
+	require.Equal(t, time.Unix(201, 0), at)
+}

@@ -66,7 +66,7 @@ func (m *measuring) phase(ctx context.Context, name string, s side, image string
 	if err := act(ctx); err != nil {
 		return err
 	}
-	if err := seen.await(ctx, s.broken); err != nil {
+	if err := seen.await(ctx, s.broken, m.tell); err != nil {
 		return err
 	}
 	seconds := seen.last.Sub(began).Seconds()

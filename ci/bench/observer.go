@@ -135,12 +135,16 @@ func isReady(agent *v1alpha1.Agent, image string) bool {
 		agent.Status.ObservedGeneration == agent.Generation && agent.Status.Image == image
 }
 
-// stalled is how long no Agent may get ready before it is given up.
-const stalled = 3 * time.Minute
+const (
+	// stalled is how long no Agent may get ready before it is given up.
+	stalled = 3 * time.Minute
+	// telling is how often it is told how many are.
+	telling = 30 * time.Second
+)
 
 // await waits until all Agents are ready, as long as they go on getting ready and nothing is broken.
-func (p *phase) await(ctx context.Context, broken func() error) error {
-	ready, since := 0, time.Now()
+func (p *phase) await(ctx context.Context, broken func() error, tell func(string, ...any)) error {
+	ready, since, told := 0, time.Now(), time.Now()
 	for every := time.Tick(time.Second); ; {
 		select {
 		case <-p.done:
@@ -154,6 +158,10 @@ func (p *phase) await(ctx context.Context, broken func() error) error {
 		}
 		if now := p.count(); now != ready {
 			ready, since = now, time.Now()
+		}
+		if time.Since(told) > telling {
+			tell("%d of %d Agents are ready", ready, p.agents)
+			told = time.Now()
 		}
 		if time.Since(since) > stalled {
 			return fmt.Errorf("%d of %d Agents are ready with image %s, and no other for %s", ready, p.agents, p.image, stalled)

@@ -116,10 +116,12 @@ func (b *bench) on(ctx context.Context, w workload, into *report.Measurement, do
 	}()
 	ctx, cancel := context.WithCancel(ctx) // whatever watches ends with it
 	defer cancel()
+	began := time.Now()
 	s, err := setUp(ctx, root, w)
 	if err != nil {
 		return err
 	}
+	b.say("control plane up in %.0fs", time.Since(began).Seconds())
 	if b.results.Machine.Kubernetes == "" {
 		b.results.Machine.Kubernetes = kubernetesVersion(s)
 	}

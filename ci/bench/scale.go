@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -44,7 +45,7 @@ func (m *measuring) takeSamples(ctx context.Context, program string) (map[string
 		if err != nil {
 			return nil, err
 		}
-		if err := seen.await(ctx, o.broken); err != nil {
+		if err := seen.await(ctx, o.broken, m.tell); err != nil {
 			return nil, err
 		}
 		if err := o.settle(ctx); err != nil {
@@ -166,28 +167,43 @@ func (m *measuring) restart(ctx context.Context, o *operating) (*operating, erro
 		return nil, err
 	}
 	again := &operating{next, m}
-	if err := again.Await(ctx, "it has looked at all Agents", 5*time.Minute, func(ctx context.Context) bool {
-		return again.Metric(ctx, "controller_runtime_reconcile_total", `controller="agent"`) >= float64(m.Agents) && again.idle(ctx)
-	}); err != nil {
+	if err := m.watchRestart(ctx, mark, began, again); err != nil {
 		again.end()
 		return nil, err
 	}
-	looked := time.Now()
-	if err := m.silence(ctx, calm); err != nil {
-		again.end()
-		return nil, err
-	}
-	m.memory("restart", again.PID())
-	return again, m.countRestart(mark, began, looked)
+	return again, nil
 }
 
-// countRestart keeps what an operator that was started asked for, and how long it took.
-func (m *measuring) countRestart(mark rig.Mark, began, looked time.Time) error {
-	requests, err := m.since(mark, "")
+func (m *measuring) watchRestart(ctx context.Context, mark rig.Mark, began time.Time, again *operating) error {
+	if err := again.Await(ctx, "it is ready", filling, again.Ready); err != nil {
+		return err
+	}
+	leads, err := m.awaitLease(ctx, mark, again)
 	if err != nil {
 		return err
 	}
-	leads, err := leadsAt(requests)
+	m.Values["restart.leads.seconds"] = leads.Sub(began).Seconds()
+	m.tell("restart: leads after %.1fs", leads.Sub(began).Seconds())
+	if done, err := awaitRest(ctx, again.cpu); err == nil {
+		m.Values["restart.busy.seconds"] = max(0, done.Sub(leads).Seconds())
+		m.tell("restart: at rest %.1fs later", m.Values["restart.busy.seconds"])
+	} else if !errors.Is(err, rig.ErrNoProc) {
+		return err
+	}
+	if err := m.silence(ctx, calm); err != nil {
+		return err
+	}
+	m.memory("restart", again.PID())
+	if looked := again.Metric(ctx, "controller_runtime_reconcile_total", `controller="agent"`); looked < float64(m.Agents) {
+		return fmt.Errorf("after its restart the operator has looked at %.0f Agents of %d", looked, m.Agents)
+	}
+	m.memory("scraped", again.PID())
+	return m.countRestart(mark, leads)
+}
+
+// countRestart keeps what an operator that was started asked for, and for how long.
+func (m *measuring) countRestart(mark rig.Mark, leads time.Time) error {
+	requests, err := m.since(mark, "")
 	if err != nil {
 		return err
 	}
@@ -197,22 +213,56 @@ func (m *measuring) countRestart(mark rig.Mark, began, looked time.Time) error {
 			last = r.RequestReceivedTimestamp
 		}
 	}
-	m.Values["restart.leads.seconds"] = leads.Sub(began).Seconds()
 	m.Values["restart.last.seconds"] = last.Sub(leads).Seconds()
-	m.Values["restart.looked.seconds"] = looked.Sub(leads).Seconds()
-	m.tell("restart: leads after %.1fs, has looked at all Agents %.1fs later", leads.Sub(began).Seconds(), looked.Sub(leads).Seconds())
 	return m.count("restart", mark)
 }
 
+const (
+	// A process is at rest that uses no more CPU than little in a time of breath: renewing the lease takes less.
+	breath = time.Second
+	little = 20 * time.Millisecond
+)
+
+// awaitRest waits until a process is at rest, and returns since when. It looks at its CPU time, because what it does to find that
+// nothing has to be done leaves no other trace.
+func awaitRest(ctx context.Context, cpu func() (time.Duration, error)) (since time.Time, err error) {
+	used, since := time.Duration(0), time.Now()
+	err = await(ctx, 5*time.Minute, "the operator is at rest", func(context.Context) (bool, error) {
+		now, err := cpu()
+		if now-used > little {
+			used, since = now, time.Now()
+		}
+		return time.Since(since) >= breath, err
+	})
+	return since, err
+}
+
+// awaitLease waits until an operator holds the lease, and returns since when.
+func (m *measuring) awaitLease(ctx context.Context, mark rig.Mark, o *operating) (at time.Time, err error) {
+	err = await(ctx, tellTakeover, "the operator leads", func(context.Context) (bool, error) {
+		if err := o.broken(); err != nil {
+			return false, err
+		}
+		requests, err := m.since(mark, o.Credential)
+		if err != nil {
+			return false, err
+		}
+		var leads bool
+		at, leads = leadsAt(requests)
+		return leads, nil
+	})
+	return at, err
+}
+
 // leadsAt is when the lease was first written.
-func leadsAt(requests []rig.Request) (time.Time, error) {
+func leadsAt(requests []rig.Request) (time.Time, bool) {
 	for _, r := range requests {
 		lease := r.ObjectRef.Resource == "leases" && r.ObjectRef.Namespace == rig.System && r.ObjectRef.Name == "flokoa-operator"
 		if lease && r.Verb != "get" && r.ResponseStatus.Code < http.StatusBadRequest {
-			return r.RequestReceivedTimestamp, nil
+			return r.RequestReceivedTimestamp, true
 		}
 	}
-	return time.Time{}, fmt.Errorf("none of %d requests wrote the lease", len(requests))
+	return time.Time{}, false
 }
 
 // takeovers ends a leader in both ways, each time with a standby beside it.
@@ -246,14 +296,7 @@ func (m *measuring) takeover(ctx context.Context, name string, leader *operating
 	if err := end(leader.Operator); err != nil {
 		return err
 	}
-	if err := standby.Await(ctx, "it leads", tellTakeover, standby.Leads); err != nil {
-		return err
-	}
-	requests, err := m.since(mark, standby.Credential)
-	if err != nil {
-		return err
-	}
-	leads, err := leadsAt(requests)
+	leads, err := m.awaitLease(ctx, mark, standby)
 	if err != nil {
 		return err
 	}

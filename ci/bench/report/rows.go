@@ -148,6 +148,7 @@ func afterwards() []row {
 		{"RSS at rest", "MiB", value("rest.rss"), nil, []bar{{70, atMost, small}, {256, atMost, several}}},
 		{"RSS, the most it ever was", "MiB", value("rest.peak"), nil, nil},
 		{"RSS after a restart", "MiB", value("restart.rss"), nil, []bar{{70, atMost, small}, {256, atMost, several}}},
+		{"RSS after a restart and a scrape of its metrics", "MiB", value("scraped.rss"), nil, nil},
 		{"at rest for 10 s: requests", "", value("rest.requests"), nil, []bar{{0, exactly, nil}}},
 		{"restart: writes", "", func(m *Measurement) (float64, bool) {
 			c, there := m.Values["restart.children"]
@@ -156,7 +157,7 @@ func afterwards() []row {
 		{"restart: requests", "", value("restart.requests"), nil, nil},
 		{"restart: until the lease is held", "s", value("restart.leads.seconds"), nil, nil},
 		{"restart: lease -> last request", "s", value("restart.last.seconds"), nil, []bar{{2, atMost, small}}},
-		{"restart: lease -> all Agents looked at", "s", value("restart.looked.seconds"), nil, nil},
+		{"restart: lease -> all Agents looked at", "s", value("restart.busy.seconds"), nil, nil},
 		{"takeover: leader stopped -> the other leads", "s", value("takeover.stopped.seconds"), nil, []bar{{2, atMost, nil}}},
 		{"takeover: leader killed -> the other leads", "s", value("takeover.killed.seconds"), nil, []bar{{17, atMost, nil}}},
 	}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"regexp"
+	"slices"
 	"strings"
 	"text/tabwriter"
 )
@@ -38,15 +40,30 @@ var titles = map[string]string{
 
 func (r Results) writeGroup(w io.Writer, g group) error {
 	floors, operators := r.rounds(g, Floor), r.rounds(g, Operator)
-	out := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintf(out, "\n%s, %s\n", size(g), titles[g.scenario])
-	_, _ = fmt.Fprintf(out, "%s\t\t%s\t%s\t%s\t%s\t\n", "", heading("floor", floors), heading("operator", operators), "ratio", "bar")
+	lines := [][]string{{"", "", heading("floor", floors), heading("operator", operators), "ratio", "bar", ""}}
 	for _, row := range rowsOf(g.scenario) {
 		if cells := row.cells(g, floors, operators); cells != nil {
-			_, _ = fmt.Fprintln(out, strings.TrimRight(strings.Join(cells, "\t"), "\t"))
+			lines = append(lines, cells)
 		}
 	}
-	return out.Flush()
+	if len(floors) == 0 { // nor is there a ratio to it
+		for i := range lines {
+			lines[i] = slices.Concat(lines[i][:2], lines[i][3:4], lines[i][5:])
+		}
+	}
+	_, err := fmt.Fprintf(w, "\n%s, %s\n%s", size(g), titles[g.scenario], align(lines))
+	return err
+}
+
+// align puts cells into columns, without blanks at the ends of lines.
+func align(lines [][]string) string {
+	text := &strings.Builder{}
+	out := tabwriter.NewWriter(text, 0, 0, 2, ' ', 0)
+	for _, cells := range lines {
+		_, _ = fmt.Fprintln(out, strings.Join(cells, "\t")+"\t") // a Builder does not fail
+	}
+	_ = out.Flush()
+	return regexp.MustCompile(`(?m) +$`).ReplaceAllString(text.String(), "")
 }
 
 func size(g group) string {
