@@ -16,7 +16,7 @@ import (
 type bare struct{ *floor.Bare }
 
 // startFloor starts the bare client, which is the operator to the API server: it has its account.
-func (m *measuring) startFloor(ctx context.Context, samples map[string]*floor.Sample) (*bare, error) {
+func (m *measuring) startFloor(ctx context.Context) (*bare, error) {
 	config, err := m.asOperator(ctx)
 	if err != nil {
 		return nil, err
@@ -25,7 +25,7 @@ func (m *measuring) startFloor(ctx context.Context, samples map[string]*floor.Sa
 	if err != nil {
 		return nil, err
 	}
-	b := &bare{&floor.Bare{API: api, Samples: samples, Sent: m.observer.send}}
+	b := &bare{&floor.Bare{API: api, Samples: m.samples, Sent: m.observer.send}}
 	b.Start(ctx, workers, 4*m.workload.agents+100)
 	return b, watch(ctx, config, map[client.Object]func(any){
 		&appsv1.Deployment{}: func(object any) { b.See(object.(*appsv1.Deployment)) },

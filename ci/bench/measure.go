@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/flokoa/flokoa/ci/bench/floor"
 	"github.com/flokoa/flokoa/ci/bench/report"
 	"github.com/flokoa/flokoa/ci/rig"
 )
@@ -26,7 +27,12 @@ type side interface {
 type measuring struct {
 	*stage
 	*report.Measurement
-	tell func(format string, args ...any)
+	// program is the operator's, flags are those that it gets beside its defaults.
+	program string
+	flags   []string
+	// samples are what the floor applies, by image.
+	samples map[string]*floor.Sample
+	tell    func(format string, args ...any)
 }
 
 // create has Agents made, and measures until all are ready.

@@ -19,20 +19,20 @@ const calm = 6 * time.Second
 // filling bounds the time in which an operator fills its caches.
 const filling = 3 * time.Minute
 
-// operating is the side of the operator: a process with the permissions of the chart's ServiceAccount and the default flags.
+// operating is the side of the operator: a process with the permissions of the chart's ServiceAccount.
 type operating struct {
 	*rig.Operator
 	m *measuring
 }
 
 // operate starts an operator, and waits until it leads.
-func (m *measuring) operate(ctx context.Context, program string) (*operating, error) {
-	return m.operateThrough(ctx, program, m.Config)
+func (m *measuring) operate(ctx context.Context) (*operating, error) {
+	return m.operateThrough(ctx, m.Config)
 }
 
 // operateThrough is for an operator that has its own way to the API server.
-func (m *measuring) operateThrough(ctx context.Context, program string, way *rest.Config) (*operating, error) {
-	o, err := m.standby(ctx, program, way)
+func (m *measuring) operateThrough(ctx context.Context, way *rest.Config) (*operating, error) {
+	o, err := m.standby(ctx, way)
 	if err != nil {
 		return nil, err
 	}
@@ -44,12 +44,12 @@ func (m *measuring) operateThrough(ctx context.Context, program string, way *res
 }
 
 // standby starts an operator, and waits until it is ready.
-func (m *measuring) standby(ctx context.Context, program string, way *rest.Config) (*operating, error) {
+func (m *measuring) standby(ctx context.Context, way *rest.Config) (*operating, error) {
 	token, err := rig.Token(ctx, m.api, "flokoa-operator")
 	if err != nil {
 		return nil, err
 	}
-	o, err := rig.New(program, token, way)
+	o, err := rig.New(m.program, token, way, m.flags...)
 	if err != nil {
 		return nil, err
 	}

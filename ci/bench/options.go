@@ -19,7 +19,9 @@ type options struct {
 	rounds, replicas int
 	scenarios        []string
 	full             bool
-	out              string
+	// flags are those that the operator gets beside its defaults.
+	flags []string
+	out   string
 }
 
 // scenarios are all there are, in the order in which they run; the last takes longest, and runs only when it is asked for.
@@ -40,6 +42,7 @@ func parse(args []string, output io.Writer) (options, error) {
 	flags.IntVar(&o.replicas, "replicas", 1, "`number` of pods of each Agent, beside the floor")
 	chosen := flags.String("scenarios", usual, "`names` of what is measured, with commas between them: "+strings.Join(scenarios, ", "))
 	flags.BoolVar(&o.full, "full", false, fmt.Sprintf("also %d Agents beside the floor, and the scenario %s", fullSize, report.Size))
+	operator := flags.String("operator-flags", "", "`flags` that the operator gets, with blanks between them, as \"--concurrency=16 --kube-api-qps=500\"; without it, the defaults are measured")
 	flags.StringVar(&o.out, "out", "bin/bench", "`folder` for the results")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
@@ -54,7 +57,7 @@ func parse(args []string, output io.Writer) (options, error) {
 	if err := o.setSizes(*sizes); err != nil {
 		return o, err
 	}
-	o.scenarios = strings.Split(*chosen, ",")
+	o.scenarios, o.flags = strings.Split(*chosen, ","), strings.Fields(*operator)
 	if o.full {
 		o.sizes = append(o.sizes, fullSize)
 		o.scenarios = append(o.scenarios, report.Size)

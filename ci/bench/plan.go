@@ -13,7 +13,7 @@ type planned struct {
 	scenario, side string
 	workload       workload
 	round, rounds  int
-	do             func(context.Context, *bench, *measuring) error
+	do             func(context.Context, *measuring) error
 }
 
 // String is how progress calls it.
@@ -46,11 +46,7 @@ func (b *bench) plan() []planned {
 func (b *bench) bothSides(size, round int) []planned {
 	w := workload{agents: size, replicas: b.replicas, namespaces: 10}
 	return []planned{
-		{report.Scale, report.Floor, w, round, b.rounds, func(ctx context.Context, b *bench, m *measuring) error {
-			return m.bareScale(ctx, b.samples[m.Replicas])
-		}},
-		{report.Scale, report.Operator, w, round, b.rounds, func(ctx context.Context, b *bench, m *measuring) error {
-			return m.scale(ctx, b.program)
-		}},
+		{report.Scale, report.Floor, w, round, b.rounds, func(ctx context.Context, m *measuring) error { return m.bareScale(ctx) }},
+		{report.Scale, report.Operator, w, round, b.rounds, func(ctx context.Context, m *measuring) error { return m.scale(ctx) }},
 	}
 }

@@ -54,7 +54,7 @@ func run(ctx context.Context, o options, table, progress io.Writer) error {
 		return err
 	}
 	b.say("the operator is built")
-	b.results.Machine = machine(ctx)
+	b.results.Machine, b.results.Flags = machine(ctx), b.flags
 	failed := b.measureAll(ctx)
 	b.results.Seconds = time.Since(b.began).Seconds()
 	if len(b.results.Measurements) == 0 {
@@ -100,7 +100,7 @@ func (b *bench) measure(ctx context.Context, one planned) error {
 		}
 	}
 	m := report.New(one.scenario, one.side, one.workload.agents, one.workload.replicas, one.round)
-	if err := b.on(ctx, one.workload, m, func(ctx context.Context, m *measuring) error { return one.do(ctx, b, m) }); err != nil {
+	if err := b.on(ctx, one.workload, m, one.do); err != nil {
 		return err
 	}
 	b.results.Measurements = append(b.results.Measurements, m)
@@ -125,14 +125,16 @@ func (b *bench) on(ctx context.Context, w workload, into *report.Measurement, do
 	if b.results.Machine.Kubernetes == "" {
 		b.results.Machine.Kubernetes = kubernetesVersion(s)
 	}
-	return do(ctx, &measuring{stage: s, Measurement: into, tell: b.say})
+	return do(ctx, &measuring{
+		stage: s, Measurement: into, program: b.program, flags: b.flags, samples: b.samples[w.replicas], tell: b.say,
+	})
 }
 
 func (b *bench) sample(ctx context.Context, replicas int) error {
 	w := workload{agents: 1, replicas: replicas, namespaces: 1}
 	none := report.New("", report.Operator, 1, replicas, 1)
 	return b.on(ctx, w, none, func(ctx context.Context, m *measuring) (err error) {
-		b.samples[replicas], err = m.takeSamples(ctx, b.program)
+		b.samples[replicas], err = m.takeSamples(ctx)
 		return err
 	})
 }

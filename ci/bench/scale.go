@@ -25,8 +25,8 @@ const (
 )
 
 // takeSamples has the operator make one Agent and roll it, and returns what it applied, by image.
-func (m *measuring) takeSamples(ctx context.Context, program string) (map[string]*floor.Sample, error) {
-	o, err := m.operate(ctx, program)
+func (m *measuring) takeSamples(ctx context.Context) (map[string]*floor.Sample, error) {
+	o, err := m.operate(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -64,8 +64,8 @@ func (m *measuring) takeSamples(ctx context.Context, program string) (map[string
 }
 
 // bareScale has the floor create and roll.
-func (m *measuring) bareScale(ctx context.Context, samples map[string]*floor.Sample) error {
-	b, err := m.startFloor(ctx, samples)
+func (m *measuring) bareScale(ctx context.Context) error {
+	b, err := m.startFloor(ctx)
 	if err != nil {
 		return err
 	}
@@ -108,8 +108,8 @@ func (m *measuring) rollOneByOne(ctx context.Context, s side) error {
 }
 
 // scale has an operator create and roll, rest, start again, and hand over.
-func (m *measuring) scale(ctx context.Context, program string) error {
-	o, err := m.operate(ctx, program)
+func (m *measuring) scale(ctx context.Context) error {
+	o, err := m.operate(ctx)
 	if err != nil {
 		return err
 	}
@@ -121,11 +121,11 @@ func (m *measuring) scale(ctx context.Context, program string) error {
 	if err := m.createAndRoll(ctx, o); err != nil {
 		return err
 	}
-	return m.leftAlone(ctx, program, o)
+	return m.leftAlone(ctx, o)
 }
 
 // leftAlone watches an operator at rest, starts it again, and has it hand over.
-func (m *measuring) leftAlone(ctx context.Context, program string, o *operating) error {
+func (m *measuring) leftAlone(ctx context.Context, o *operating) error {
 	if err := m.rest(ctx, o); err != nil {
 		return err
 	}
@@ -134,7 +134,7 @@ func (m *measuring) leftAlone(ctx context.Context, program string, o *operating)
 		return err
 	}
 	defer again.end()
-	return m.takeovers(ctx, program, again)
+	return m.takeovers(ctx, again)
 }
 
 // rest watches an operator that has nothing to do.
@@ -266,7 +266,7 @@ func leadsAt(requests []rig.Request) (time.Time, bool) {
 }
 
 // takeovers ends a leader in both ways, each time with a standby beside it.
-func (m *measuring) takeovers(ctx context.Context, program string, leader *operating) error {
+func (m *measuring) takeovers(ctx context.Context, leader *operating) error {
 	for _, way := range []struct {
 		name string
 		end  func(*rig.Operator) error
@@ -274,7 +274,7 @@ func (m *measuring) takeovers(ctx context.Context, program string, leader *opera
 		{"stopped", (*rig.Operator).Stop},
 		{"killed", (*rig.Operator).Kill},
 	} {
-		standby, err := m.standby(ctx, program, m.Config)
+		standby, err := m.standby(ctx, m.Config)
 		if err != nil {
 			return err
 		}

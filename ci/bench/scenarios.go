@@ -30,8 +30,8 @@ var others = []planned{
 }
 
 // phasesOnly creates and rolls.
-func phasesOnly(ctx context.Context, b *bench, m *measuring) error {
-	o, err := m.operate(ctx, b.program)
+func phasesOnly(ctx context.Context, m *measuring) error {
+	o, err := m.operate(ctx)
 	if err != nil {
 		return err
 	}
@@ -48,8 +48,8 @@ func phasesOnly(ctx context.Context, b *bench, m *measuring) error {
 }
 
 // large creates as many Agents as one operator is meant for, rests, starts again and hands over.
-func large(ctx context.Context, b *bench, m *measuring) error {
-	o, err := m.operate(ctx, b.program)
+func large(ctx context.Context, m *measuring) error {
+	o, err := m.operate(ctx)
 	if err != nil {
 		return err
 	}
@@ -62,7 +62,7 @@ func large(ctx context.Context, b *bench, m *measuring) error {
 		return err
 	}
 	m.memory("created", o.PID())
-	return m.leftAlone(ctx, b.program, o)
+	return m.leftAlone(ctx, o)
 }
 
 const (
@@ -71,8 +71,8 @@ const (
 )
 
 // unrelated fills the cluster with Secrets and ConfigMaps that are nobody's business.
-func unrelated(ctx context.Context, b *bench, m *measuring) error {
-	o, err := m.operate(ctx, b.program)
+func unrelated(ctx context.Context, m *measuring) error {
+	o, err := m.operate(ctx)
 	if err != nil {
 		return err
 	}
@@ -121,8 +121,8 @@ func (m *measuring) createStrangers(ctx context.Context, i int) error {
 }
 
 // deleted deletes all Agents at once.
-func deleted(ctx context.Context, b *bench, m *measuring) error {
-	o, err := m.operate(ctx, b.program)
+func deleted(ctx context.Context, m *measuring) error {
+	o, err := m.operate(ctx)
 	if err != nil {
 		return err
 	}
@@ -193,13 +193,13 @@ func sluggish() rig.Schedule {
 }
 
 // slow creates Agents through a proxy that does nothing, and as many others through the same when it is slow.
-func slow(ctx context.Context, b *bench, m *measuring) error {
+func slow(ctx context.Context, m *measuring) error {
 	p, err := rig.NewProxy(m.Config)
 	if err != nil {
 		return err
 	}
 	defer p.End()
-	o, err := m.operateThrough(ctx, b.program, p.Way())
+	o, err := m.operateThrough(ctx, p.Way())
 	if err != nil {
 		return err
 	}

@@ -64,7 +64,9 @@ type Machine struct {
 
 // Results are everything that a run of the benchmark measured.
 type Results struct {
-	Machine      Machine        `json:"machine"`
+	Machine Machine `json:"machine"`
+	// Flags are those that the operator had beside its defaults.
+	Flags        []string       `json:"flags,omitempty"`
 	Seconds      float64        `json:"seconds"` // that it took
 	Measurements []*Measurement `json:"measurements"`
 }

@@ -19,6 +19,11 @@ func (r Results) WriteTable(w io.Writer) error {
 	if err != nil {
 		return err
 	}
+	if len(r.Flags) > 0 {
+		if _, err := fmt.Fprintf(w, "NOT the defaults: the operator has %s\n", strings.Join(r.Flags, " ")); err != nil {
+			return err
+		}
+	}
 	for _, g := range r.groups() {
 		if err := r.writeGroup(w, g); err != nil {
 			return err
