@@ -26,6 +26,9 @@ type verified struct {
 	missing     []status.Requirement
 }
 
+// revision is the annotation in which the Deployment controller numbers rollouts: it follows every one of them.
+const revision = "deployment.kubernetes.io/revision"
+
 // seed makes fingerprints of this process: nobody outside can make two objects that have the same.
 var seed = maphash.MakeSeed()
 
@@ -63,6 +66,9 @@ func fingerprintOf(kind string, object client.Object) uint64 {
 		sum += maphash.Comparable(seed, pair{kind, "label", key, value})
 	}
 	for key, value := range object.GetAnnotations() {
+		if key == revision {
+			continue
+		}
 		sum += maphash.Comparable(seed, pair{kind, "annotation", key, value})
 	}
 	for _, reference := range object.GetOwnerReferences() {

@@ -58,10 +58,10 @@ func TestWhatWasFoundInPlaceIsNotLookedAtAgainUntilItChanges(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, was.fingerprint, now)
 			cache.deployment.Status.Replicas++
-			cache.deployment.ResourceVersion = "9"
+			cache.deployment.ResourceVersion, cache.deployment.Annotations[revision] = "9", "2"
 			now, err = c.fingerprint(t.Context(), agent)
 			require.NoError(t, err)
-			require.Equal(t, was.fingerprint, now, "another status is no reason to look")
+			require.Equal(t, was.fingerprint, now, "a rollout that goes on is no reason to look")
 
 			r.change(cache.filled)
 			now, err = c.fingerprint(t.Context(), cache.agent)
