@@ -13,7 +13,7 @@ import (
 
 type agent = v1alpha1.Agent
 
-// calm is how long nothing must be asked for until an operator is believed to be done: longer than it keeps back a status.
+// calm is how long nothing must be asked for until an operator is believed to be done. Of an Agent that is ready, it keeps nothing back.
 const calm = 6 * time.Second
 
 // filling bounds the time in which an operator fills its caches.

@@ -424,7 +424,7 @@ func noProgress() ailment {
 
 func slowStart() ailment {
 	return ailment{
-		name: "while pods take their time", agent: []change{simulated("ready-after", "15s")},
+		name: "while pods take their time", agent: []change{simulated("ready-after", "30s")},
 		says: "0 of 1 new replicas available",
 	}
 }

@@ -22,7 +22,7 @@ import (
 const (
 	// idleLimitKiB is what an operator may hold that has nothing to do.
 	idleLimitKiB = 40 * 1024
-	// calm is how long nothing must happen for a test to believe that nothing will: longer than the operator keeps back numbers.
+	// calm is how long nothing must happen for a test to believe that nothing will. Of an Agent that is ready, nothing is kept back.
 	calm = 6 * time.Second
 )
 
@@ -79,7 +79,7 @@ func TestChildrenAreWrittenOnceOnCreateAndOnceOnARoll(t *testing.T) {
 		children         map[string]int
 		statuses, rolled int
 	}{
-		// The beginning and the end; of a roll, where it stands after five seconds, too.
+		// The beginning and the end; of a roll that takes longer than fifteen seconds, how far it has come.
 		{"one replica", 1, map[string]int{"patch deployments": 1, "patch services": 1}, 2, 3},
 		// The beginning, and each of the three that comes to answer; a roll of three goes on for longer.
 		{"three replicas", 3, map[string]int{"patch deployments": 1, "patch services": 1, "patch poddisruptionbudgets": 1}, 4, 5},

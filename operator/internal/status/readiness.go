@@ -111,7 +111,7 @@ func rollout(agent *v1alpha1.Agent, seen Seen) verdict {
 	case deployment == nil:
 		return no(v1alpha1.ReasonRolloutInProgress, "the Deployment %q is being created", agent.Name)
 	case deployment.Generation > deployment.Status.ObservedGeneration:
-		return no(v1alpha1.ReasonRolloutInProgress, "the Deployment %q has a new spec that its controller has not observed yet", agent.Name)
+		return no(v1alpha1.ReasonRolloutInProgress, "the Deployment %q begins to roll out", agent.Name)
 	case wanted == 0 && deployment.Status.Replicas == 0:
 		return stopped(agent)
 	default:
