@@ -424,8 +424,8 @@ func noProgress() ailment {
 
 func slowStart() ailment {
 	return ailment{
-		name: "while pods take their time", agent: []change{simulated("ready-after", "30s")},
-		says: "0 of 1 new replicas available",
+		name: "while pods take their time", agent: []change{simulated("ready-after", "10s")},
+		says: "*", // how far it has come by the first write, which is not repeated for every step
 	}
 }
 

@@ -133,7 +133,8 @@ func wroteOnlyIn(s *scene, name string, namespaces ...string) {
 			continue
 		}
 		require.False(s, elsewhere, "%s of %s", r, name)
-		require.Less(s, r.ResponseStatus.Code, 500, "%s", r)
+		brokenOff := r.ObjectRef.Resource == "leases" && r.ResponseStatus.Code == 504 // an operator that was told to stop lets go of it
+		require.True(s, r.ResponseStatus.Code < 500 || brokenOff, "%s", r)
 		require.NotEqual(s, 403, r.ResponseStatus.Code, "%s", r)
 		if r.Changes() {
 			changes++
