@@ -43,13 +43,20 @@ func inFront(q queue) queue {
 // front is a queue that takes what has no priority of its own ahead of the rest.
 type front struct{ priority }
 
+// Add adds an item at once.
 func (f front) Add(item reconcile.Request) { f.AddWithOpts(priorityqueue.AddOpts{}, item) }
+
+// AddAfter adds an item after a while.
 func (f front) AddAfter(item reconcile.Request, after time.Duration) {
 	f.AddWithOpts(priorityqueue.AddOpts{After: after}, item)
 }
+
+// AddRateLimited adds an item when it may be tried again.
 func (f front) AddRateLimited(item reconcile.Request) {
 	f.AddWithOpts(priorityqueue.AddOpts{RateLimited: true}, item)
 }
+
+// AddWithOpts adds items as the options say.
 func (f front) AddWithOpts(options priorityqueue.AddOpts, items ...reconcile.Request) {
 	if options.Priority == nil {
 		options.Priority = ptr.To(ahead)
