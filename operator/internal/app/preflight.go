@@ -33,8 +33,8 @@ const (
 	crdRecheck  = 500 * time.Millisecond
 	// serverPatience is how long the API server may take to answer; one that is being restarted is waited for instead of ending, which
 	// the kubelet would answer with ever longer pauses. It is less than the 30 s that the chart's liveness probe gives, which finds
-	// nobody before the manager starts. serverRecheck is the pause between two tries, and serverTimeout bounds one.
-	serverPatience = 25 * time.Second
+	// nobody before the manager starts. serverRecheck is the pause between two tries, and serverTimeout bounds one, also the last.
+	serverPatience = 20 * time.Second
 	serverRecheck  = 500 * time.Millisecond
 	serverTimeout  = 5 * time.Second
 )
@@ -59,10 +59,10 @@ func preflight(ctx context.Context, config *rest.Config, namespaces []string) (r
 // awaitServer returns nil once an API server serves, or refuses to say whether it does. What is wrong with it otherwise is the error.
 func awaitServer(ctx context.Context, server rest.Interface) error {
 	var last error
-	err := wait.PollUntilContextTimeout(ctx, serverRecheck, serverPatience, true, func(ctx context.Context) (bool, error) {
-		ctx, cancel := context.WithTimeout(ctx, serverTimeout)
+	err := wait.PollUntilContextTimeout(ctx, serverRecheck, serverPatience, true, func(context.Context) (bool, error) {
+		once, cancel := context.WithTimeout(ctx, serverTimeout) // the end of the patience is not what is wrong with the server
 		defer cancel()
-		last = server.Get().AbsPath("/readyz").Do(ctx).Error()
+		last = server.Get().AbsPath("/readyz").Do(once).Error()
 		var said apierrors.APIStatus
 		refused := errors.As(last, &said) && said.Status().Code < http.StatusInternalServerError && said.Status().Code != http.StatusTooManyRequests
 		return last == nil || refused, nil
