@@ -67,8 +67,9 @@ func TestAnEventIsSentWhenReadyHasANewReason(t *testing.T) {
 		was, now *metav1.Condition
 		want     string
 	}{
-		{"the first look", nil, ready(v1alpha1.ReasonRolloutInProgress), "Normal RolloutInProgress 50% of RolloutInProgress"},
-		{"after the CRD's default", ready(v1alpha1.ReasonPending), ready(v1alpha1.ReasonRolloutInProgress), "Normal RolloutInProgress 50% of RolloutInProgress"},
+		{"a new Agent", nil, ready(v1alpha1.ReasonRolloutInProgress), ""},
+		{"a new Agent, with the CRD's default", ready(v1alpha1.ReasonPending), ready(v1alpha1.ReasonRolloutInProgress), ""},
+		{"a rollout", ready(v1alpha1.ReasonRolloutComplete), ready(v1alpha1.ReasonRolloutInProgress), "Normal RolloutInProgress 50% of RolloutInProgress"},
 		{"complete", ready(v1alpha1.ReasonRolloutInProgress), ready(v1alpha1.ReasonRolloutComplete), "Normal RolloutComplete 50% of RolloutComplete"},
 		{"scaled to zero", ready(v1alpha1.ReasonRolloutInProgress), ready(v1alpha1.ReasonScaledToZero), "Normal ScaledToZero 50% of ScaledToZero"},
 		{"invalid", nil, ready(v1alpha1.ReasonInvalidSpec), "Warning InvalidSpec 50% of InvalidSpec"},
