@@ -149,7 +149,7 @@ func write[T configuration[T]](ctx context.Context, c *Controller, agent *v1alph
 // the API server.
 func (c *Controller) find(ctx context.Context, namespace string, wanted child) error {
 	key := client.ObjectKey{Namespace: namespace, Name: wanted.name}
-	err := c.client.Get(ctx, key, wanted.object)
+	err := c.cached(ctx, key, wanted.object)
 	if apierrors.IsNotFound(err) {
 		return c.live.Get(ctx, key, wanted.object)
 	}

@@ -116,7 +116,9 @@ func BenchmarkUnchanged(b *testing.B) {
 		"full":  agenttest.Read(b, fullAgent),
 	} {
 		b.Run(name, func(b *testing.B) {
-			c := New(settledCache(b, agent), &answers{}, events.NewFakeRecorder(0), false)
+			cache := settledCache(b, agent)
+			require.NoError(b, Pack(cache.deployment)) // as the options of the cache have it
+			c := New(cache, &answers{}, events.NewFakeRecorder(0), false)
 			request := reconcile.Request{NamespacedName: client.ObjectKeyFromObject(agent)}
 			b.ReportAllocs()
 			for b.Loop() {

@@ -58,9 +58,17 @@ func (c *Controller) observeChildren(ctx context.Context, agent *v1alpha1.Agent)
 	return seen, nil
 }
 
+// cached reads a child from the cache, whole.
+func (c *Controller) cached(ctx context.Context, key client.ObjectKey, into client.Object) error {
+	if err := c.client.Get(ctx, key, into); err != nil {
+		return err
+	}
+	return unpack(into)
+}
+
 // own reads a child from the cache, and tells whether there is one that this Agent controls.
 func (c *Controller) own(ctx context.Context, agent *v1alpha1.Agent, live child) (bool, error) {
-	err := c.client.Get(ctx, client.ObjectKey{Namespace: agent.Namespace, Name: live.name}, live.object)
+	err := c.cached(ctx, client.ObjectKey{Namespace: agent.Namespace, Name: live.name}, live.object)
 	if client.IgnoreNotFound(err) != nil {
 		return false, fmt.Errorf("reading %s %q: %w", live.kind, live.name, err)
 	}

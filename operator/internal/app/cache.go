@@ -15,10 +15,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
+	"github.com/flokoa/flokoa/operator/internal/agent"
 )
 
 // CacheOptions keep memory to what is owned and read: children and pods by label, without managed fields and, but for the
-// Deployment, without status; of a pod only where it runs and why it is not ready; of a node what decides which pods it takes.
+// Deployment, which is packed, without status; of a pod only where it runs and why it is not ready; of a node what decides which pods it takes.
 // Of everything that is in a namespace they hold what is in these, or in all when none is given.
 func CacheOptions(namespaces []string) cache.Options {
 	onlyRead := ptr.To(true) // what is read is the cache's own, not a copy: children are written by configurations of their own
@@ -29,7 +30,7 @@ func CacheOptions(namespaces []string) cache.Options {
 		ReaderFailOnMissingInformer: true, // a read of a kind nobody decided to cache is a mistake, not a new watch
 		ByObject: map[client.Object]cache.ByObject{
 			&v1alpha1.Agent{}:                        {Transform: stripAgent},
-			&appsv1.Deployment{}:                     {Label: children, UnsafeDisableDeepCopy: onlyRead},
+			&appsv1.Deployment{}:                     {Label: children, Transform: packDeployment, UnsafeDisableDeepCopy: onlyRead},
 			&corev1.Service{}:                        {Label: children, UnsafeDisableDeepCopy: onlyRead},
 			&corev1.ConfigMap{}:                      {Label: children, UnsafeDisableDeepCopy: onlyRead},
 			&policyv1.PodDisruptionBudget{}:          {Label: children, Transform: stripStatus, UnsafeDisableDeepCopy: onlyRead},
@@ -61,9 +62,17 @@ func agentLabel() *labels.Requirement {
 
 // stripAgent drops what kubectl apply leaves behind: the whole manifest once more.
 func stripAgent(object any) (any, error) {
-	if agent, ok := object.(*v1alpha1.Agent); ok {
-		agent.ManagedFields = nil
-		delete(agent.Annotations, corev1.LastAppliedConfigAnnotation)
+	if stripped, ok := object.(*v1alpha1.Agent); ok {
+		stripped.ManagedFields = nil
+		delete(stripped.Annotations, corev1.LastAppliedConfigAnnotation)
+	}
+	return object, nil
+}
+
+// packDeployment makes a Deployment small; the controller of Agents unpacks what it reads.
+func packDeployment(object any) (any, error) {
+	if deployment, ok := object.(*appsv1.Deployment); ok {
+		return deployment, agent.Pack(deployment)
 	}
 	return object, nil
 }
