@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"math"
 	"net/http"
 	"os"
 	"runtime/debug"
@@ -87,6 +86,9 @@ func Run(ctx context.Context, options Options, version string, logs io.Writer) e
 			return fmt.Errorf("setting up the metrics: %w", err)
 		}
 	}
+	if err := manager.Add(returning{}); err != nil {
+		return fmt.Errorf("setting up the return of memory: %w", err)
+	}
 	err = start(ctx, manager)
 	if where != nil {
 		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), givingUp)
@@ -94,15 +96,6 @@ func Run(ctx context.Context, options Options, version string, logs io.Writer) e
 		where.GiveUp(ending) // now that nothing is being worked on
 	}
 	return err
-}
-
-// spareMemory has Go's garbage collector aim below the limit that it was given, in GOMEMLIMIT: the kernel, which ends a container
-// that is above its limit, also counts what Go does not.
-func spareMemory() {
-	const percent = 90
-	if limit := debug.SetMemoryLimit(-1); limit < math.MaxInt64 {
-		debug.SetMemoryLimit(limit / 100 * percent)
-	}
 }
 
 // newScope is where this operator works, nil without leader election: then nothing tells it from another one. It is an error
