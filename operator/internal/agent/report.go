@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
@@ -30,10 +31,18 @@ func (c *Controller) report(ctx context.Context, was, agent *v1alpha1.Agent, see
 		c.withheld.keep(key, since)
 		return early, nil
 	}
-	if err := c.client.Status().Patch(ctx, agent, client.MergeFrom(was), FieldOwner); err != nil {
+	if err := c.client.Status().Patch(ctx, statusOf(agent), client.MergeFrom(statusOf(was)), FieldOwner); err != nil {
 		return 0, client.IgnoreNotFound(err)
 	}
 	c.withheld.forget(key)
 	c.tell(was, agent)
 	return 0, nil
+}
+
+// statusOf is what the patch of a status is made from: all that is not in it would be encoded to find that it is the same.
+func statusOf(agent *v1alpha1.Agent) *v1alpha1.Agent {
+	return &v1alpha1.Agent{
+		ObjectMeta: metav1.ObjectMeta{Namespace: agent.Namespace, Name: agent.Name, UID: agent.UID, ResourceVersion: agent.ResourceVersion},
+		Status:     agent.Status,
+	}
 }
