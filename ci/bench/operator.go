@@ -30,6 +30,18 @@ func (m *measuring) operate(ctx context.Context) (*operating, error) {
 	return m.operateThrough(ctx, m.Config)
 }
 
+// operated makes a measurement with an operator that leads, and ends it afterwards.
+func operated(do func(context.Context, *measuring, *operating) error) func(context.Context, *measuring) error {
+	return func(ctx context.Context, m *measuring) error {
+		o, err := m.operate(ctx)
+		if err != nil {
+			return err
+		}
+		defer o.end()
+		return do(ctx, m, o)
+	}
+}
+
 // operateThrough is for an operator that has its own way to the API server.
 func (m *measuring) operateThrough(ctx context.Context, way *rest.Config) (*operating, error) {
 	o, err := m.standby(ctx, way)

@@ -46,7 +46,7 @@ func (b *bench) plan() []planned {
 func (b *bench) bothSides(size, round int) []planned {
 	w := workload{agents: size, replicas: b.replicas, namespaces: 10}
 	return []planned{
-		{report.Scale, report.Floor, w, round, b.rounds, func(ctx context.Context, m *measuring) error { return m.bareScale(ctx) }},
-		{report.Scale, report.Operator, w, round, b.rounds, func(ctx context.Context, m *measuring) error { return m.scale(ctx) }},
+		{report.Scale, report.Floor, w, round, b.rounds, bareScale},
+		{report.Scale, report.Operator, w, round, b.rounds, operated(scale)},
 	}
 }

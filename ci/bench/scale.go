@@ -64,7 +64,7 @@ func (m *measuring) takeSamples(ctx context.Context) (map[string]*floor.Sample, 
 }
 
 // bareScale has the floor create and roll.
-func (m *measuring) bareScale(ctx context.Context) error {
+func bareScale(ctx context.Context, m *measuring) error {
 	b, err := m.startFloor(ctx)
 	if err != nil {
 		return err
@@ -108,12 +108,7 @@ func (m *measuring) rollOneByOne(ctx context.Context, s side) error {
 }
 
 // scale has an operator create and roll, rest, start again, and hand over.
-func (m *measuring) scale(ctx context.Context) error {
-	o, err := m.operate(ctx)
-	if err != nil {
-		return err
-	}
-	defer o.end()
+func scale(ctx context.Context, m *measuring, o *operating) error {
 	if err := o.settle(ctx); err != nil {
 		return err
 	}

@@ -20,22 +20,17 @@ import (
 
 // others are the scenarios without a floor, each made once.
 var others = []planned{
-	{scenario: report.Replicas, workload: workload{agents: 300, replicas: 3, namespaces: 10}, do: phasesOnly},
-	{scenario: report.Unrelated, workload: workload{agents: 0, replicas: 1, namespaces: 10}, do: unrelated},
-	{scenario: report.Delete, workload: workload{agents: 1000, replicas: 1, namespaces: 10}, do: deleted},
-	{scenario: report.Crowd, workload: workload{agents: 2000, replicas: 1, namespaces: 1}, do: phasesOnly},
-	{scenario: report.Spread, workload: workload{agents: 2000, replicas: 1, namespaces: 2000}, do: phasesOnly},
+	{scenario: report.Replicas, workload: workload{agents: 300, replicas: 3, namespaces: 10}, do: operated(phasesOnly)},
+	{scenario: report.Unrelated, workload: workload{agents: 0, replicas: 1, namespaces: 10}, do: operated(unrelated)},
+	{scenario: report.Delete, workload: workload{agents: 1000, replicas: 1, namespaces: 10}, do: operated(deleted)},
+	{scenario: report.Crowd, workload: workload{agents: 2000, replicas: 1, namespaces: 1}, do: operated(phasesOnly)},
+	{scenario: report.Spread, workload: workload{agents: 2000, replicas: 1, namespaces: 2000}, do: operated(phasesOnly)},
 	{scenario: report.Slow, workload: workload{agents: 100, replicas: 1, namespaces: 10}, do: slow},
-	{scenario: report.Size, workload: workload{agents: 10000, replicas: 3, namespaces: 100}, do: large},
+	{scenario: report.Size, workload: workload{agents: 10000, replicas: 3, namespaces: 100}, do: operated(large)},
 }
 
 // phasesOnly creates and rolls.
-func phasesOnly(ctx context.Context, m *measuring) error {
-	o, err := m.operate(ctx)
-	if err != nil {
-		return err
-	}
-	defer o.end()
+func phasesOnly(ctx context.Context, m *measuring, o *operating) error {
 	if err := m.create(ctx, "create", o, 0, m.Agents); err != nil {
 		return err
 	}
@@ -48,12 +43,7 @@ func phasesOnly(ctx context.Context, m *measuring) error {
 }
 
 // large creates as many Agents as one operator is meant for, rests, starts again and hands over.
-func large(ctx context.Context, m *measuring) error {
-	o, err := m.operate(ctx)
-	if err != nil {
-		return err
-	}
-	defer o.end()
+func large(ctx context.Context, m *measuring, o *operating) error {
 	if err := o.settle(ctx); err != nil {
 		return err
 	}
@@ -71,12 +61,7 @@ const (
 )
 
 // unrelated fills the cluster with Secrets and ConfigMaps that are nobody's business.
-func unrelated(ctx context.Context, m *measuring) error {
-	o, err := m.operate(ctx)
-	if err != nil {
-		return err
-	}
-	defer o.end()
+func unrelated(ctx context.Context, m *measuring, o *operating) error {
 	if err := o.settle(ctx); err != nil {
 		return err
 	}
@@ -121,12 +106,7 @@ func (m *measuring) createStrangers(ctx context.Context, i int) error {
 }
 
 // deleted deletes all Agents at once.
-func deleted(ctx context.Context, m *measuring) error {
-	o, err := m.operate(ctx)
-	if err != nil {
-		return err
-	}
-	defer o.end()
+func deleted(ctx context.Context, m *measuring, o *operating) error {
 	if err := m.create(ctx, "create", o, 0, m.Agents); err != nil {
 		return err
 	}
