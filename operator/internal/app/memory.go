@@ -19,9 +19,9 @@ func spareMemory() {
 
 const (
 	// lookEvery is how often it is looked whether there is memory to return.
-	lookEvery = 5 * time.Second
+	lookEvery = 2 * time.Second
 	// asleep is what an operator with nothing to do allocates in that time, in bytes, at most: it renews a lease and answers probes.
-	asleep = 2 << 20
+	asleep = 1 << 20
 )
 
 // returning gives memory back to the system when a time of work is over. Go's garbage collector waits until the heap has doubled:
