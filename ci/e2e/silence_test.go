@@ -79,7 +79,7 @@ func TestChildrenAreWrittenOnceOnCreateAndOnceOnARoll(t *testing.T) {
 		children         map[string]int
 		statuses, rolled int
 	}{
-		// The beginning and the end; of a roll that takes longer than fifteen seconds, how far it has come.
+		// The beginning and the end; of a roll that takes longer than half a minute, how far it has come.
 		{"one replica", 1, map[string]int{"patch deployments": 1, "patch services": 1}, 2, 3},
 		// The beginning, and each of the three that comes to answer; a roll of three goes on for longer.
 		{"three replicas", 3, map[string]int{"patch deployments": 1, "patch services": 1, "patch poddisruptionbudgets": 1}, 4, 5},

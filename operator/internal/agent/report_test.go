@@ -53,11 +53,11 @@ func TestNumbersWaitAWhileForSomethingElseToBeWritten(t *testing.T) {
 		{"one more answers", 100 * time.Millisecond, func(s *v1alpha1.AgentStatus) { s.ReadyReplicas = 1 }, 500 * time.Millisecond, 0},
 		{"and another", 300 * time.Millisecond, func(s *v1alpha1.AgentStatus) { s.ReadyReplicas = 2 }, 300 * time.Millisecond, 0},
 		{"half a second after the first", 600 * time.Millisecond, func(s *v1alpha1.AgentStatus) { s.ReadyReplicas = 2 }, 0, 1},
-		{"where it runs", 700 * time.Millisecond, func(s *v1alpha1.AgentStatus) { s.Placement = &v1alpha1.Placement{} }, 15 * time.Second, 1},
+		{"where it runs", 700 * time.Millisecond, func(s *v1alpha1.AgentStatus) { s.Placement = &v1alpha1.Placement{} }, 30 * time.Second, 1},
 		{"a condition meanwhile", 800 * time.Millisecond, func(s *v1alpha1.AgentStatus) { s.Conditions[0].Status = metav1.ConditionTrue }, 0, 2},
-		{"where it runs, anew", time.Second, func(s *v1alpha1.AgentStatus) { s.Placement = &v1alpha1.Placement{} }, 15 * time.Second, 2},
+		{"where it runs, anew", time.Second, func(s *v1alpha1.AgentStatus) { s.Placement = &v1alpha1.Placement{} }, 30 * time.Second, 2},
 		{"as it was", 2 * time.Second, func(*v1alpha1.AgentStatus) {}, 0, 2},
-		{"where it runs, from then on", 3 * time.Second, func(s *v1alpha1.AgentStatus) { s.Placement = &v1alpha1.Placement{} }, 15 * time.Second, 2},
+		{"where it runs, from then on", 3 * time.Second, func(s *v1alpha1.AgentStatus) { s.Placement = &v1alpha1.Placement{} }, 30 * time.Second, 2},
 		{"one answers meanwhile", 4 * time.Second, func(s *v1alpha1.AgentStatus) { s.ReadyReplicas = 1 }, 0, 3},
 	} {
 		t.Run(step.name, func(t *testing.T) {

@@ -14,7 +14,7 @@ import (
 // API server as much as one of a child does.
 const (
 	answeringWaits = 500 * time.Millisecond
-	progressWaits  = 15 * time.Second
+	progressWaits  = 30 * time.Second
 )
 
 // Urgency is how long a status that differs from the one before may wait to be written: 0, not at all, when a condition, the
