@@ -40,14 +40,17 @@ const (
 	left, right, top, under = 52, 16, 64, 44
 )
 
-// style follows whether the reader prefers a dark page.
+// style follows whether the reader prefers a dark page. It has no variables: not every program that shows pictures knows them.
 const style = `
-    text { font: 12px system-ui, sans-serif; fill: var(--ink) } .title { font-weight: 600; font-size: 13px } .small { font-size: 11px }
-    svg { --page: #ffffff; --ink: #1f2328; --rule: #d0d7de; --operator: #0969da; --floor: #57606a; --roll: #bc4c00; background: var(--page) }
-    .page { fill: var(--page) } .rule { stroke: var(--rule); stroke-width: 1 }
-    .operator { stroke: var(--operator); fill: var(--operator) } .floor { stroke: var(--floor); fill: var(--floor) } .roll { stroke: var(--roll); fill: var(--roll) }
-    polyline { fill: none !important; stroke-width: 2 } .range { stroke-width: 1.5 }
-    @media (prefers-color-scheme: dark) { svg { --page: #0d1117; --ink: #e6edf3; --rule: #30363d; --operator: #58a6ff; --floor: #9198a1; --roll: #f0883e } }
+    text { font: 12px system-ui, sans-serif; fill: #1f2328 } .title { font-weight: 600; font-size: 13px } .small { font-size: 11px }
+    .page { fill: #ffffff } .rule { stroke: #d0d7de; stroke-width: 1 } .line { fill: none; stroke-width: 2 } .range { stroke-width: 1.5 }
+    .operator { stroke: #0969da } .floor { stroke: #57606a } .roll { stroke: #bc4c00 }
+    .operator.dot { fill: #0969da } .floor.dot { fill: #57606a } .roll.dot { fill: #bc4c00 }
+    @media (prefers-color-scheme: dark) {
+      text { fill: #e6edf3 } .page { fill: #0d1117 } .rule { stroke: #30363d }
+      .operator { stroke: #58a6ff } .floor { stroke: #9198a1 } .roll { stroke: #f0883e }
+      .operator.dot { fill: #58a6ff } .floor.dot { fill: #9198a1 } .roll.dot { fill: #f0883e }
+    }
   `
 
 // WritePlot draws what an Agent costs against how many there are, as an SVG: medians as lines, all rounds as bars.
@@ -108,7 +111,7 @@ func (r Results) draw(out *strings.Builder, p panel, sizes []int) {
 	s.axes(out, p.unit)
 	for i, l := range p.lines {
 		x := left + i*100
-		fmt.Fprintf(out, `    <rect class="%s" x="%d" y="33" width="12" height="4"/><text x="%d" y="39">%s</text>`+"\n", l.class, x, x+18, escape(l.label))
+		fmt.Fprintf(out, `    <rect class="dot %s" x="%d" y="33" width="12" height="4"/><text x="%d" y="39">%s</text>`+"\n", l.class, x, x+18, escape(l.label))
 		s.line(out, l.class, series[i])
 	}
 }
@@ -173,7 +176,7 @@ func (s scale) line(out *strings.Builder, class string, series map[int]Range) {
 		x := s.x(size)
 		points = append(points, fmt.Sprintf("%.1f,%.1f", x, s.y(at.Median)))
 		fmt.Fprintf(out, `    <line class="range %s" x1="%.1f" x2="%.1f" y1="%.1f" y2="%.1f"/>`+"\n", class, x, x, s.y(at.Min), s.y(at.Max))
-		fmt.Fprintf(out, `    <circle class="%s" cx="%.1f" cy="%.1f" r="3"/>`+"\n", class, x, s.y(at.Median))
+		fmt.Fprintf(out, `    <circle class="dot %s" cx="%.1f" cy="%.1f" r="3"/>`+"\n", class, x, s.y(at.Median))
 	}
-	fmt.Fprintf(out, `    <polyline class="%s" points="%s"/>`+"\n", class, strings.Join(points, " "))
+	fmt.Fprintf(out, `    <polyline class="line %s" points="%s"/>`+"\n", class, strings.Join(points, " "))
 }
