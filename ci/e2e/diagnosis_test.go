@@ -424,7 +424,11 @@ func noProgress() ailment {
 
 func slowStart() ailment {
 	return ailment{
-		name: "while pods take their time", agent: []change{simulated("ready-after", "10s")},
+		name: "while pods of a rollout take their time", agent: []change{simulated("ready-after", "10s")}, serves: true,
+		cause: func(s *scene) { // of a new Agent, no Event says so
+			s.settled("a")
+			s.roll("a", "registry.example/agent:v2")
+		},
 		says: "*", // how far it has come by the first write, which is not repeated for every step
 	}
 }
