@@ -19,8 +19,8 @@ import (
 )
 
 // CacheOptions keep memory to what is owned and read: children and pods by label, without managed fields and, but for the
-// Deployment, which is packed, without status; of a pod only where it runs and why it is not ready; of a node what decides which pods it takes.
-// Of everything that is in a namespace they hold what is in these, or in all when none is given.
+// Deployment, which is packed, without status; of a pod only where it runs and why it is not ready; of a node what decides which
+// pods it takes. Of everything that is in a namespace they hold what is in these, or in all when none is given.
 func CacheOptions(namespaces []string) cache.Options {
 	onlyRead := ptr.To(true) // what is read is the cache's own, not a copy: children are written by configurations of their own
 	children := labels.NewSelector().Add(*agentLabel())
