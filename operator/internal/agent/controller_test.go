@@ -11,7 +11,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/events"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -180,7 +179,7 @@ func TestAPodsEventWakesTheAgentOnlyWhenItChangesWhereItRunsOrWhyItDoesNot(t *te
 			after := before.DeepCopy()
 			r.change(after)
 			var update event.UpdateEvent
-			update.ObjectOld, update.ObjectNew = client.Object(before), client.Object(after)
+			update.ObjectOld, update.ObjectNew = PackPod(before, before.Status), PackPod(after, after.Status)
 			require.Equal(t, r.wakes, podChanged.Update(update))
 		})
 	}

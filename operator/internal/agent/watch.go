@@ -103,11 +103,10 @@ func agentOf(_ context.Context, pod client.Object) []reconcile.Request {
 // of a pod's status.
 var podChanged = predicate.Funcs{
 	UpdateFunc: func(e event.UpdateEvent) bool {
-		before, after := e.ObjectOld.(*corev1.Pod), e.ObjectNew.(*corev1.Pod)
-		return before.Spec.NodeName != after.Spec.NodeName ||
+		before, after := e.ObjectOld.(*packedPod), e.ObjectNew.(*packedPod)
+		return before.node != after.node || before.zone != after.zone ||
 			before.DeletionTimestamp.IsZero() != after.DeletionTimestamp.IsZero() ||
-			before.Labels[corev1.LabelTopologyZone] != after.Labels[corev1.LabelTopologyZone] ||
-			!equality.Semantic.DeepEqual(before.Status, after.Status)
+			!equality.Semantic.DeepEqual(before.status, after.status)
 	},
 }
 

@@ -36,7 +36,7 @@ func CacheOptions(namespaces []string) cache.Options {
 			&policyv1.PodDisruptionBudget{}:          {Label: children, Transform: stripStatus, UnsafeDisableDeepCopy: onlyRead},
 			&autoscalingv2.HorizontalPodAutoscaler{}: {Label: children, Transform: stripStatus, UnsafeDisableDeepCopy: onlyRead},
 			&corev1.Node{}:                           {Transform: stripNode, UnsafeDisableDeepCopy: onlyRead},
-			&corev1.Pod{}:                            {Label: children, Transform: stripPod, UnsafeDisableDeepCopy: onlyRead},
+			&corev1.Pod{}:                            {Label: children, Transform: packPod}, // to copy one is to unpack it
 		},
 	}
 }
@@ -106,36 +106,12 @@ func stripNode(object any) (any, error) {
 	return stripped, nil
 }
 
-// stripPod keeps of a pod what placement and diagnosis are judged by.
-func stripPod(object any) (any, error) {
-	pod, ok := object.(*corev1.Pod)
-	if !ok {
-		return object, nil
+// packPod keeps of a pod what placement and diagnosis are judged by.
+func packPod(object any) (any, error) {
+	if pod, ok := object.(*corev1.Pod); ok {
+		return agent.PackPod(pod, stripPodStatus(&pod.Status)), nil
 	}
-	return &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace:         pod.Namespace,
-			Name:              pod.Name,
-			UID:               pod.UID,
-			ResourceVersion:   pod.ResourceVersion,
-			Labels:            stripLabels(pod.Labels),
-			OwnerReferences:   pod.OwnerReferences,
-			DeletionTimestamp: pod.DeletionTimestamp,
-		},
-		Spec:   corev1.PodSpec{NodeName: pod.Spec.NodeName},
-		Status: stripPodStatus(&pod.Status),
-	}, nil
-}
-
-// stripLabels keeps of a pod's labels those that are read.
-func stripLabels(labels map[string]string) map[string]string {
-	stripped := make(map[string]string, 3)
-	for _, key := range []string{v1alpha1.LabelAgent, appsv1.DefaultDeploymentUniqueLabelKey, corev1.LabelTopologyZone} {
-		if value, ok := labels[key]; ok {
-			stripped[key] = value
-		}
-	}
-	return stripped
+	return object, nil
 }
 
 // stripPodStatus keeps the conditions that are read and, of a pod that is not ready, what its containers do. What is left out

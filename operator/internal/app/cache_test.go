@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	toolscache "k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
@@ -17,12 +18,12 @@ import (
 // Thousands of pods are cached, so of each only what is read may stay.
 func TestOfAPodOnlyWhatIsReadIsKept(t *testing.T) {
 	deleted := metav1.NewTime(time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC))
-	stripped, err := stripPod(&corev1.Pod{
+	packed, err := packPod(&corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: "ns", Name: "a-1", UID: "u", ResourceVersion: "7", GenerateName: "a-", Generation: 3,
 			Labels:      map[string]string{"flokoa.ai/agent": "a", "pod-template-hash": "1", "topology.kubernetes.io/zone": "z", "l": "v"},
 			Annotations: map[string]string{"big": "value"}, Finalizers: []string{"f"},
-			OwnerReferences:   []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: "a", UID: "r"}},
+			OwnerReferences:   []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: "a", UID: "r", Controller: new(true)}},
 			DeletionTimestamp: &deleted, CreationTimestamp: deleted,
 			ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubelet"}},
 		},
@@ -32,7 +33,7 @@ func TestOfAPodOnlyWhatIsReadIsKept(t *testing.T) {
 		}, ContainerStatuses: []corev1.ContainerStatus{{Name: "c", Ready: true, RestartCount: 4}}},
 	})
 	require.NoError(t, err)
-	text, err := yaml.Marshal(stripped)
+	text, err := yaml.Marshal(packed.(client.Object).DeepCopyObject())
 	require.NoError(t, err)
 	require.Equal(t, `metadata:
   deletionTimestamp: "2030-01-02T03:04:05Z"
@@ -44,9 +45,10 @@ func TestOfAPodOnlyWhatIsReadIsKept(t *testing.T) {
   namespace: ns
   ownerReferences:
   - apiVersion: apps/v1
+    controller: true
     kind: ReplicaSet
     name: a
-    uid: r
+    uid: ""
   resourceVersion: "7"
   uid: u
 spec:
@@ -123,7 +125,7 @@ func TestOfAnAgentTheManifestIsNotKeptTwice(t *testing.T) {
 
 func TestWhatIsNotAPodPassesUntouched(t *testing.T) {
 	tombstone := toolscache.DeletedFinalStateUnknown{Key: "ns/a"}
-	got, err := stripPod(tombstone)
+	got, err := packPod(tombstone)
 	require.NoError(t, err)
 	require.Equal(t, tombstone, got)
 }
