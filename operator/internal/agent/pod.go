@@ -29,7 +29,8 @@ var answering = corev1.PodStatus{
 	Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}},
 }
 
-// PackPod makes of a pod what a cache is to keep, with as much of its status as is given. The cache has to copy what is read from it.
+// PackPod makes of a pod what a cache is to keep, with as much of its status as is given. The cache has to copy what is read from
+// it: a list that asks for what is cached itself is refused, because that is no corev1.Pod.
 func PackPod(pod *corev1.Pod, status corev1.PodStatus) client.Object {
 	packed := &packedPod{
 		ObjectMeta: metav1.ObjectMeta{

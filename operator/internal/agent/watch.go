@@ -43,7 +43,7 @@ type Settings struct {
 	Open <-chan struct{}
 }
 
-// Register adds the controller of Agents to a manager.
+// Register adds the controller of Agents to a manager, whose cache holds pods as PackPod makes them and Deployments as Pack does.
 func Register(ctx context.Context, manager ctrl.Manager, settings Settings) error {
 	if err := IndexPods(ctx, manager.GetFieldIndexer()); err != nil {
 		return err
