@@ -47,7 +47,6 @@ func TestADrainOfEveryNodeInTurnNeverTakesMoreThanOneReplica(t *testing.T) {
 	nodes := s.newPool("a", "b", "c", "a")
 	s.create("a", sound, s.inPool(), simulated("ready-after", "1s"))
 	s.settled("a")
-	s.eventually("every pod is an endpoint", patience, func() error { return endpoints(s, "a", 3) })
 	w, done := watchRollout(s, 2)
 	for _, node := range nodes {
 		s.drain(node)

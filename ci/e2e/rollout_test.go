@@ -38,10 +38,18 @@ type witness struct {
 	finished bool
 }
 
-// watchRollout begins to watch the namespace of an Agent. done waits until the Agent has been seen as it then is; afterwards
-// nothing is noted any more.
+// watchRollout begins to watch the namespace of Agents, once every pod that is available is an endpoint: slices are written after
+// the Agent is told to be ready. done waits until the Agents have been seen as they then are; afterwards nothing is noted any more.
 func watchRollout(s *scene, wanted int) (w *witness, done func()) {
 	s.Helper()
+	s.eventually("every pod is an endpoint", patience, func() error {
+		for _, agent := range s.list(&v1alpha1.AgentList{}) {
+			if err := endpoints(s, agent.GetName(), int(agent.(*v1alpha1.Agent).Status.AvailableReplicas)); err != nil {
+				return fmt.Errorf("%s: %w", agent.GetName(), err)
+			}
+		}
+		return nil
+	})
 	w = &witness{wanted: wanted, pods: map[string]*corev1.Pod{}, old: map[string]bool{}, unready: map[string]bool{}, ready: map[string]bool{}, told: map[string][]string{}, readiness: map[string][]string{}, versions: map[string]string{}}
 	for _, pod := range s.list(&corev1.PodList{}) {
 		w.old[pod.GetName()] = true
@@ -204,7 +212,6 @@ func TestARolloutNeverFallsBelowTheWantedCount(t *testing.T) {
 			s := newScene(t)
 			s.create("a", sound, replicas(int32(wanted)), simulated("ready-after", "1s"))
 			s.settled("a")
-			s.eventually("every pod is an endpoint", patience, func() error { return endpoints(s, "a", wanted) })
 			events, placed := told(s, "a"), stepMissing
 			if wanted >= 3 {
 				placed = stepMet
@@ -248,7 +255,6 @@ func TestNoConditionFlapsWhileAnAgentIsMadeAndScaled(t *testing.T) {
 		v1alpha1.ConditionHighlyAvailable: {stepAbsent, stepMissing, stepMet},
 	})
 	for _, count := range []int{5, 3} {
-		s.eventually("every pod is an endpoint", patience, func() error { return endpoints(s, "a", int(s.settled("a").Status.AvailableReplicas)) })
 		w, done := watchRollout(s, 3)
 		s.kubectl("scale", "agent", "a", fmt.Sprintf("--replicas=%d", count))
 		s.settled("a")
