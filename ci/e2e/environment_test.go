@@ -370,7 +370,7 @@ func (e *environment) requireStormTold() {
 	stormy := e.awaitAgent("a0", "it tells of the quota", patience, func(a *v1alpha1.Agent) bool {
 		return condition(a, v1alpha1.ConditionReady).Reason == v1alpha1.ReasonQuotaExceeded
 	})
-	require.Contains(e, condition(stormy, v1alpha1.ConditionReady).Message, "exceeded quota: flokoa")
+	require.Regexp(e, `exceeded quota: flokoa|on resourcequotas "flokoa"`, condition(stormy, v1alpha1.ConditionReady).Message)
 	require.GreaterOrEqual(e, stormy.Status.AvailableReplicas, leastReplicas[e.kind])
 }
 

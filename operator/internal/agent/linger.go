@@ -13,11 +13,13 @@ import (
 // lingering is how long a refusal of pods is still told when the Deployment no longer tells it.
 const lingering = 10 * time.Second
 
-// refusal is what the API server last said when it refused a pod, and of which generation of the Agent's.
+// refusal is what the API server last said when it refused a pod, of which generation of the Agent's, and how many pods there
+// were by then. Nothing is said yet of pods that contend for a quota.
 type refusal struct {
 	at         time.Time
 	generation int64
 	said       string
+	made       int32
 }
 
 // linger goes on telling that pods are refused for a while, as long as pods are still to be made. The ReplicaSet controller takes
@@ -29,17 +31,43 @@ func (c *Controller) linger(agent *v1alpha1.Agent, seen *status.Seen) time.Durat
 	if deployment == nil {
 		return 0
 	}
-	if said := status.Refusal(deployment); said != "" {
-		c.refusals.keep(key, refusal{seen.Now, agent.Generation, said})
+	now := refusal{seen.Now, agent.Generation, status.Refusal(deployment), deployment.Status.UpdatedReplicas}
+	if now.said != "" {
+		c.refusals.keep(key, now)
 		return 0
 	}
 	last, ok := c.refusals.recall(key)
-	left := last.at.Add(lingering).Sub(seen.Now)
-	complete := deployment.Status.UpdatedReplicas >= ptr.Deref(deployment.Spec.Replicas, 0)
-	if !ok || left <= 0 || complete || last.generation != agent.Generation {
+	complete := now.made >= ptr.Deref(deployment.Spec.Replicas, 0)
+	if !ok || complete || last.generation != now.generation {
+		last = refusal{}
+	}
+	if contention := status.Contention(deployment); contention != "" && !complete {
+		return c.contend(key, last, now, contention, seen)
+	}
+	left := last.at.Add(lingering).Sub(now.at)
+	if last.said == "" || left <= 0 {
 		c.refusals.forget(key)
 		return 0
 	}
 	seen.Refused = last.said
 	return left
+}
+
+// contend is for pods that came too late for a quota. What was said before still holds: the words on a Deployment are not
+// replaced until a pod gets through. Otherwise they are believed when no pod was made for as long as a refusal lingers.
+func (c *Controller) contend(key client.ObjectKey, last, now refusal, contention string, seen *status.Seen) time.Duration {
+	if last.said == "" {
+		if last.at.IsZero() || last.made != now.made {
+			last = now
+		}
+		if left := last.at.Add(lingering).Sub(now.at); left > 0 {
+			c.refusals.keep(key, last)
+			return left
+		}
+		last.said = contention
+	}
+	now.said = last.said
+	c.refusals.keep(key, now)
+	seen.Refused = now.said
+	return 0
 }

@@ -52,3 +52,49 @@ func TestARefusalOfPodsIsToldForAWhileAfterItIsTakenBack(t *testing.T) {
 		})
 	}
 }
+
+const contention = `Operation cannot be fulfilled on resourcequotas "flokoa": the object has been modified; please apply your changes to the latest version and try again`
+
+// The ReplicaSet controller keeps the first words for as long as no pod gets through, so they may be about contention while a quota
+// is used up.
+func TestContentionThatLetsNoPodThroughIsARefusal(t *testing.T) {
+	c := New(nil, nil, nil, false)
+	agent := agenttest.New("a", agenttest.Replicas(3))
+	for _, step := range []struct {
+		after time.Duration
+		now   *appsv1.Deployment
+		want  string
+		again time.Duration
+	}{
+		{0, refusing(0, contention), "", 10 * time.Second},
+		{6 * time.Second, refusing(0, contention), "", 4 * time.Second},
+		{8 * time.Second, refusing(1, contention), "", 10 * time.Second}, // one got through
+		{17 * time.Second, refusing(1, contention), "", time.Second},
+		{18 * time.Second, refusing(1, contention), `resourcequotas "flokoa"`, 0},
+		{99 * time.Second, refusing(1, contention), `resourcequotas "flokoa"`, 0},
+		{100 * time.Second, refusing(2, ""), `resourcequotas "flokoa"`, 9 * time.Second},
+		{101 * time.Second, refusing(2, contention), `resourcequotas "flokoa"`, 0},
+		{102 * time.Second, refusing(3, contention), "", 0},
+		{103 * time.Second, refusing(2, contention), "", 10 * time.Second},
+		{104 * time.Second, refusing(2, ""), "", 0},
+		{114 * time.Second, refusing(2, contention), "", 10 * time.Second},
+	} {
+		seen := &status.Seen{Now: begin.Add(step.after), Deployment: step.now}
+		require.Equal(t, step.again, c.linger(agent, seen), step.after)
+		if step.want == "" {
+			require.Empty(t, seen.Refused, step.after)
+		}
+		require.Contains(t, seen.Refused, step.want, step.after)
+	}
+}
+
+func TestContentionDoesNotTakeBackARefusal(t *testing.T) {
+	c := New(nil, nil, nil, false)
+	agent := agenttest.New("a", agenttest.Replicas(3))
+	require.Zero(t, c.linger(agent, &status.Seen{Now: begin, Deployment: refusing(1, "quota")}))
+	seen := &status.Seen{Now: begin.Add(time.Hour), Deployment: refusing(1, contention)}
+	require.Zero(t, c.linger(agent, seen))
+	require.Equal(t, "quota", seen.Refused)
+	agent.Generation++
+	require.Equal(t, lingering, c.linger(agent, seen), "another spec may fit")
+}

@@ -104,19 +104,35 @@ func refusedPods(seen Seen) (cause, bool) {
 	return cause{reason: refusal(said), message: "pods are refused: " + said}, said != ""
 }
 
-// Refusal is the word of the API server on pods that it refuses, empty when it refuses none. The Deployment controller copies it
-// from the ReplicaSet.
+// Refusal is the word of the API server on pods that it refuses, empty when it refuses none. Contention is no refusal.
 func Refusal(deployment *appsv1.Deployment) string {
+	if said := failureOf(deployment); !strings.Contains(said, contention) {
+		return said
+	}
+	return ""
+}
+
+// Contention is what to say of pods that came too late for a quota if it lets none through at all, empty when the Deployment
+// does not tell of any.
+func Contention(deployment *appsv1.Deployment) string {
+	if said := failureOf(deployment); strings.Contains(said, contention) {
+		return `no pod gets past a ResourceQuota (see "kubectl describe resourcequotas"): ` + said
+	}
+	return ""
+}
+
+// failureOf is why pods of a Deployment could not be made or removed. The Deployment controller copies it from the ReplicaSet.
+func failureOf(deployment *appsv1.Deployment) string {
 	for _, condition := range deployment.Status.Conditions {
-		if condition.Type == appsv1.DeploymentReplicaFailure && condition.Status == corev1.ConditionTrue && !strings.Contains(condition.Message, contention) {
+		if condition.Type == appsv1.DeploymentReplicaFailure && condition.Status == corev1.ConditionTrue {
 			return condition.Message
 		}
 	}
 	return ""
 }
 
-// contention is in the answer to a pod that was counted against a quota at the same instant as others. It refuses nothing: the
-// ReplicaSet controller asks again.
+// contention is in the answer to a pod that was counted against a quota at the same instant as others. It refuses nothing yet: the
+// ReplicaSet controller asks again. But it keeps these words until a try succeeds, whatever the later answers are.
 const contention = "the object has been modified; please apply your changes to the latest version"
 
 // policyWords are in what a ValidatingAdmissionPolicy and a webhook say.
@@ -129,7 +145,7 @@ var refusals = []struct {
 	reason string
 }{
 	{[]string{`" cannot `}, v1alpha1.ReasonApplyFailed}, // RBAC: User "x" cannot create resource
-	{[]string{"exceeded quota", "failed quota", "insufficient quota", "status unknown for quota"}, v1alpha1.ReasonQuotaExceeded},
+	{[]string{"exceeded quota", "failed quota", "insufficient quota", "status unknown for quota", `on resourcequotas "`}, v1alpha1.ReasonQuotaExceeded},
 	{policyWords, v1alpha1.ReasonPolicyViolation},
 	{[]string{
 		"violates PodSecurity",

@@ -381,7 +381,11 @@ func TestContentionForAQuotaIsNoRefusal(t *testing.T) {
 	deployment := &appsv1.Deployment{}
 	refused(`Operation cannot be fulfilled on resourcequotas "flokoa": the object has been modified; please apply your changes to the latest version and try again`)(deployment)
 	require.Empty(t, status.Refusal(deployment))
+	require.Contains(t, status.Contention(deployment), `resourcequotas "flokoa"`)
+	seen := status.Seen{Now: now, Deployment: deployment, Refused: status.Contention(deployment)}
+	require.Contains(t, said(status.Of(agenttest.New("a", agenttest.Replicas(3)), seen, nil), v1alpha1.ConditionReady), "False QuotaExceeded: pods are refused: no pod gets past a ResourceQuota")
 	deployment = &appsv1.Deployment{}
 	refused(`pods "a-1" is forbidden: exceeded quota: flokoa`)(deployment)
 	require.NotEmpty(t, status.Refusal(deployment))
+	require.Empty(t, status.Contention(deployment))
 }
