@@ -65,9 +65,9 @@ func (c *Controller) Reconcile(ctx context.Context, request reconcile.Request) (
 	}
 	seen.Missing = missing
 	was := agent.DeepCopy()
-	again := c.linger(agent, &seen)
+	lingers := c.linger(agent, &seen)
 	agent.Status = status.Of(was, seen, placed)
-	again = max(again, c.listen(ctx, agent, &seen)) // there is at most one of the two to wait for
+	listens := c.listen(ctx, agent, &seen)
 	if seen.Asked != "" {
 		agent.Status = status.Of(was, seen, placed)
 	}
@@ -77,7 +77,7 @@ func (c *Controller) Reconcile(ctx context.Context, request reconcile.Request) (
 	}
 	result, err := classify(placed)
 	if err == nil {
-		result.RequeueAfter = soonest(result.RequeueAfter, again, held)
+		result.RequeueAfter = soonest(result.RequeueAfter, lingers, listens, held)
 	}
 	return result, err
 }

@@ -405,6 +405,28 @@ func TestStatusFollowsTheDeployment(t *testing.T) {
 	require.Empty(t, b.events.Events, "that a new Agent is under way is no news")
 }
 
+// Nothing else would make the operator look again: the words on a Deployment stay as they are while no pod gets through.
+func TestPodsThatContendForAQuotaAreLookedAtAgain(t *testing.T) {
+	b := newBench(t)
+	stored := b.create(t, agenttest.Replicas(2))
+	b.place(t, stored)
+	deployment := child(t, stored, &appsv1.Deployment{})
+	deployment.Status = appsv1.DeploymentStatus{
+		ObservedGeneration: deployment.Generation, Replicas: 1, UpdatedReplicas: 1, ReadyReplicas: 1, AvailableReplicas: 1,
+		Conditions: []appsv1.DeploymentCondition{{
+			Type: appsv1.DeploymentReplicaFailure, Status: corev1.ConditionTrue, Reason: "FailedCreate",
+			Message: `Operation cannot be fulfilled on resourcequotas "flokoa": the object has been modified; please apply your changes to the latest version and try again`,
+		}},
+	}
+	require.NoError(t, api.Status().Update(t.Context(), deployment))
+	live := b.settle(t, stored, func(live *v1alpha1.Agent) bool { return live.Status.AvailableReplicas == 1 })
+	require.Equal(t, v1alpha1.ReasonRolloutInProgress, ready(live).Reason, "contention alone is no refusal")
+	_, result, err := b.pass(t, stored)
+	require.NoError(t, err)
+	require.Positive(t, result.RequeueAfter)
+	require.LessOrEqual(t, result.RequeueAfter, 10*time.Second)
+}
+
 func TestADeletingAgentIsLeftToTheGarbageCollector(t *testing.T) {
 	b := newBench(t)
 	stored := b.create(t)
