@@ -71,6 +71,14 @@ func (s *scene) note(format string, args ...any) {
 	s.notes = append(s.notes, fmt.Sprintf(format, args...))
 }
 
+// Errorf fails the test, and has its line repeat why: what is printed in between is long.
+func (s *scene) Errorf(format string, args ...any) {
+	s.Helper()
+	s.T.Errorf(format, args...)
+	why := strings.Join(strings.Fields(fmt.Sprintf(format, args...)), " ")
+	s.note("%s", why[:min(len(why), 1000)])
+}
+
 // leave removes the namespace. The Agents go first: while a namespace is being emptied, they would have their children made
 // again, in vain.
 func (s *scene) leave() {
