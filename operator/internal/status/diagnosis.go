@@ -133,7 +133,7 @@ func failureOf(deployment *appsv1.Deployment) string {
 
 // contention is in the answer to a pod that was counted against a quota at the same instant as others. It refuses nothing yet: the
 // ReplicaSet controller asks again. But it keeps these words until a try succeeds, whatever the later answers are.
-const contention = "the object has been modified; please apply your changes to the latest version"
+const contention = `cannot be fulfilled on resourcequotas "`
 
 // policyWords are in what a ValidatingAdmissionPolicy and a webhook say.
 var policyWords = []string{"ValidatingAdmissionPolicy", "denied the request", "denied request"}
@@ -145,7 +145,7 @@ var refusals = []struct {
 	reason string
 }{
 	{[]string{`" cannot `}, v1alpha1.ReasonApplyFailed}, // RBAC: User "x" cannot create resource
-	{[]string{"exceeded quota", "failed quota", "insufficient quota", "status unknown for quota", `on resourcequotas "`}, v1alpha1.ReasonQuotaExceeded},
+	{[]string{"exceeded quota", "failed quota", "insufficient quota", "status unknown for quota", contention}, v1alpha1.ReasonQuotaExceeded},
 	{policyWords, v1alpha1.ReasonPolicyViolation},
 	{[]string{
 		"violates PodSecurity",
