@@ -148,6 +148,7 @@ func afterwards() []row {
 		{"RSS at rest", "MiB", value("rest.rss"), nil, []bar{{70, atMost, small}, {256, atMost, several}}},
 		{"RSS, the most it ever was", "MiB", value("rest.peak"), nil, nil},
 		{"RSS after a restart", "MiB", value("restart.rss"), nil, []bar{{70, atMost, small}, {256, atMost, several}}},
+		{"RSS, the most during the restart", "MiB", value("restart.peak"), nil, nil},
 		{"RSS after a restart and a scrape of its metrics", "MiB", value("scraped.rss"), nil, nil},
 		{"at rest for 10 s: requests", "", value("rest.requests"), nil, []bar{{0, exactly, nil}}},
 		{"restart: writes", "", func(m *Measurement) (float64, bool) {
