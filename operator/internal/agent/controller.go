@@ -77,7 +77,7 @@ func (c *Controller) Reconcile(ctx context.Context, request reconcile.Request) (
 	}
 	result, err := classify(placed)
 	if err == nil {
-		result.RequeueAfter = soonest(result.RequeueAfter, lingers, listens, held)
+		result = later(soonest(result.RequeueAfter, lingers, listens, held))
 	}
 	return result, err
 }

@@ -13,8 +13,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
 
-// ahead is the priority of an Agent whose pods have news; that of others is 0, and less at a start.
-const ahead = 1
+// The priorities of Agents that wait for their turn: those whose pods have news, and the others. At a start, all have less.
+const (
+	ahead  = 1
+	inLine = 0
+)
 
 type (
 	queue    = workqueue.TypedRateLimitingInterface[reconcile.Request]
@@ -31,6 +34,15 @@ func aheadOfNew(inner handler.EventHandler) handler.EventHandler {
 		},
 		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) { inner.Delete(ctx, e, inFront(q)) },
 	}
+}
+
+// later has an Agent looked at again after a while, or not at all when that is 0, in line with those that have no news. Of a rollout
+// of thousands, much comes due with time, and all at once: those with news would wait for it.
+func later(after time.Duration) reconcile.Result {
+	if after == 0 {
+		return reconcile.Result{}
+	}
+	return reconcile.Result{RequeueAfter: after, Priority: ptr.To(inLine)}
 }
 
 func inFront(q queue) queue {

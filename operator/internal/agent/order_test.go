@@ -2,10 +2,12 @@ package agent
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
 	"sigs.k8s.io/controller-runtime/pkg/event"
@@ -28,7 +30,24 @@ func TestAnAgentWhosePodsHaveNewsComesBeforeNewOnes(t *testing.T) {
 	fresh.Create(t.Context(), event.CreateEvent{Object: agenttest.New("new")}, q)
 	pods.Update(t.Context(), event.UpdateEvent{ObjectOld: pod, ObjectNew: changed(pod)}, q)
 	requireNext(t, q, "running", ahead)
-	requireNext(t, q, "new", 0)
+	requireNext(t, q, "new", inLine)
+}
+
+func TestAnAgentOfWhichSomethingCameDueComesAfterThoseWithNews(t *testing.T) {
+	q := priorityqueue.New[reconcile.Request]("test")
+	defer q.ShutDown()
+	due := later(time.Nanosecond)
+	q.AddWithOpts(priorityqueue.AddOpts{After: due.RequeueAfter, Priority: due.Priority}, requestFor("due"))
+	require.Eventually(t, func() bool { return q.Len() == 1 }, time.Second, time.Millisecond)
+	front{q}.Add(requestFor("news"))
+	require.Eventually(t, func() bool { return q.Len() == 2 }, time.Second, time.Millisecond)
+	requireNext(t, q, "news", ahead)
+	requireNext(t, q, "due", inLine)
+	require.True(t, ptr.To(later(0)).IsZero(), "nothing comes due")
+}
+
+func requestFor(name string) reconcile.Request {
+	return reconcile.Request{NamespacedName: client.ObjectKey{Namespace: "default", Name: name}}
 }
 
 func changed(pod *corev1.Pod) *corev1.Pod {
@@ -40,7 +59,7 @@ func changed(pod *corev1.Pod) *corev1.Pod {
 func requireNext(t *testing.T, q priorityqueue.PriorityQueue[reconcile.Request], name string, priority int) {
 	t.Helper()
 	next, its, _ := q.GetWithPriority()
-	require.Equal(t, reconcile.Request{NamespacedName: client.ObjectKey{Namespace: "default", Name: name}}, next)
+	require.Equal(t, requestFor(name), next)
 	require.Equal(t, priority, its)
 	q.Done(next)
 }
