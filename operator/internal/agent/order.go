@@ -36,15 +36,6 @@ func aheadOfNew(inner handler.EventHandler) handler.EventHandler {
 	}
 }
 
-// later has an Agent looked at again after a while, or not at all when that is 0, in line with those that have no news. Of a rollout
-// of thousands, much comes due with time, and all at once: those with news would wait for it.
-func later(after time.Duration) reconcile.Result {
-	if after == 0 {
-		return reconcile.Result{}
-	}
-	return reconcile.Result{RequeueAfter: after, Priority: ptr.To(inLine)}
-}
-
 func inFront(q queue) queue {
 	if ordered, ok := q.(priority); ok {
 		return front{ordered}
@@ -74,4 +65,13 @@ func (f front) AddWithOpts(options priorityqueue.AddOpts, items ...reconcile.Req
 		options.Priority = ptr.To(ahead)
 	}
 	f.priority.AddWithOpts(options, items...)
+}
+
+// later has an Agent looked at again after a while, or not at all when that is 0, in line with those that have no news. Of a rollout
+// of thousands, much comes due with time, and all at once: those with news would wait for it.
+func later(after time.Duration) reconcile.Result {
+	if after == 0 {
+		return reconcile.Result{}
+	}
+	return reconcile.Result{RequeueAfter: after, Priority: ptr.To(inLine)}
 }
