@@ -185,7 +185,7 @@ func TestAnAutoscalerAimedAtTheDeploymentIsTold(t *testing.T) {
 	s.create("a", replicas(1))
 	s.settled("a")
 	require.NoError(t, api.Create(t.Context(), outsideAutoscaler(s, "apps/v1", "Deployment", 3)))
-	const words = `kube-controller-manager scales the Deployment "a" to 3, and the Agent, which wants 1, puts it back: aim an autoscaler's scaleTargetRef at agent.flokoa.ai/v1alpha1 Agent a`
+	const words = `kube-controller-manager scales Deployment "a" to 3, but the Agent asks for 1 and scales it back: point the autoscaler's scaleTargetRef at agent.flokoa.ai/v1alpha1 Agent a`
 	s.eventually("an event says so", counting, func() error { return s.said("a", "DeploymentScaled", words, 1) })
 	s.eventually("the count is put back", patience, func() error {
 		return differ("replicas", 1, read(s, "a", &appsv1.Deployment{}).Spec.Replicas)

@@ -224,7 +224,7 @@ func onRuntime(change func(*v1alpha1.RuntimeSpec)) change {
 // --- what the kubelet and the scheduler say -----------------------------------------------------------------------------
 
 // short is where the work stands when the only pod is not ready.
-const short = "; 0 of 1 new replicas available"
+const short = "; 0 of 1 updated replicas available"
 
 // withOthers adds an init container and a sidecar.
 func withOthers(a *v1alpha1.Agent) {
@@ -240,7 +240,7 @@ func missingConfiguration() []ailment {
 		{
 			name:  "a ServiceAccount",
 			agent: []change{onRuntime(func(spec *v1alpha1.RuntimeSpec) { spec.ServiceAccountName = "worker" })},
-			says:  `pods are refused: pods "a-*" is forbidden: error looking up service account *: serviceaccount "worker" not found; 0 of 1 new replicas started, 0 available`,
+			says:  `cannot create pods: pods "a-*" is forbidden: error looking up service account *: serviceaccount "worker" not found; 0 of 1 replicas updated, 0 available`,
 			cure:  func(s *scene) { s.kubectl("create", "serviceaccount", "worker") }, within: trying,
 		},
 		{
@@ -273,7 +273,7 @@ func wrongConfiguration() []ailment {
 			name: "an image that runs as root", agent: []change{unwell},
 			cause: container("agent", waits("CreateContainerConfigError", "container has runAsNonRoot and image will run as root")),
 			says: "pod a-*: container agent: CreateContainerConfigError: container has runAsNonRoot and image will run as root " +
-				"(the image runs as root: set securityContext.runAsUser to a user it can run as, or build it with a numeric USER)" + short,
+				"(the image runs as root: set securityContext.runAsUser, or build the image with a numeric USER)" + short,
 			cure: recovered,
 		},
 		{
@@ -306,7 +306,7 @@ func missingImages() []ailment {
 				s.patch("a", `[{"op":"add","path":"/spec/runtime/spec/podMetadata","value":{"annotations":{"simulation/never-ready":"true"}}}]`)
 				onNew(s, waits("ImagePullBackOff", "manifest unknown"))
 			},
-			says: "pod a-*: container agent: ImagePullBackOff: manifest unknown; 1 of 2 new replicas started, 2 available",
+			says: "pod a-*: container agent: ImagePullBackOff: manifest unknown; 1 of 2 replicas updated, 2 available",
 			cure: func(s *scene) { s.patch("a", `[{"op":"remove","path":"/spec/runtime/spec/podMetadata"}]`) },
 		},
 	}
@@ -327,7 +327,7 @@ func onNew(s *scene, change func(*corev1.ContainerStatus)) {
 }
 
 func memoryShortage() []ailment {
-	const fix = " (it needs more memory than its limit: raise resources.limits.memory)"
+	const fix = " (the container exceeded its memory limit: raise resources.limits.memory)"
 	return []ailment{
 		{
 			name: "waiting for the next start", agent: []change{unwell},
@@ -352,13 +352,13 @@ func crashes() []ailment {
 		{
 			name: "of the agent", agent: []change{unwell},
 			cause: container("agent", crashed(3, "Error", "no API key\n")),
-			says:  "pod a-*: container agent: ended with exit code 3: no API key" + short,
+			says:  "pod a-*: container agent: exited with code 3: no API key" + short,
 			cure:  recovered,
 		},
 		{
 			name: "of an init container", agent: []change{unwell, withOthers},
 			cause: inTurn(initializing, container("fetch", crashed(1, "Error", ""))),
-			says:  "pod a-*: container fetch: ended with exit code 1" + short,
+			says:  "pod a-*: container fetch: exited with code 1" + short,
 			cure:  recovered,
 		},
 		{
@@ -372,7 +372,7 @@ func crashes() []ailment {
 					container("agent", runsSince(0))(s)
 				}
 			},
-			says: "pod a-*: container agent: ended with exit code 3" + short,
+			says: "pod a-*: container agent: exited with code 3" + short,
 			cure: recovered,
 		},
 	}
@@ -382,7 +382,7 @@ func noNode() ailment {
 	return ailment{
 		name:  "on nodes of a kind that there is none of",
 		agent: []change{onRuntime(func(spec *v1alpha1.RuntimeSpec) { spec.NodeSelector = map[string]string{"e2e/kind": "none"} })},
-		says:  "pod a-*: 0/* nodes are available: *didn't match Pod's node affinity/selector*; 0 of 1 new replicas *",
+		says:  "pod a-*: 0/* nodes are available: *didn't match Pod's node affinity/selector*; 0 of 1 updated replicas *",
 		cure:  func(s *scene) { s.patch("a", `[{"op":"remove","path":"/spec/runtime/spec/nodeSelector"}]`) },
 	}
 }
@@ -404,7 +404,7 @@ func failingProbes() []ailment {
 		{
 			name: "as can be inferred", agent: []change{unwell}, asks: true,
 			cause: container("agent", runsSince(time.Hour)),
-			says:  "pod a-*: container agent runs and is not ready, so its readiness probe (GET /ready on port 8080) seems to fail (no Event says so)" + short,
+			says:  "pod a-*: container agent runs but is not ready, so its readiness probe (GET /ready on port 8080) is probably failing (no Event confirms it)" + short,
 			cure:  recovered,
 		},
 	}
@@ -417,7 +417,7 @@ func impatient(a *v1alpha1.Agent) { a.Spec.Runtime.Spec.ProgressDeadlineSeconds 
 func noProgress() ailment {
 	return ailment{
 		name: "for longer than it may take", agent: []change{unwell, impatient}, stalls: true,
-		says: "no progress for 5 s: 1 of 1 new replicas started, 0 available; the old ones stay until it goes on",
+		says: "no progress for 5 s: 1 of 1 replicas updated, 0 available; old replicas keep running until the rollout proceeds",
 		cure: recovered,
 	}
 }
@@ -451,7 +451,7 @@ func lostReplica() ailment {
 func TestAStuckRolloutIsStalledAndItsCauseIsTold(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
-	const stuck = "no progress for 5 s: 1 of 1 new replicas started, 0 available; the old ones stay until it goes on"
+	const stuck = "no progress for 5 s: 1 of 1 replicas updated, 0 available; old replicas keep running until the rollout proceeds"
 	s.create("a", unwell, impatient)
 	s.awaitAgent("a", "it is stuck", patience, func(a *v1alpha1.Agent) bool {
 		return condition(a, v1alpha1.ConditionReady).Reason == v1alpha1.ReasonProgressDeadlineExceeded

@@ -28,7 +28,7 @@ import (
 // The ways in which the API server refuses an Agent's children, or their pods.
 
 // unplaced is where the work stands when no pod could be made.
-const unplaced = "; 0 of 1 new replicas started, 0 available"
+const unplaced = "; 0 of 1 replicas updated, 0 available"
 
 func nameConflict() ailment {
 	var stranger client.Object
@@ -41,7 +41,7 @@ func nameConflict() ailment {
 			require.NoError(s, api.Create(s.Context(), stranger))
 		},
 		agent:  []change{replicas(1)},
-		says:   `a Service named "a" exists that this Agent does not control: rename the Agent, remove the Service, or, to take it over, annotate it with flokoa.ai/adopt=a`,
+		says:   `a Service named "a" exists that this Agent does not control: rename the Agent, delete the Service, or annotate it with flokoa.ai/adopt=a to let the Agent adopt it`,
 		cure:   func(s *scene) { require.NoError(s, api.Delete(s.Context(), stranger)) },
 		serves: true,
 	}
@@ -64,7 +64,7 @@ func exceededQuotas() []ailment {
 			name:   "by one pod of three",
 			agent:  []change{replicas(3)},
 			before: quota("pods", "2"),
-			says:   `pods are refused: pods "a-*" is forbidden: exceeded quota: q, requested: pods=1, used: pods=2, limited: pods=2; 2 of 3 new replicas started, 2 available`,
+			says:   `cannot create pods: pods "a-*" is forbidden: exceeded quota: q, requested: pods=1, used: pods=2, limited: pods=2; 2 of 3 replicas updated, 2 available`,
 			cure:   raised("pods", "3"),
 			within: trying,
 			serves: true,
@@ -78,7 +78,7 @@ func exceededQuotas() []ailment {
 		{
 			name:   "by pods that do not say how much they need",
 			before: quota("requests.cpu", "1"),
-			says:   `pods are refused: pods "a-*" is forbidden: failed quota: q: must specify requests.cpu for: agent` + unplaced,
+			says:   `cannot create pods: pods "a-*" is forbidden: failed quota: q: must specify requests.cpu for: agent` + unplaced,
 			cure: func(s *scene) {
 				s.patch("a", `[{"op":"add","path":"/spec/runtime/spec/container/resources","value":{"requests":{"cpu":"100m"}}}]`)
 			},
@@ -124,7 +124,7 @@ func policyViolations() []ailment {
 			before: func(s *scene) {
 				s.kubectl("label", "namespace", s.namespace, "pod-security.kubernetes.io/enforce=restricted")
 			},
-			says: `pods are refused: pods "a-*" is forbidden: violates PodSecurity "restricted:latest": allowPrivilegeEscalation != false ` +
+			says: `cannot create pods: pods "a-*" is forbidden: violates PodSecurity "restricted:latest": allowPrivilegeEscalation != false ` +
 				`(container "agent" must set securityContext.allowPrivilegeEscalation=false)` + unplaced,
 			cure: func(s *scene) {
 				s.patch("a", `[{"op":"remove","path":"/spec/runtime/spec/container/securityContext"}]`)
@@ -142,13 +142,13 @@ func policyViolations() []ailment {
 					Spec:       corev1.LimitRangeSpec{Limits: []corev1.LimitRangeItem{{Type: corev1.LimitTypeContainer, Max: most}}},
 				}))
 			},
-			says: `pods are refused: pods "a-*" is forbidden: maximum cpu usage per Container is 1, but limit is 2` + unplaced,
+			says: `cannot create pods: pods "a-*" is forbidden: maximum cpu usage per Container is 1, but limit is 2` + unplaced,
 			cure: func(s *scene) { s.kubectl("delete", "limitrange", "l") }, within: trying,
 		},
 		{
 			name:   "an admission policy on pods",
 			before: policy("", "pods", "object.spec.containers.all(c, c.image.startsWith('company.example/'))", catalogue),
-			says:   `pods are refused: pods "a-*" is forbidden: ValidatingAdmissionPolicy '*' with binding '*' denied request: ` + catalogue + unplaced,
+			says:   `cannot create pods: pods "a-*" is forbidden: ValidatingAdmissionPolicy '*' with binding '*' denied request: ` + catalogue + unplaced,
 			cure:   unbind,
 		},
 		{

@@ -6,10 +6,7 @@ import (
 	"fmt"
 	"slices"
 
-	appsv1 "k8s.io/api/apps/v1"
-	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
-	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -22,51 +19,78 @@ import (
 	"github.com/flokoa/flokoa/operator/internal/status"
 )
 
-// apply puts every child in place. A child that cannot be does not keep the others from it.
-func (c *Controller) apply(ctx context.Context, agent *v1alpha1.Agent, children render.Children) error {
+// errTerminating is inside the failure of a child that cannot be applied before an object is deleted.
+var errTerminating = errors.New("waiting for a deletion")
+
+// applied is the outcome of applying an Agent's children.
+type applied struct {
+	// missing is what the spec lacks for high availability.
+	missing []status.Requirement
+	// conflict is a foreign change of the Deployment's replica count, nil without one.
+	conflict *scaleConflict
+	err      error
+}
+
+// applyChildren renders the children and applies those that differ. It skips all of that while the Agent and its children are as
+// they were when it last found every child up to date: most passes are about pods and counts.
+func (c *Controller) applyChildren(ctx context.Context, agent *v1alpha1.Agent, live *children, state *state) applied {
+	sum := fingerprint(agent, live)
+	if state.synced.fingerprint == sum {
+		return applied{missing: state.synced.missing}
+	}
+	observed := live.observed(agent)
+	desired, err := render.Agent(agent, observed.Live())
+	if err != nil {
+		return applied{err: status.InvalidSpec(err)}
+	}
+	outcome := applied{
+		missing:  status.Requirements(agent, desired),
+		conflict: c.findScaleConflict(ctx, observed.Deployment, desired.Deployment, state),
+	}
+	outcome.err = c.reconcileChildren(ctx, agent, live, desired)
+	state.synced = lastSynced{}
+	if outcome.err == nil && !live.written() {
+		state.synced = lastSynced{sum, outcome.missing}
+	}
+	return outcome
+}
+
+// reconcileChildren applies or deletes every child. A child that fails does not keep the others from being applied.
+func (c *Controller) reconcileChildren(ctx context.Context, agent *v1alpha1.Agent, live *children, desired render.Children) error {
 	return errors.Join(
-		placeOrRemove(ctx, c, agent, child{"ConfigMap", render.CardName(agent), &corev1.ConfigMap{}}, children.Card), // before the pods that mount it
-		placeOrRemove(ctx, c, agent, child{"Deployment", agent.Name, &appsv1.Deployment{}}, children.Deployment),
-		c.placeService(ctx, agent, children.Service),
-		placeOrRemove(ctx, c, agent, child{"PodDisruptionBudget", agent.Name, &policyv1.PodDisruptionBudget{}}, children.Disruption),
-		placeOrRemove(ctx, c, agent, child{"HorizontalPodAutoscaler", agent.Name, &autoscalingv2.HorizontalPodAutoscaler{}}, children.Autoscaler),
+		reconcileChild(ctx, c, agent, live.card, desired.Card),
+		reconcileChild(ctx, c, agent, live.deployment, desired.Deployment),
+		c.reconcileService(ctx, agent, live.service, desired.Service),
+		reconcileChild(ctx, c, agent, live.budget, desired.Disruption),
+		reconcileChild(ctx, c, agent, live.autoscaler, desired.Autoscaler),
 	)
 }
 
-// placeService also removes a Service that no apply can turn into the wanted one.
-func (c *Controller) placeService(ctx context.Context, agent *v1alpha1.Agent, want *corev1ac.ServiceApplyConfiguration) error {
-	service := &corev1.Service{}
-	live := child{"Service", agent.Name, service}
-	if want != nil {
-		exists, err := c.own(ctx, agent, live)
-		if err != nil {
+// reconcileService first deletes a Service that no apply can turn into the desired one.
+func (c *Controller) reconcileService(ctx context.Context, agent *v1alpha1.Agent, live *child, desired *corev1ac.ServiceApplyConfiguration) error {
+	if desired != nil && live.ownedBy(agent) && mustBeReplaced(live.object.(*corev1.Service), desired) {
+		if err := c.deleteChild(ctx, live); err != nil {
 			return err
 		}
-		if exists && mustBeReplaced(service, want) {
-			if err := c.remove(ctx, agent, live); err != nil {
-				return err
-			}
-		}
 	}
-	return placeOrRemove(ctx, c, agent, child{"Service", agent.Name, &corev1.Service{}}, want)
+	return reconcileChild(ctx, c, agent, live, desired)
 }
 
-// mustBeReplaced is for what a Service cannot change: it cannot give up or take on an address; and a port that was
-// renumbered by hand, while the Agent asked for nothing new, belongs to that hand, so that applying ours would make two of
-// the same name, which is refused.
-func mustBeReplaced(live *corev1.Service, want *corev1ac.ServiceApplyConfiguration) bool {
-	if isHeadless(live.Spec.ClusterIP) != isHeadless(ptr.Deref(want.Spec.ClusterIP, "")) {
+// mustBeReplaced reports whether a Service cannot change into the desired one. It cannot gain or lose its cluster IP. And applying a
+// port that another field manager renumbered would add a second port of the same name, which the API server refuses.
+func mustBeReplaced(live *corev1.Service, desired *corev1ac.ServiceApplyConfiguration) bool {
+	if isHeadless(live.Spec.ClusterIP) != isHeadless(ptr.Deref(desired.Spec.ClusterIP, "")) {
 		return true
 	}
-	if live.Annotations[v1alpha1.AnnotationDigest] != want.Annotations[v1alpha1.AnnotationDigest] {
+	if live.Annotations[v1alpha1.AnnotationDigest] != desired.Annotations[v1alpha1.AnnotationDigest] {
 		return false
 	}
-	for _, theirs := range live.Spec.Ports {
-		taken := slices.ContainsFunc(want.Spec.Ports, func(p corev1ac.ServicePortApplyConfiguration) bool { return *p.Name == theirs.Name })
-		ours := slices.ContainsFunc(want.Spec.Ports, func(p corev1ac.ServicePortApplyConfiguration) bool {
-			return *p.Port == theirs.Port && *p.Protocol == theirs.Protocol
+	for _, port := range live.Spec.Ports {
+		sameName := slices.ContainsFunc(desired.Spec.Ports, func(p corev1ac.ServicePortApplyConfiguration) bool { return *p.Name == port.Name })
+		sameNumber := slices.ContainsFunc(desired.Spec.Ports, func(p corev1ac.ServicePortApplyConfiguration) bool {
+			return *p.Port == port.Port && *p.Protocol == port.Protocol
 		})
-		if taken && !ours {
+		if sameName && !sameNumber {
 			return true
 		}
 	}
@@ -75,12 +99,6 @@ func mustBeReplaced(live *corev1.Service, want *corev1ac.ServiceApplyConfigurati
 
 func isHeadless(clusterIP string) bool { return clusterIP == corev1.ClusterIPNone }
 
-// child is the kind and name of a child, and a live object to read it into.
-type child struct {
-	kind, name string
-	object     client.Object
-}
-
 // configuration is a typed apply configuration of a child.
 type configuration[T any] interface {
 	comparable
@@ -88,90 +106,80 @@ type configuration[T any] interface {
 	WithUID(types.UID) T
 }
 
-// placeOrRemove applies the wanted child, or, where none is wanted, removes the one that this Agent has.
-func placeOrRemove[T configuration[T]](ctx context.Context, c *Controller, agent *v1alpha1.Agent, live child, want T) error {
+// reconcileChild applies the desired child. If none is desired, it deletes the one that this Agent controls.
+func reconcileChild[T configuration[T]](ctx context.Context, c *Controller, agent *v1alpha1.Agent, live *child, desired T) error {
 	var none T
-	if want != none {
-		return placeChild(ctx, c, agent, live, want)
-	}
-	exists, err := c.own(ctx, agent, live)
-	if err != nil || !exists {
-		return err
-	}
-	return c.remove(ctx, agent, live)
-}
-
-// remove deletes the very object that was read.
-func (c *Controller) remove(ctx context.Context, agent *v1alpha1.Agent, live child) error {
-	c.verified.forget(client.ObjectKeyFromObject(agent))
-	uid := live.object.GetUID()
-	return failed(live, client.IgnoreNotFound(c.client.Delete(ctx, live.object, client.Preconditions{UID: &uid})))
-}
-
-// placeChild applies a child where it is absent or differs, and leaves an object that is not this Agent's alone. The
-// configuration is consumed: the response overwrites it.
-//
-// Server-Side Apply with force would adopt a stranger's object of the same name without a word, so who controls it is
-// read first, and the uid that was read is part of what is applied: an object put in its place meanwhile makes a conflict.
-// What remains is an object created between the read that found none and the first apply; it would be adopted.
-func placeChild[T configuration[T]](ctx context.Context, c *Controller, agent *v1alpha1.Agent, live child, want T) error {
-	err := c.find(ctx, agent.Namespace, live)
 	switch {
-	case apierrors.IsNotFound(err):
-		return write(ctx, c, agent, live, want)
-	case err != nil:
-		return failed(live, err)
-	}
-	switch judge(agent, live.object) {
-	case strangers:
-		return conflict(agent, live)
-	case departing:
-		return waitFor(live)
-	}
-	same, err := inPlace(live.object, want)
-	if err != nil {
-		return failed(live, err)
-	}
-	if same {
+	case desired != none:
+		return applyChild(ctx, c, agent, live, desired)
+	case live.ownedBy(agent):
+		return c.deleteChild(ctx, live)
+	default:
 		return nil
 	}
-	want.WithUID(live.object.GetUID())
-	return write(ctx, c, agent, live, want)
 }
 
-// write applies a child as it stands.
-func write[T configuration[T]](ctx context.Context, c *Controller, agent *v1alpha1.Agent, live child, want T) error {
-	c.verified.forget(client.ObjectKeyFromObject(agent))
-	return failed(live, c.client.Apply(ctx, want, FieldOwner, client.ForceOwnership))
+// deleteChild deletes exactly the object that was read.
+func (c *Controller) deleteChild(ctx context.Context, live *child) error {
+	object, uid := live.object, live.object.GetUID()
+	live.clear()
+	live.written = true
+	return applyFailure(live, client.IgnoreNotFound(c.client.Delete(ctx, object, client.Preconditions{UID: &uid})))
 }
 
-// find reads the object that has a child's name, whoever owns it: from the cache, which has the operator's own, else from
-// the API server.
-func (c *Controller) find(ctx context.Context, namespace string, wanted child) error {
-	key := client.ObjectKey{Namespace: namespace, Name: wanted.name}
-	err := c.cached(ctx, key, wanted.object)
-	if apierrors.IsNotFound(err) {
-		return c.live.Get(ctx, key, wanted.object)
+// applyChild applies a child that is absent or differs, and leaves a foreign object alone. It consumes the configuration: the
+// response overwrites it.
+//
+// Server-Side Apply with force silently adopts any object of the same name. So the owner of the live object is checked first, and
+// the apply carries the uid that was read: an object that replaced it meanwhile is a conflict. An object that is created between a
+// read that found none and the first apply is still adopted.
+func applyChild[T configuration[T]](ctx context.Context, c *Controller, agent *v1alpha1.Agent, live *child, desired T) error {
+	if err := c.readUncached(ctx, agent, live); err != nil {
+		return applyFailure(live, err)
 	}
-	return err
+	if live.exists {
+		switch ownershipOf(live.object, agent) {
+		case foreign:
+			return nameConflict(agent, live)
+		case terminating:
+			return waitForDeletion(live)
+		}
+		current, err := upToDate(live.object, desired)
+		if current || err != nil {
+			return applyFailure(live, err)
+		}
+		desired.WithUID(live.object.GetUID())
+	}
+	live.written = true
+	return applyFailure(live, c.client.Apply(ctx, desired, FieldOwner, client.ForceOwnership))
 }
 
-// failed says what the API server made of a child, nil when nothing went wrong. In a namespace that is being removed nothing
-// can be made, and nothing has to be.
-func failed(live child, err error) error {
+// readUncached reads a child that the cache does not hold from the API server: the cache has labeled objects only.
+func (c *Controller) readUncached(ctx context.Context, agent *v1alpha1.Agent, live *child) error {
+	if live.exists {
+		return nil
+	}
+	err := c.live.Get(ctx, client.ObjectKey{Namespace: agent.Namespace, Name: live.name}, live.object)
+	live.exists = err == nil
+	return client.IgnoreNotFound(err)
+}
+
+// applyFailure is the failure behind an error of the API server, nil without one. A namespace that is being deleted admits no new
+// objects and needs none.
+func applyFailure(live *child, err error) error {
 	if err == nil || apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
 		return nil
 	}
-	return status.Refused(live.kind, err)
+	return status.ApplyFailure(live.kind, err)
 }
 
-func conflict(agent *v1alpha1.Agent, live child) error {
+func nameConflict(agent *v1alpha1.Agent, live *child) error {
 	return &status.Failure{Reason: v1alpha1.ReasonNameConflict, Message: fmt.Sprintf(
-		"a %s named %q exists that this Agent does not control: rename the Agent, remove the %s, or, to take it over, annotate it with %s=%s",
+		"a %s named %q exists that this Agent does not control: rename the Agent, delete the %s, or annotate it with %s=%s to let the Agent adopt it",
 		live.kind, live.name, live.kind, v1alpha1.AnnotationAdopt, agent.Name)}
 }
 
-func waitFor(live child) error {
-	return &status.Failure{Reason: v1alpha1.ReasonRolloutInProgress, Message: fmt.Sprintf(
-		"waiting for the %s %q to be removed before it is made anew", live.kind, live.name)}
+func waitForDeletion(live *child) error {
+	return &status.Failure{Reason: v1alpha1.ReasonRolloutInProgress, Cause: errTerminating, Message: fmt.Sprintf(
+		"waiting for the deletion of %s %q before creating it again", live.kind, live.name)}
 }

@@ -42,7 +42,11 @@ func (f *filled) Get(_ context.Context, key client.ObjectKey, into client.Object
 	case *v1alpha1.Agent:
 		f.agent.DeepCopyInto(into)
 	case *appsv1.Deployment:
-		f.deployment.DeepCopyInto(into)
+		compressed, err := CompressDeployment(f.deployment.DeepCopy())
+		if err != nil {
+			return err
+		}
+		*into = *compressed.DeepCopyObject().(*appsv1.Deployment)
 	case *corev1.Service:
 		f.service.DeepCopyInto(into)
 	case *policyv1.PodDisruptionBudget:
@@ -101,10 +105,12 @@ func settledCache(t testing.TB, agent *v1alpha1.Agent) *filled {
 		})
 	}
 	c := New(f, nil, events.NewFakeRecorder(0), false)
-	seen, err := c.observe(t.Context(), agent)
+	live, err := c.readChildren(t.Context(), agent)
 	require.NoError(t, err)
-	seen.Missing = status.Requirements(agent, want)
-	agent.Status = status.Of(agent, seen, nil)
+	observed, _, err := c.observe(t.Context(), agent, live, &state{})
+	require.NoError(t, err)
+	observed.Missing = status.Requirements(agent, want)
+	agent.Status, _ = status.Of(agent, observed, nil)
 	return f
 }
 
@@ -117,7 +123,6 @@ func BenchmarkUnchanged(b *testing.B) {
 	} {
 		b.Run(name, func(b *testing.B) {
 			cache := settledCache(b, agent)
-			require.NoError(b, Pack(cache.deployment)) // as the options of the cache have it
 			c := New(cache, &answers{}, events.NewFakeRecorder(0), false)
 			request := reconcile.Request{NamespacedName: client.ObjectKeyFromObject(agent)}
 			b.ReportAllocs()

@@ -1,153 +1,105 @@
-// Package agent reconciles Agents: it is the only package that talks to the API server about them. Rendering and judging
-// are done by the pure packages render and status.
+// Package agent reconciles Agents. It is the only package that talks to the API server about them; render and status compute what
+// it applies and reports.
 package agent
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
-	"github.com/flokoa/flokoa/operator/internal/render"
 	"github.com/flokoa/flokoa/operator/internal/status"
 )
 
-// FieldOwner is the field manager of everything the operator applies.
+// FieldOwner is the field manager of everything that the operator applies.
 const FieldOwner = client.FieldOwner("flokoa-operator")
 
-// recheckWaiting is how soon an Agent that waits for something to be removed is looked at again. The removal itself
-// wakes it at once; this is for an object that has lost the label by which its removal would be seen.
-const recheckWaiting = 10 * time.Second
+// recheckTerminating is when an Agent that waits for an object to be deleted is reconciled again. The deletion itself triggers that
+// at once, unless the object has lost the label by which the cache selects it.
+const recheckTerminating = 10 * time.Second
 
-// Controller brings one Agent at a time to what its spec says.
+// Controller reconciles one Agent at a time.
 type Controller struct {
-	// client reads from caches that hold the operator's own children only, and waits until they have seen its own writes.
+	// client reads from caches that hold only the operator's own children, and that have seen its own writes.
 	client client.Client
-	// live reads from the API server, for what the caches cannot hold: objects that are not the operator's.
+	// live reads from the API server what the caches do not hold: objects that are not the operator's.
 	live   client.Reader
 	events events.EventRecorder
-	// readsNodes tells whether the caches hold nodes, which takes a permission.
+	// readsNodes is true if the caches hold nodes, which takes a permission.
 	readsNodes bool
 	now        func() time.Time
-
-	looks    memory[look]
-	refusals memory[refusal]
-	contest  memory[time.Time]
-	withheld memory[time.Time] // since when a status differs from the one that is written
-	verified memory[verified]
+	states     states
 }
 
-// New makes a controller that reads through a cached client and, for what its caches do not hold, a live reader. readsNodes
-// tells whether the cached client has nodes.
+// New returns a controller that reads through a cached client and, for what its caches do not hold, a live reader. readsNodes is
+// true if the cached client holds nodes.
 func New(cached client.Client, live client.Reader, recorder events.EventRecorder, readsNodes bool) *Controller {
 	return &Controller{client: cached, live: live, events: recorder, readsNodes: readsNodes, now: time.Now}
 }
 
-// Reconcile brings an Agent's children and status up to date. It sends no request that writes when nothing has to change.
+// Reconcile brings an Agent's children and status up to date. A pass that finds nothing to change sends no write.
 func (c *Controller) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
-	ctx, end := outlast(ctx, finishing)
-	defer end()
+	ctx, cancel := withGracePeriod(ctx, shutdownGrace)
+	defer cancel()
 	agent := &v1alpha1.Agent{}
 	err := c.client.Get(ctx, request.NamespacedName, agent)
 	if err != nil || !agent.DeletionTimestamp.IsZero() {
-		c.forget(request.NamespacedName)
-		return reconcile.Result{}, client.IgnoreNotFound(err) // the garbage collector removes the children
+		c.states.Delete(request.NamespacedName)
+		return reconcile.Result{}, client.IgnoreNotFound(err) // the garbage collector deletes the children
 	}
-	missing, placed := c.place(ctx, agent)
-	seen, err := c.observe(ctx, agent)
+	state := c.states.For(agent)
+	children, err := c.readChildren(ctx, agent)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	seen.Missing = missing
-	was := agent.DeepCopy()
-	lingers := c.linger(agent, &seen)
-	agent.Status = status.Of(was, seen, placed)
-	listens := c.listen(ctx, agent, &seen)
-	if seen.Asked != "" {
-		agent.Status = status.Of(was, seen, placed)
+	applied := c.applyChildren(ctx, agent, children, state)
+	if err := c.readWritten(ctx, agent, children); err != nil {
+		return reconcile.Result{}, err
 	}
-	held, err := c.report(ctx, was, agent, seen)
+	observed, recheck, err := c.observe(ctx, agent, children, state)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	result, err := classify(placed)
-	if err == nil {
-		result = later(soonest(result.RequeueAfter, lingers, listens, held))
-	}
-	return result, err
-}
-
-// soonest is the shortest of some waits, of which 0 is none.
-func soonest(waits ...time.Duration) time.Duration {
-	waits = slices.DeleteFunc(waits, func(wait time.Duration) bool { return wait == 0 })
-	if len(waits) == 0 {
-		return 0
-	}
-	return slices.Min(waits)
-}
-
-// place renders the children and puts them in place, where they and the Agent are not as they were when that was last found to be
-// done. It returns what the spec lacks for high availability.
-func (c *Controller) place(ctx context.Context, agent *v1alpha1.Agent) ([]status.Requirement, error) {
-	key := client.ObjectKeyFromObject(agent)
-	fingerprint, err := c.fingerprint(ctx, agent)
+	observed.Missing = applied.missing
+	updated, missing := status.Of(agent, observed, applied.err)
+	delay, err := c.patchStatus(ctx, agent, written{&updated, missing}, observed, state)
 	if err != nil {
-		return nil, err
+		return reconcile.Result{}, err
 	}
-	if last, ok := c.verified.recall(key); ok && last.fingerprint == fingerprint {
-		return last.missing, nil
-	}
-	before, err := c.observeChildren(ctx, agent)
-	if err != nil {
-		return nil, err
-	}
-	children, err := render.Agent(agent, before.Live())
-	if err != nil {
-		return nil, &status.Failure{Reason: v1alpha1.ReasonInvalidSpec, Message: err.Error(), Cause: err}
-	}
-	missing := status.Requirements(agent, children)
-	c.tellContest(ctx, agent, before.Deployment, children.Deployment)
-	c.verified.keep(key, verified{fingerprint, missing}) // until a write, or an error
-	if err := c.apply(ctx, agent, children); err != nil {
-		c.verified.forget(key)
-		return missing, err
-	}
-	return missing, nil
+	c.warnScaleConflict(agent, applied.conflict, state)
+	return result(applied.err, soonest(recheck, delay))
 }
 
-// forget drops what is remembered of an Agent that is gone.
-func (c *Controller) forget(agent types.NamespacedName) {
-	c.looks.forget(agent)
-	c.refusals.forget(agent)
-	c.contest.forget(agent)
-	c.withheld.forget(agent)
-	c.verified.forget(agent)
-}
-
-// classify decides what happens after a pass: a spec that cannot be rendered waits for another spec, a removal that is
-// under way is waited for, and everything else is tried again with backoff.
-func classify(err error) (reconcile.Result, error) {
-	waiting := true
-	for _, failure := range status.Failures(err) {
-		switch failure.Reason {
-		case v1alpha1.ReasonInvalidSpec:
-			return reconcile.Result{}, reconcile.TerminalError(err)
-		case v1alpha1.ReasonRolloutInProgress:
-		default:
-			waiting = false
-		}
-	}
+// result decides what follows a pass. A spec that cannot be rendered waits for another spec, a deletion under way is awaited, and
+// any other error is retried with backoff.
+func result(err error, recheck time.Duration) (reconcile.Result, error) {
 	switch {
+	case errors.Is(err, status.ErrInvalidSpec):
+		return reconcile.Result{}, reconcile.TerminalError(err)
 	case err == nil:
-		return reconcile.Result{}, nil
-	case waiting:
-		return reconcile.Result{RequeueAfter: recheckWaiting}, nil
+		return requeueAfter(recheck), nil
+	case onlyTerminating(err):
+		return requeueAfter(soonest(recheck, recheckTerminating)), nil
 	default:
 		return reconcile.Result{}, err
 	}
+}
+
+// onlyTerminating reports whether every failure inside an error is an object that is being deleted.
+func onlyTerminating(err error) bool {
+	return !slices.ContainsFunc(status.Failures(err), func(failure *status.Failure) bool { return !errors.Is(failure, errTerminating) })
+}
+
+// soonest returns the shortest of some delays, of which 0 is none.
+func soonest(delays ...time.Duration) time.Duration {
+	delays = slices.DeleteFunc(delays, func(delay time.Duration) bool { return delay == 0 })
+	if len(delays) == 0 {
+		return 0
+	}
+	return slices.Min(delays)
 }

@@ -20,8 +20,8 @@ import (
 )
 
 func TestAPassIsRepeatedWhenThatCanHelp(t *testing.T) {
-	invalid := &status.Failure{Reason: v1alpha1.ReasonInvalidSpec, Message: "invalid"}
-	waiting := &status.Failure{Reason: v1alpha1.ReasonRolloutInProgress, Message: "waiting"}
+	invalid := status.InvalidSpec(errors.New("invalid"))
+	waiting := waitForDeletion(&child{kind: "Service", name: "a"})
 	conflict := &status.Failure{Reason: v1alpha1.ReasonNameConflict, Message: "conflict"}
 	refused := &status.Failure{Reason: v1alpha1.ReasonApplyFailed, Message: "refused"}
 	for _, r := range []struct {
@@ -33,6 +33,7 @@ func TestAPassIsRepeatedWhenThatCanHelp(t *testing.T) {
 	}{
 		{name: "nothing went wrong"},
 		{name: "a spec that cannot be rendered waits for another", err: invalid, terminal: true},
+		{name: "a reason alone decides nothing", err: &status.Failure{Reason: v1alpha1.ReasonInvalidSpec, Message: "x"}, backoff: true},
 		{name: "a removal is waited for", err: waiting, again: 10 * time.Second},
 		{name: "two removals are waited for", err: errors.Join(waiting, waiting), again: 10 * time.Second},
 		{name: "a stranger may go", err: conflict, backoff: true},
@@ -42,8 +43,8 @@ func TestAPassIsRepeatedWhenThatCanHelp(t *testing.T) {
 		{name: "a refusal beside waiting", err: errors.Join(conflict, waiting), backoff: true},
 	} {
 		t.Run(r.name, func(t *testing.T) {
-			result, err := classify(r.err)
-			require.Equal(t, reconcile.Result{RequeueAfter: r.again}, result)
+			got, err := result(r.err, 0)
+			require.Equal(t, requeueAfter(r.again), got)
 			require.Equal(t, r.terminal, errors.Is(err, reconcile.TerminalError(nil)))
 			require.Equal(t, r.backoff || r.terminal, err != nil)
 			if err != nil {
@@ -81,7 +82,7 @@ func TestAnEventIsSentWhenReadyHasANewReason(t *testing.T) {
 		{"no condition", nil, nil, ""},
 	} {
 		t.Run(r.name, func(t *testing.T) {
-			require.Equal(t, r.want, told(with(r.was), with(r.now)))
+			require.Equal(t, r.want, recorded(written{status: with(r.was)}, written{status: with(r.now)}))
 		})
 	}
 }
@@ -95,29 +96,34 @@ func TestALossOfHighAvailabilityIsToldAndADeadlockThatIsForeseen(t *testing.T) {
 		}
 		return &metav1.Condition{Type: v1alpha1.ConditionHighlyAvailable, Status: value, Reason: reason, Message: message}
 	}
-	met, missing, deadlock := ha(metav1.ConditionTrue, ""), ha(metav1.ConditionFalse, "replicas: 2"), ha(metav1.ConditionFalse, "anti-affinity: no room")
+	none := written{with(nil), nil}
+	met := written{with(ha(metav1.ConditionTrue, "")), nil}
+	missing := written{with(ha(metav1.ConditionFalse, "replicas: 2")), []string{"replicas"}}
+	deadlock := written{with(ha(metav1.ConditionFalse, "anti-affinity: no room")), []string{"anti-affinity"}}
+	restarted := written{deadlock.status, nil} // the ids of a status that an earlier process wrote are unknown
 	for _, r := range []struct {
 		name     string
-		was, now *metav1.Condition
+		was, now written
 		want     string
 	}{
-		{"not yet", nil, missing, ""},
+		{"not yet", none, missing, ""},
 		{"it is", missing, met, ""},
 		{"lost", met, missing, "Warning MissingRequirements replicas: 2"},
 		{"still lost", missing, missing, ""},
-		{"a deadlock, from the beginning", nil, deadlock, "Warning MissingRequirements anti-affinity: no room"},
+		{"a deadlock, from the beginning", none, deadlock, "Warning MissingRequirements anti-affinity: no room"},
 		{"a deadlock beside something else", missing, deadlock, "Warning MissingRequirements anti-affinity: no room"},
 		{"still", deadlock, deadlock, ""},
+		{"still, after a restart", restarted, deadlock, ""},
 		{"no longer", deadlock, missing, ""},
 	} {
-		t.Run(r.name, func(t *testing.T) { require.Equal(t, r.want, told(with(r.was), with(r.now))) })
+		t.Run(r.name, func(t *testing.T) { require.Equal(t, r.want, recorded(r.was, r.now)) })
 	}
 }
 
-// told is the event that a step from one status to another sends, empty for none.
-func told(was, now *v1alpha1.Agent) string {
+// recorded are the Events about the transition from one written status to the next, empty for none.
+func recorded(old, updated written) string {
 	recorder := events.NewFakeRecorder(8)
-	New(nil, nil, recorder, false).tell(was, now)
+	New(nil, nil, recorder, false).recordEvents(agenttest.New("a"), old, updated)
 	close(recorder.Events)
 	var all []string
 	for sent := range recorder.Events {
@@ -126,28 +132,28 @@ func told(was, now *v1alpha1.Agent) string {
 	return strings.Join(all, "\n")
 }
 
-// with is an Agent whose status has a condition, if there is one.
-func with(condition *metav1.Condition) *v1alpha1.Agent {
-	agent := agenttest.New("a")
+// with is a status that has a condition, if there is one.
+func with(condition *metav1.Condition) *v1alpha1.AgentStatus {
+	status := &v1alpha1.AgentStatus{}
 	if condition != nil {
-		agent.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionAvailable, Reason: "Other"}, *condition}
+		status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionAvailable, Reason: "Other"}, *condition}
 	}
-	return agent
+	return status
 }
 
 func TestAFailedApplySaysWhichChildAndKeepsTheCause(t *testing.T) {
-	require.NoError(t, failed(child{"Service", "a", &corev1.Service{}}, nil))
+	require.NoError(t, applyFailure(&child{kind: "Service", name: "a"}, nil))
 	cause := errors.New("no room")
-	err := failed(child{"Service", "a", &corev1.Service{}}, cause)
+	err := applyFailure(&child{kind: "Service", name: "a"}, cause)
 	require.EqualError(t, err, "Service: no room")
 	require.ErrorIs(t, err, cause)
 	require.Equal(t, v1alpha1.ReasonApplyFailed, status.Failures(err)[0].Reason)
 }
 
 func TestAConflictSaysEveryWayOut(t *testing.T) {
-	err := conflict(agenttest.New("a"), child{"Service", "a", &corev1.Service{}})
+	err := nameConflict(agenttest.New("a"), &child{kind: "Service", name: "a"})
 	require.Equal(t, v1alpha1.ReasonNameConflict, status.Failures(err)[0].Reason)
-	for _, part := range []string{`Service named "a"`, "rename the Agent", "remove the Service", "flokoa.ai/adopt=a"} {
+	for _, part := range []string{`Service named "a"`, "rename the Agent", "delete the Service", "flokoa.ai/adopt=a"} {
 		require.ErrorContains(t, err, part)
 	}
 }
@@ -179,7 +185,7 @@ func TestAPodsEventWakesTheAgentOnlyWhenItChangesWhereItRunsOrWhyItDoesNot(t *te
 			after := before.DeepCopy()
 			r.change(after)
 			var update event.UpdateEvent
-			update.ObjectOld, update.ObjectNew = PackPod(before, before.Status), PackPod(after, after.Status)
+			update.ObjectOld, update.ObjectNew = CompressPod(before, before.Status), CompressPod(after, after.Status)
 			require.Equal(t, r.wakes, podChanged.Update(update))
 		})
 	}

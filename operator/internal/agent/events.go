@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -9,40 +11,53 @@ import (
 	"github.com/flokoa/flokoa/operator/internal/status"
 )
 
-// isWarning tells whether a person should look into why an Agent is not Ready: into every reason but that it is under way.
+// written is a status as it was written, and the ids of the requirements that it reports as missing.
+type written struct {
+	status  *v1alpha1.AgentStatus
+	missing []string
+}
+
+// recordEvents records an Event for each transition from one written status to the next: one for a new Agent, two for a rollout,
+// none for other numbers.
+func (c *Controller) recordEvents(agent *v1alpha1.Agent, old, updated written) {
+	before, after := conditions(old, updated, v1alpha1.ConditionReady)
+	if after != nil && (before == nil || before.Reason != after.Reason) && !starts(before, after) {
+		c.recordCondition(agent, isWarning(after), after)
+	}
+	// The end of the rollout reports that the Agent became highly available; nothing else reports that it no longer is.
+	before, after = conditions(old, updated, v1alpha1.ConditionHighlyAvailable)
+	if after == nil {
+		return
+	}
+	lost := before != nil && before.Status == metav1.ConditionTrue && after.Status == metav1.ConditionFalse
+	if lost || deadlockForecast(old, updated) && (before == nil || before.Message != after.Message) {
+		c.recordCondition(agent, true, after)
+	}
+}
+
+// deadlockForecast reports whether a status is the first to forecast a rollout that cannot complete.
+func deadlockForecast(old, updated written) bool {
+	return slices.Contains(updated.missing, status.AntiAffinity) && !slices.Contains(old.missing, status.AntiAffinity)
+}
+
+// starts reports whether the first rollout of a new Agent has started, which everybody expects.
+func starts(before, after *metav1.Condition) bool {
+	isNew := before == nil || before.Reason == v1alpha1.ReasonPending
+	return isNew && after.Reason == v1alpha1.ReasonRolloutInProgress
+}
+
+// isWarning reports whether a person should look into why an Agent is not Ready. A rollout in progress needs no attention.
 func isWarning(ready *metav1.Condition) bool {
 	return ready.Status == metav1.ConditionFalse && ready.Reason != v1alpha1.ReasonRolloutInProgress
 }
 
-// tell sends events for what has changed, after it stands in the status.
-func (c *Controller) tell(was, now *v1alpha1.Agent) {
-	before, after := conditions(was, now, v1alpha1.ConditionReady)
-	if after != nil && (before == nil || before.Reason != after.Reason) && !begins(before, after) {
-		c.tellCondition(now, isWarning(after), after)
-	}
-	// That it has become highly available is told by the end of the rollout; that it is no longer, by nothing else.
-	before, after = conditions(was, now, v1alpha1.ConditionHighlyAvailable)
-	lost := before != nil && before.Status == metav1.ConditionTrue && after != nil && after.Status == metav1.ConditionFalse
-	deadlock := status.DeadlockForeseen(after) && !status.DeadlockForeseen(before)
-	if lost || deadlock {
-		c.tellCondition(now, true, after)
-	}
+// conditions returns the condition of one type in both statuses, nil where there is none.
+func conditions(old, updated written, kind string) (before, after *metav1.Condition) {
+	return meta.FindStatusCondition(old.status.Conditions, kind), meta.FindStatusCondition(updated.status.Conditions, kind)
 }
 
-// begins tells whether a new Agent is under way, which is what everybody expects of one.
-func begins(before, after *metav1.Condition) bool {
-	fresh := before == nil || before.Reason == v1alpha1.ReasonPending
-	return fresh && after.Reason == v1alpha1.ReasonRolloutInProgress
-}
-
-// conditions are those of one type before and after; nil where there is none.
-func conditions(was, now *v1alpha1.Agent, kind string) (before, after *metav1.Condition) {
-	return meta.FindStatusCondition(was.Status.Conditions, kind), meta.FindStatusCondition(now.Status.Conditions, kind)
-}
-
-// tellCondition sends the reason and message of a condition: one event for a new Agent, two for a rollout, none for a change of
-// numbers.
-func (c *Controller) tellCondition(agent *v1alpha1.Agent, warning bool, condition *metav1.Condition) {
+// recordCondition records an Event with the reason and message of a condition.
+func (c *Controller) recordCondition(agent *v1alpha1.Agent, warning bool, condition *metav1.Condition) {
 	kind := corev1.EventTypeNormal
 	if warning {
 		kind = corev1.EventTypeWarning

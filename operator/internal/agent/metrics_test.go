@@ -10,20 +10,33 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/prometheus/common/expfmt"
 	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 	"github.com/flokoa/flokoa/operator/internal/agenttest"
-	"github.com/flokoa/flokoa/operator/internal/status"
 )
 
-// cache is what the operator's cache of Agents holds, or why it cannot be read.
+// cache is what the operator's cache of Agents holds, or why it cannot be read. missing are the requirements that the last written
+// status of every Agent reports.
 type cache struct {
 	client.Reader
-	agents []*v1alpha1.Agent
-	err    error
+	agents  []*v1alpha1.Agent
+	missing []string
+	err     error
+}
+
+// collector returns the collector of a controller that has written the status of every Agent.
+func (c *cache) collector() collector {
+	states := &states{}
+	for _, agent := range c.agents {
+		states.For(agent).missing.Store(&c.missing)
+	}
+	return collector{c, states}
 }
 
 // List fills in the Agents.
@@ -36,17 +49,22 @@ func (c *cache) List(_ context.Context, list client.ObjectList, _ ...client.List
 }
 
 // registered is a registry that refuses a series that comes twice, and one that was not described.
-func registered(t *testing.T, cached client.Reader) *prometheus.Registry {
+func registered(t *testing.T, cached *cache) *prometheus.Registry {
 	t.Helper()
 	registry := prometheus.NewPedanticRegistry()
-	require.NoError(t, registry.Register(Metrics(cached)))
+	require.NoError(t, registry.Register(cached.collector()))
 	return registry
 }
 
 // exported are the series that a scrape reads, one on a line, without the prefix and without what they mean.
-func exported(t *testing.T, cached client.Reader) string {
+func exported(t *testing.T, cached *cache) string {
 	t.Helper()
-	families, err := registered(t, cached).Gather()
+	return gathered(t, registered(t, cached))
+}
+
+func gathered(t *testing.T, registry *prometheus.Registry) string {
+	t.Helper()
+	families, err := registry.Gather()
 	require.NoError(t, err)
 	var text strings.Builder
 	for _, family := range families {
@@ -76,11 +94,13 @@ func says(kind string, value metav1.ConditionStatus, reason, message string) age
 
 func TestTheGaugesOfAnAgentSayWhatItsStatusSays(t *testing.T) {
 	for name, row := range map[string]struct {
-		agent *v1alpha1.Agent
-		want  string
+		agent   *v1alpha1.Agent
+		missing []string
+		want    string
 	}{
 		"nobody has looked at it yet": {
 			agenttest.New("a", agenttest.Replicas(3), says(v1alpha1.ConditionReady, metav1.ConditionUnknown, v1alpha1.ReasonPending, "")),
+			nil,
 			`highly_available{agent="a",namespace="default"} 0
 not_ready_reason{agent="a",namespace="default",reason="Pending"} 1
 ready{agent="a",namespace="default"} 0
@@ -94,6 +114,7 @@ stalled{agent="a",namespace="default"} 0
 			agenttest.New("a", agenttest.In("flokoa-production"), agenttest.Replicas(3), now(3, 3),
 				says(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonRolloutComplete, ""),
 				says(v1alpha1.ConditionHighlyAvailable, metav1.ConditionTrue, v1alpha1.ReasonRequirementsMet, "")),
+			nil,
 			`highly_available{agent="a",namespace="flokoa-production"} 1
 ready{agent="a",namespace="flokoa-production"} 1
 replicas_available{agent="a",namespace="flokoa-production"} 3
@@ -106,6 +127,7 @@ stalled{agent="a",namespace="flokoa-production"} 0
 			agenttest.New("a", agenttest.Replicas(3), now(3, 2),
 				says(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonProgressDeadlineExceeded, ""),
 				says(v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonProgressDeadlineExceeded, "")),
+			nil,
 			`highly_available{agent="a",namespace="default"} 0
 not_ready_reason{agent="a",namespace="default",reason="ProgressDeadlineExceeded"} 1
 ready{agent="a",namespace="default"} 0
@@ -119,6 +141,7 @@ stalled{agent="a",namespace="default"} 1
 			agenttest.New("a", agenttest.Replicas(3), func(a *v1alpha1.Agent) { a.Spec.Suspend = true },
 				says(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSuspended, ""),
 				says(v1alpha1.ConditionHighlyAvailable, metav1.ConditionFalse, v1alpha1.ReasonMissingRequirements, "replicas: suspended, no replica runs")),
+			[]string{"replicas"},
 			`highly_available{agent="a",namespace="default"} 0
 missing_requirement{agent="a",namespace="default",requirement="replicas"} 1
 ready{agent="a",namespace="default"} 1
@@ -132,6 +155,7 @@ stalled{agent="a",namespace="default"} 0
 			agenttest.New("a", agenttest.Replicas(1), now(4, 4), func(a *v1alpha1.Agent) {
 				a.Spec.Autoscaling = &v1alpha1.Autoscaling{MinReplicas: ptr.To[int32](4), MaxReplicas: 9}
 			}),
+			nil,
 			`highly_available{agent="a",namespace="default"} 0
 ready{agent="a",namespace="default"} 0
 replicas_available{agent="a",namespace="default"} 4
@@ -143,6 +167,7 @@ stalled{agent="a",namespace="default"} 0
 		"two requirements are missing, one of them twice": {
 			agenttest.New("a", says(v1alpha1.ConditionHighlyAvailable, metav1.ConditionFalse, v1alpha1.ReasonMissingRequirements,
 				"placement: all on 1 node; placement: all in 1 zone; image: agent (container agent)")),
+			[]string{"placement", "image"},
 			`highly_available{agent="a",namespace="default"} 0
 missing_requirement{agent="a",namespace="default",requirement="image"} 1
 missing_requirement{agent="a",namespace="default",requirement="placement"} 1
@@ -155,20 +180,36 @@ stalled{agent="a",namespace="default"} 0
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			require.Equal(t, row.want, exported(t, &cache{agents: []*v1alpha1.Agent{row.agent}}))
+			require.Equal(t, row.want, exported(t, &cache{agents: []*v1alpha1.Agent{row.agent}, missing: row.missing}))
 		})
 	}
 }
 
-// The gauges read the message of a condition, which another package writes.
-func TestEveryRequirementThatStatusSaysIsMissingHasItsGauge(t *testing.T) {
-	agent := agenttest.New("a", agenttest.Image("agent:latest"))
-	agent.Status = status.Of(agent, status.Seen{Missing: status.Requirements(agent, children(t, agent))}, nil)
-	series := exported(t, &cache{agents: []*v1alpha1.Agent{agent}})
-	for _, requirement := range []string{"replicas", "image", "resources", "availability"} {
+// The text of what this Agent lacks is longer than a message may be.
+func TestEveryMissingRequirementReachesMetricsAndEvents(t *testing.T) {
+	name := strings.Repeat("registry.example/team/", 10) + "agent"
+	agent := agenttest.New("a", agenttest.Replicas(3), agenttest.Image(name), agenttest.RequiredAntiAffinity(corev1.PodAffinityTerm{
+		TopologyKey: corev1.LabelHostname, LabelSelector: agenttest.Selecting("a")}), agenttest.Runtime(func(s *v1alpha1.RuntimeSpec) {
+		s.Sidecars = []corev1.Container{{Name: "proxy", Image: name}, {Name: "logs", Image: name}}
+	}))
+	cached := settledCache(t, agent)
+	cached.agent.Status = v1alpha1.AgentStatus{}
+	recorder := events.NewFakeRecorder(8)
+	c := New(&scribe{Client: cached}, &answers{}, recorder, true)
+	_, err := c.Reconcile(t.Context(), reconcile.Request{NamespacedName: client.ObjectKeyFromObject(agent)})
+	require.NoError(t, err)
+
+	registry := prometheus.NewPedanticRegistry()
+	require.NoError(t, registry.Register(collector{&cache{agents: []*v1alpha1.Agent{agent}}, &c.states}))
+	series := gathered(t, registry)
+	for _, requirement := range []string{"image", "resources", "anti-affinity"} {
 		require.Contains(t, series, `missing_requirement{agent="a",namespace="default",requirement="`+requirement+`"} 1`)
 	}
-	require.Equal(t, 4, strings.Count(series, "missing_requirement{"), series)
+	require.Equal(t, 3, strings.Count(series, "missing_requirement{"), series)
+	require.Contains(t, <-recorder.Events, "Normal RolloutComplete")
+	event := <-recorder.Events
+	require.Contains(t, event, "Warning MissingRequirements image: ")
+	require.Contains(t, event, "; anti-affinity: required pod anti-affinity over kubernetes.io/hostname ")
 }
 
 func TestAgentsOfOneNameInTwoNamespacesAreTwo(t *testing.T) {
@@ -202,8 +243,8 @@ func TestACacheThatCannotBeReadExportsNothing(t *testing.T) {
 func TestEveryGaugeIsNamedAndDescribedAsPrometheusAsks(t *testing.T) {
 	all := &cache{agents: []*v1alpha1.Agent{agenttest.New("a",
 		says(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonQuotaExceeded, ""),
-		says(v1alpha1.ConditionHighlyAvailable, metav1.ConditionFalse, v1alpha1.ReasonMissingRequirements, "replicas: 1"))}}
-	problems, err := testutil.CollectAndLint(Metrics(all))
+		says(v1alpha1.ConditionHighlyAvailable, metav1.ConditionFalse, v1alpha1.ReasonMissingRequirements, "replicas: 1"))}, missing: []string{"replicas"}}
+	problems, err := testutil.CollectAndLint(all.collector())
 	require.NoError(t, err)
 	require.Empty(t, problems)
 
@@ -214,6 +255,6 @@ func TestEveryGaugeIsNamedAndDescribedAsPrometheusAsks(t *testing.T) {
 	}
 
 	described := make(chan *prometheus.Desc, 100)
-	Metrics(all).Describe(described)
+	all.collector().Describe(described)
 	require.Len(t, described, len(families), "the Agent has a series of every gauge")
 }

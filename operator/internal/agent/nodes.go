@@ -17,11 +17,11 @@ import (
 	"github.com/flokoa/flokoa/operator/internal/status"
 )
 
-// settleNodes is how long nodes may go on changing before Agents are judged anew: nodes come and go in numbers.
-const settleNodes = 2 * time.Second
+// nodeSettleDelay batches changes of nodes, which come and go in groups.
+const nodeSettleDelay = 2 * time.Second
 
-// nodeChanged lets a node's event through when it changes which pods the node takes. The cache keeps nothing else of a node,
-// so a heartbeat changes its resourceVersion alone.
+// nodeChanged passes events that change which pods a node can take. The cache keeps nothing else of a node, so a heartbeat changes
+// only its resourceVersion.
 var nodeChanged = predicate.Funcs{
 	UpdateFunc: func(e event.UpdateEvent) bool {
 		before, after := e.ObjectOld.(*corev1.Node), e.ObjectNew.(*corev1.Node)
@@ -31,9 +31,9 @@ var nodeChanged = predicate.Funcs{
 	},
 }
 
-// nodeHandler wakes the Agents whose status depends on which nodes there are: few in a healthy cluster, whatever its size.
+// nodeHandler enqueues the Agents whose status depends on the nodes: few in a healthy cluster of any size.
 func nodeHandler(cached client.Reader) handler.EventHandler {
-	wake := func(ctx context.Context, q queue) {
+	enqueue := func(ctx context.Context, q queue) {
 		agents := &v1alpha1.AgentList{}
 		if err := cached.List(ctx, agents, client.UnsafeDisableDeepCopy); err != nil {
 			log.FromContext(ctx).Error(err, "listing Agents after a node changed")
@@ -41,17 +41,17 @@ func nodeHandler(cached client.Reader) handler.EventHandler {
 		}
 		for i := range agents.Items {
 			if status.DependsOnNodes(&agents.Items[i]) {
-				q.AddAfter(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&agents.Items[i])}, settleNodes)
+				q.AddAfter(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&agents.Items[i])}, nodeSettleDelay)
 			}
 		}
 	}
 	return handler.Funcs{
 		CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) {
-			if !e.IsInInitialList { // every Agent is looked at then
-				wake(ctx, q)
+			if !e.IsInInitialList { // every Agent is enqueued then
+				enqueue(ctx, q)
 			}
 		},
-		UpdateFunc: func(ctx context.Context, _ event.UpdateEvent, q queue) { wake(ctx, q) },
-		DeleteFunc: func(ctx context.Context, _ event.DeleteEvent, q queue) { wake(ctx, q) },
+		UpdateFunc: func(ctx context.Context, _ event.UpdateEvent, q queue) { enqueue(ctx, q) },
+		DeleteFunc: func(ctx context.Context, _ event.DeleteEvent, q queue) { enqueue(ctx, q) },
 	}
 }

@@ -7,33 +7,33 @@ import (
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
-// ownership is whose an object of a child's name is.
+// ownership says whether an object that has a child's name is the Agent's.
 type ownership int
 
 const (
-	// strangers objects are never touched.
-	strangers ownership = iota
-	// ours are controlled by the Agent, or put into its hands by a person.
-	ours
-	// departing objects are on their way out: they belong to an earlier Agent of the same name, or are being deleted.
-	departing
+	// foreign objects are never touched.
+	foreign ownership = iota
+	// owned objects are controlled by the Agent, or handed to it by a person.
+	owned
+	// terminating objects are being deleted, or belong to an earlier Agent of the same name and will be garbage-collected.
+	terminating
 )
 
-// judge tells whose an object of a child's name is, by its controller reference. An object without a controller is the
-// Agent's only by the annotation that a person puts on it, after a restore or a deletion that orphaned it.
-func judge(agent *v1alpha1.Agent, object metav1.Object) ownership {
+// ownershipOf decides by the controller reference. An object without a controller is the Agent's only by the annotation that a
+// person puts on it, after a restore or a deletion that orphaned it.
+func ownershipOf(object metav1.Object, agent *v1alpha1.Agent) ownership {
 	controller := metav1.GetControllerOf(object)
 	switch {
 	case controller == nil && object.GetAnnotations()[v1alpha1.AnnotationAdopt] == agent.Name:
-		return ours
+		return owned
 	case controller == nil:
-		return strangers
+		return foreign
 	case controller.UID == agent.UID && object.GetDeletionTimestamp() == nil:
-		return ours
+		return owned
 	case controller.UID == agent.UID, isAgent(controller) && controller.Name == agent.Name:
-		return departing
+		return terminating
 	default:
-		return strangers
+		return foreign
 	}
 }
 

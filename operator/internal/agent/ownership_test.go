@@ -29,25 +29,25 @@ func TestWhoseAnObjectOfAChildsNameIs(t *testing.T) {
 		object metav1.ObjectMeta
 		want   ownership
 	}{
-		{"nobody controls it", metav1.ObjectMeta{}, strangers},
-		{"it has our label, which anybody may put there", metav1.ObjectMeta{Labels: map[string]string{v1alpha1.LabelAgent: "a"}}, strangers},
-		{"we own it without controlling it", metav1.ObjectMeta{OwnerReferences: ownedBy("uid-of-a")}, strangers},
-		{"nobody controls it, and a person hands it over", metav1.ObjectMeta{Annotations: adopt("a")}, ours},
-		{"nobody controls it, and a person hands it to another Agent", metav1.ObjectMeta{Annotations: adopt("b")}, strangers},
-		{"nobody controls it, and the annotation is empty", metav1.ObjectMeta{Annotations: adopt("")}, strangers},
-		{"this Agent controls it", metav1.ObjectMeta{OwnerReferences: controlledBy("agent.flokoa.ai/v1alpha1", "Agent", "a", "uid-of-a")}, ours},
-		{"this Agent controls it, in a later version of the API", metav1.ObjectMeta{OwnerReferences: controlledBy("agent.flokoa.ai/v1", "Agent", "a", "uid-of-a")}, ours},
-		{"this Agent controls it, and it is being deleted", metav1.ObjectMeta{OwnerReferences: controlledBy("agent.flokoa.ai/v1alpha1", "Agent", "a", "uid-of-a"), DeletionTimestamp: deleted}, departing},
-		{"an earlier Agent of the name controls it", metav1.ObjectMeta{OwnerReferences: controlledBy("agent.flokoa.ai/v1alpha1", "Agent", "a", "earlier")}, departing},
-		{"an earlier Agent of the name controls it, and it is being deleted", metav1.ObjectMeta{OwnerReferences: controlledBy("agent.flokoa.ai/v1alpha1", "Agent", "a", "earlier"), DeletionTimestamp: deleted}, departing},
-		{"an earlier Agent of the name in another version controls it", metav1.ObjectMeta{OwnerReferences: controlledBy("agent.flokoa.ai/v1beta1", "Agent", "a", "earlier")}, departing},
-		{"an Agent of another name controls it", metav1.ObjectMeta{OwnerReferences: controlledBy("agent.flokoa.ai/v1alpha1", "Agent", "b", "uid-of-b")}, strangers},
-		{"an Agent of another product controls it", metav1.ObjectMeta{OwnerReferences: controlledBy("example.com/v1", "Agent", "a", "other")}, strangers},
-		{"something else of the name controls it", metav1.ObjectMeta{OwnerReferences: controlledBy("agent.flokoa.ai/v1alpha1", "Model", "a", "other")}, strangers},
-		{"another controls it, whatever a person says", metav1.ObjectMeta{OwnerReferences: controlledBy("apps/v1", "ReplicaSet", "a", "other"), Annotations: adopt("a")}, strangers},
+		{"nobody controls it", metav1.ObjectMeta{}, foreign},
+		{"it has our label, which anybody may put there", metav1.ObjectMeta{Labels: map[string]string{v1alpha1.LabelAgent: "a"}}, foreign},
+		{"we own it without controlling it", metav1.ObjectMeta{OwnerReferences: ownedBy("uid-of-a")}, foreign},
+		{"nobody controls it, and a person hands it over", metav1.ObjectMeta{Annotations: adopt("a")}, owned},
+		{"nobody controls it, and a person hands it to another Agent", metav1.ObjectMeta{Annotations: adopt("b")}, foreign},
+		{"nobody controls it, and the annotation is empty", metav1.ObjectMeta{Annotations: adopt("")}, foreign},
+		{"this Agent controls it", metav1.ObjectMeta{OwnerReferences: controlledBy("agent.flokoa.ai/v1alpha1", "Agent", "a", "uid-of-a")}, owned},
+		{"this Agent controls it, in a later version of the API", metav1.ObjectMeta{OwnerReferences: controlledBy("agent.flokoa.ai/v1", "Agent", "a", "uid-of-a")}, owned},
+		{"this Agent controls it, and it is being deleted", metav1.ObjectMeta{OwnerReferences: controlledBy("agent.flokoa.ai/v1alpha1", "Agent", "a", "uid-of-a"), DeletionTimestamp: deleted}, terminating},
+		{"an earlier Agent of the name controls it", metav1.ObjectMeta{OwnerReferences: controlledBy("agent.flokoa.ai/v1alpha1", "Agent", "a", "earlier")}, terminating},
+		{"an earlier Agent of the name controls it, and it is being deleted", metav1.ObjectMeta{OwnerReferences: controlledBy("agent.flokoa.ai/v1alpha1", "Agent", "a", "earlier"), DeletionTimestamp: deleted}, terminating},
+		{"an earlier Agent of the name in another version controls it", metav1.ObjectMeta{OwnerReferences: controlledBy("agent.flokoa.ai/v1beta1", "Agent", "a", "earlier")}, terminating},
+		{"an Agent of another name controls it", metav1.ObjectMeta{OwnerReferences: controlledBy("agent.flokoa.ai/v1alpha1", "Agent", "b", "uid-of-b")}, foreign},
+		{"an Agent of another product controls it", metav1.ObjectMeta{OwnerReferences: controlledBy("example.com/v1", "Agent", "a", "other")}, foreign},
+		{"something else of the name controls it", metav1.ObjectMeta{OwnerReferences: controlledBy("agent.flokoa.ai/v1alpha1", "Model", "a", "other")}, foreign},
+		{"another controls it, whatever a person says", metav1.ObjectMeta{OwnerReferences: controlledBy("apps/v1", "ReplicaSet", "a", "other"), Annotations: adopt("a")}, foreign},
 	} {
 		t.Run(r.name, func(t *testing.T) {
-			require.Equal(t, r.want, judge(agenttest.New("a"), &r.object))
+			require.Equal(t, r.want, ownershipOf(&r.object, agenttest.New("a")))
 		})
 	}
 }
@@ -60,10 +60,10 @@ func TestAPodIsTheDeploymentsWhenItsReplicaSetIs(t *testing.T) {
 			OwnerReferences: []metav1.OwnerReference{{Kind: kind, Name: owner, Controller: &controller}},
 		}}
 	}
-	require.True(t, isOf(pod("ReplicaSet", "a-5d7", "5d7", true), deployment))
-	require.False(t, isOf(pod("ReplicaSet", "a-b-5d7", "5d7", true), deployment), "of the Deployment a-b")
-	require.False(t, isOf(pod("ReplicaSet", "a-5d7", "another", true), deployment))
-	require.False(t, isOf(pod("ReplicaSet", "a-5d7", "5d7", false), deployment), "owned, not controlled")
-	require.False(t, isOf(pod("StatefulSet", "a-5d7", "5d7", true), deployment))
-	require.False(t, isOf(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{v1alpha1.LabelAgent: "a"}}}, deployment), "a label that anybody may put on")
+	require.True(t, belongsTo(pod("ReplicaSet", "a-5d7", "5d7", true), deployment))
+	require.False(t, belongsTo(pod("ReplicaSet", "a-b-5d7", "5d7", true), deployment), "of the Deployment a-b")
+	require.False(t, belongsTo(pod("ReplicaSet", "a-5d7", "another", true), deployment))
+	require.False(t, belongsTo(pod("ReplicaSet", "a-5d7", "5d7", false), deployment), "owned, not controlled")
+	require.False(t, belongsTo(pod("StatefulSet", "a-5d7", "5d7", true), deployment))
+	require.False(t, belongsTo(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{v1alpha1.LabelAgent: "a"}}}, deployment), "a label that anybody may put on")
 }

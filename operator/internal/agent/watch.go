@@ -18,18 +18,19 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
-// Retries back off from the first to the second of these: a freed name, a raised quota or a repaired permission heals
-// within a minute, and a fault that stays costs about one try a minute.
+// Retries back off exponentially from firstRetry to lastRetry: a freed name, a raised quota, or a repaired permission takes effect
+// within a minute, and a persistent failure costs about one try a minute.
 const (
 	firstRetry = 200 * time.Millisecond
 	lastRetry  = 50 * time.Second
-	// passTimeout bounds one pass, which waits for the caches to see its own writes.
+	// passTimeout bounds one pass, which waits until the caches have its own writes.
 	passTimeout = time.Minute
 )
 
@@ -39,35 +40,44 @@ type Settings struct {
 	Workers int
 	// ReadsNodes tells whether nodes may be read.
 	ReadsNodes bool
+	// Metrics exports the gauges of every Agent.
+	Metrics bool
 	// Open is closed when work may begin; nil when it may at once.
 	Open <-chan struct{}
 }
 
-// Register adds the controller of Agents to a manager, whose cache holds pods as PackPod makes them and Deployments as Pack does.
+// Register adds the controller of Agents to a manager. Its cache must hold pods as CompressPod and Deployments as
+// CompressDeployment return them.
 func Register(ctx context.Context, manager ctrl.Manager, settings Settings) error {
 	if err := IndexPods(ctx, manager.GetFieldIndexer()); err != nil {
 		return err
 	}
-	building := ctrl.NewControllerManagedBy(manager).
+	agents := New(manager.GetClient(), manager.GetAPIReader(), manager.GetEventRecorder("flokoa-operator"), settings.ReadsNodes)
+	if settings.Metrics {
+		if err := metrics.Registry.Register(collector{manager.GetCache(), &agents.states}); err != nil {
+			return err
+		}
+	}
+	watching := ctrl.NewControllerManagedBy(manager).
 		Named("agent").
 		For(&v1alpha1.Agent{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
-		Watches(&appsv1.Deployment{}, aheadOfNew(handler.EnqueueRequestForOwner(manager.GetScheme(), manager.GetRESTMapper(), &v1alpha1.Agent{}, handler.OnlyControllerOwner()))).
+		Watches(&appsv1.Deployment{}, withHighPriority(handler.EnqueueRequestForOwner(manager.GetScheme(), manager.GetRESTMapper(), &v1alpha1.Agent{}, handler.OnlyControllerOwner()))).
 		Owns(&corev1.Service{}).
 		Owns(&corev1.ConfigMap{}).
 		Owns(&policyv1.PodDisruptionBudget{}, builder.WithPredicates(specChanged)).
 		Owns(&autoscalingv2.HorizontalPodAutoscaler{}, builder.WithPredicates(specChanged)).
-		Watches(&corev1.Pod{}, aheadOfNew(handler.EnqueueRequestsFromMapFunc(agentOf)), builder.WithPredicates(podChanged))
+		Watches(&corev1.Pod{}, withHighPriority(handler.EnqueueRequestsFromMapFunc(agentOf)), builder.WithPredicates(podChanged))
 	if settings.ReadsNodes {
-		building.Watches(&corev1.Node{}, nodeHandler(manager.GetClient()), builder.WithPredicates(nodeChanged))
+		watching.Watches(&corev1.Node{}, nodeHandler(manager.GetClient()), builder.WithPredicates(nodeChanged))
 	}
-	return building.
+	return watching.
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: settings.Workers,
 			ReconciliationTimeout:   passTimeout,
 			EnableWarmup:            ptr.To(true), // a standby has its queue filled when it takes over
 			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstRetry, lastRetry),
 		}).
-		Complete(behind(settings.Open, New(manager.GetClient(), manager.GetAPIReader(), manager.GetEventRecorder("flokoa-operator"), settings.ReadsNodes)))
+		Complete(behind(settings.Open, agents))
 }
 
 // behind lets nothing through to a reconciler before a door is open. Workers wait at it: what is queued stays.
@@ -85,33 +95,32 @@ func behind(door <-chan struct{}, reconciler reconcile.Reconciler) reconcile.Rec
 	})
 }
 
-// IndexPods makes a cache find the pods of an Agent without going through all pods of its namespace.
+// IndexPods adds an index to a cache that finds the pods of an Agent without a scan of its namespace.
 func IndexPods(ctx context.Context, indexer client.FieldIndexer) error {
 	return indexer.IndexField(ctx, &corev1.Pod{}, podsByAgent, func(pod client.Object) []string {
 		return []string{pod.GetLabels()[v1alpha1.LabelAgent]}
 	})
 }
 
-// agentOf is the Agent a pod says it belongs to. A pod is controlled by a ReplicaSet, so its owner does not tell.
+// agentOf returns the Agent that a pod's label names. Its controller is a ReplicaSet, which does not name the Agent.
 func agentOf(_ context.Context, pod client.Object) []reconcile.Request {
 	return []reconcile.Request{{NamespacedName: types.NamespacedName{
 		Namespace: pod.GetNamespace(), Name: pod.GetLabels()[v1alpha1.LabelAgent],
 	}}}
 }
 
-// podChanged lets a pod's event through when it changes where the Agent runs or why it does not. The cache keeps nothing else
-// of a pod's status.
+// podChanged passes events that change where the Agent runs or why it does not. The cache keeps nothing else of a pod's status.
 var podChanged = predicate.Funcs{
 	UpdateFunc: func(e event.UpdateEvent) bool {
-		before, after := e.ObjectOld.(*packedPod), e.ObjectNew.(*packedPod)
+		before, after := e.ObjectOld.(*compressedPod), e.ObjectNew.(*compressedPod)
 		return before.node != after.node || before.zone != after.zone ||
 			before.DeletionTimestamp.IsZero() != after.DeletionTimestamp.IsZero() ||
 			!equality.Semantic.DeepEqual(before.status, after.status)
 	},
 }
 
-// specChanged keeps away what other controllers write into the status of a child, at every step of a pod or every 15 seconds.
-// An autoscaler has no generation, so its spec is compared.
+// specChanged drops events about a child's status, which other controllers write at every step of a pod or every 15 seconds. A
+// HorizontalPodAutoscaler has no generation, so its spec is compared.
 var specChanged = predicate.Funcs{
 	UpdateFunc: func(e event.UpdateEvent) bool {
 		before, after := e.ObjectOld, e.ObjectNew

@@ -313,7 +313,7 @@ func TestTheChildrenOfAnEarlierAgentAreWaitedFor(t *testing.T) {
 	require.NoError(t, err)
 	require.Positive(t, result.RequeueAfter)
 	require.Equal(t, v1alpha1.ReasonRolloutInProgress, ready(live).Reason)
-	require.Contains(t, ready(live).Message, "waiting for the Deployment")
+	require.Contains(t, ready(live).Message, "waiting for the deletion of Deployment")
 	require.Equal(t, old.ResourceVersion, child(t, again, &appsv1.Deployment{}).ResourceVersion)
 
 	require.NoError(t, api.Delete(t.Context(), old))

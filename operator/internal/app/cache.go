@@ -30,13 +30,13 @@ func CacheOptions(namespaces []string) cache.Options {
 		ReaderFailOnMissingInformer: true, // a read of a kind nobody decided to cache is a mistake, not a new watch
 		ByObject: map[client.Object]cache.ByObject{
 			&v1alpha1.Agent{}:                        {Transform: stripAgent},
-			&appsv1.Deployment{}:                     {Label: children, Transform: packDeployment, UnsafeDisableDeepCopy: onlyRead},
+			&appsv1.Deployment{}:                     {Label: children, Transform: compressDeployment},
 			&corev1.Service{}:                        {Label: children, UnsafeDisableDeepCopy: onlyRead},
 			&corev1.ConfigMap{}:                      {Label: children, UnsafeDisableDeepCopy: onlyRead},
 			&policyv1.PodDisruptionBudget{}:          {Label: children, Transform: stripStatus, UnsafeDisableDeepCopy: onlyRead},
 			&autoscalingv2.HorizontalPodAutoscaler{}: {Label: children, Transform: stripStatus, UnsafeDisableDeepCopy: onlyRead},
 			&corev1.Node{}:                           {Transform: stripNode, UnsafeDisableDeepCopy: onlyRead},
-			&corev1.Pod{}:                            {Label: children, Transform: packPod}, // to copy one is to unpack it
+			&corev1.Pod{}:                            {Label: children, Transform: compressPod}, // a copy decompresses it
 		},
 	}
 }
@@ -69,10 +69,10 @@ func stripAgent(object any) (any, error) {
 	return object, nil
 }
 
-// packDeployment makes a Deployment small; the controller of Agents unpacks what it reads.
-func packDeployment(object any) (any, error) {
+// compressDeployment keeps a Deployment without managed fields and with its pod template encoded.
+func compressDeployment(object any) (any, error) {
 	if deployment, ok := object.(*appsv1.Deployment); ok {
-		return deployment, agent.Pack(deployment)
+		return agent.CompressDeployment(deployment)
 	}
 	return object, nil
 }
@@ -106,10 +106,10 @@ func stripNode(object any) (any, error) {
 	return stripped, nil
 }
 
-// packPod keeps of a pod what placement and diagnosis are judged by.
-func packPod(object any) (any, error) {
+// compressPod keeps of a pod what placement and diagnosis read.
+func compressPod(object any) (any, error) {
 	if pod, ok := object.(*corev1.Pod); ok {
-		return agent.PackPod(pod, stripPodStatus(&pod.Status)), nil
+		return agent.CompressPod(pod, stripPodStatus(&pod.Status)), nil
 	}
 	return object, nil
 }

@@ -18,7 +18,7 @@ import (
 // Thousands of pods are cached, so of each only what is read may stay.
 func TestOfAPodOnlyWhatIsReadIsKept(t *testing.T) {
 	deleted := metav1.NewTime(time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC))
-	packed, err := packPod(&corev1.Pod{
+	packed, err := compressPod(&corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: "ns", Name: "a-1", UID: "u", ResourceVersion: "7", GenerateName: "a-", Generation: 3,
 			Labels:      map[string]string{"flokoa.ai/agent": "a", "pod-template-hash": "1", "topology.kubernetes.io/zone": "z", "l": "v"},
@@ -125,7 +125,7 @@ func TestOfAnAgentTheManifestIsNotKeptTwice(t *testing.T) {
 
 func TestWhatIsNotAPodPassesUntouched(t *testing.T) {
 	tombstone := toolscache.DeletedFinalStateUnknown{Key: "ns/a"}
-	got, err := packPod(tombstone)
+	got, err := compressPod(tombstone)
 	require.NoError(t, err)
 	require.Equal(t, tombstone, got)
 }

@@ -24,7 +24,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
-	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
@@ -71,7 +70,7 @@ func Run(ctx context.Context, options Options, version string, logs io.Writer) e
 	if err := addProbes(ctx, manager, watched(readsNodes)); err != nil {
 		return fmt.Errorf("setting up probes: %w", err)
 	}
-	settings := agent.Settings{Workers: options.Concurrency, ReadsNodes: readsNodes}
+	settings := agent.Settings{Workers: options.Concurrency, ReadsNodes: readsNodes, Metrics: options.AgentMetrics}
 	if where != nil {
 		settings.Open = where.Open()
 		if err := manager.Add(where); err != nil {
@@ -80,11 +79,6 @@ func Run(ctx context.Context, options Options, version string, logs io.Writer) e
 	}
 	if err := agent.Register(ctx, manager, settings); err != nil {
 		return fmt.Errorf("setting up the controller: %w", err)
-	}
-	if options.AgentMetrics {
-		if err := metrics.Registry.Register(agent.Metrics(manager.GetCache())); err != nil {
-			return fmt.Errorf("setting up the metrics: %w", err)
-		}
 	}
 	if err := manager.Add(returning{}); err != nil {
 		return fmt.Errorf("setting up the return of memory: %w", err)

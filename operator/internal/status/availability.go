@@ -1,12 +1,11 @@
 package status
 
 import (
+	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
 
@@ -14,135 +13,132 @@ import (
 	"github.com/flokoa/flokoa/operator/internal/render"
 )
 
-// What observation alone can show to be missing; the others are in requirements.go.
+// minAvailable is how many replicas the guide asks for (section "Multiple replicas": three or more). minDomains is how many nodes
+// and zones the available ones must be on, where the cluster has as many.
 const (
-	requirementAvailability = "availability"
-	requirementPlacement    = "placement"
-	requirementAntiAffinity = "anti-affinity"
-	requirementSpec         = "spec"
+	minAvailable = 3
+	minDomains   = 2
 )
 
-// fullyAvailable is how many replicas the guide asks for ("Multiple replicas": three or more), and how many nodes and zones
-// the available ones should be on, where there are that many.
-const (
-	fullyAvailable = 3
-	enoughDomains  = 2
-)
+// highlyAvailable is the result for the requirements that are missing. notJudged says what could not be judged.
+func highlyAvailable(observed Observed, missing []Requirement, notJudged string) conditionResult {
+	if len(missing) > 0 {
+		return conditionFalse(v1alpha1.ReasonMissingRequirements, "%s", joinRequirements(missing, maxMessage-len(notJudged))+notJudged)
+	}
+	nodes, zones := countDomains(availablePods(observed.Pods), observed.Nodes)
+	return conditionTrue(v1alpha1.ReasonRequirementsMet, "%s available on %s in %s%s",
+		plural(int(availableReplicas(observed)), "replica"), plural(nodes, "node"), plural(zones, "zone"), notJudged)
+}
 
-// highlyAvailable judges what the spec lacks and where the available pods are.
-func highlyAvailable(agent *v1alpha1.Agent, seen Seen, err error) verdict {
-	missing := slices.Clone(seen.Missing)
-	if failure := worst(err); failure != nil && failure.Reason == v1alpha1.ReasonInvalidSpec {
+// missingRequirements returns what the spec and what runs lack for high availability, and a note on what could not be judged.
+func missingRequirements(agent *v1alpha1.Agent, observed Observed, err error) (missing []Requirement, notJudged string) {
+	missing = slices.Clone(observed.Missing)
+	if errors.Is(err, ErrInvalidSpec) {
 		missing = append(missing, missingf(requirementSpec, "it cannot be rendered"))
 	}
-	notJudged := ""
-	if wanted := render.Replicas(agent, seen.Live()); wanted > 0 {
-		missing = append(missing, unavailable(wanted, seen)...)
-		var placed []Requirement
-		placed, notJudged = misplaced(wanted, seen)
-		missing = append(missing, placed...)
-		missing = append(missing, deadlocked(agent, wanted, seen)...)
+	desired := render.Replicas(agent, observed.Live())
+	if desired == 0 {
+		return missing, ""
 	}
-	if len(missing) > 0 {
-		return no(v1alpha1.ReasonMissingRequirements, "%s", join(missing)+notJudged)
-	}
-	nodes, zones := spots(availablePods(seen.Pods), seen.Nodes)
-	return yes(v1alpha1.ReasonRequirementsMet, "%s available on %s in %s%s", plural(int(availableReplicas(seen)), "replica"), plural(nodes, "node"), plural(zones, "zone"), notJudged)
+	missing = append(missing, unavailable(desired, observed)...)
+	misplaced, notJudged := misplaced(desired, observed)
+	missing = append(missing, misplaced...)
+	return append(missing, deadlocked(agent, desired, observed)...), notJudged
 }
 
-func availableReplicas(seen Seen) int32 {
-	if seen.Deployment == nil {
+func availableReplicas(observed Observed) int32 {
+	if observed.Deployment == nil {
 		return 0
 	}
-	return seen.Deployment.Status.AvailableReplicas
+	return observed.Deployment.Status.AvailableReplicas
 }
 
-// unavailable asks for three available replicas, or for all where fewer are wanted, which is said elsewhere.
-func unavailable(wanted int32, seen Seen) []Requirement {
-	need, have := min(wanted, fullyAvailable), availableReplicas(seen)
-	if have >= need {
+// unavailable asks for three available replicas, or for all if fewer are desired; "replicas" reports that there are too few.
+func unavailable(desired int32, observed Observed) []Requirement {
+	required, current := min(desired, minAvailable), availableReplicas(observed)
+	if current >= required {
 		return nil
 	}
-	return []Requirement{missingf(requirementAvailability, "%d of %d replicas available", have, wanted)}
+	return []Requirement{missingf(requirementAvailability, "%d of %d replicas available", current, desired)}
 }
 
-// misplaced asks for available pods on two nodes and in two zones, where the cluster has two that the pods can go to. What
-// cannot be judged, because nodes cannot be read, it says.
-func misplaced(wanted int32, seen Seen) (missing []Requirement, notJudged string) {
-	pods := availablePods(seen.Pods)
-	if len(pods) < enoughDomains || wanted < enoughDomains {
-		return nil, "" // said by the number of replicas
+// misplaced asks for available pods on two nodes and in two zones, if two of each can take them. Without permission to read nodes,
+// it says so instead.
+func misplaced(desired int32, observed Observed) (missing []Requirement, notJudged string) {
+	pods := availablePods(observed.Pods)
+	if len(pods) < minDomains || desired < minDomains {
+		return nil, "" // the replica count reports it
 	}
-	nodes, zones := spots(pods, seen.Nodes)
-	if nodes >= enoughDomains && zones >= enoughDomains {
+	nodes, zones := countDomains(pods, observed.Nodes)
+	if nodes >= minDomains && zones >= minDomains {
 		return nil, ""
 	}
-	if !seen.Nodes.Known {
+	if !observed.Nodes.Known {
 		return nil, fmt.Sprintf("; not judged: whether the replicas, on %s in %s, could be on more: the operator may not read nodes", plural(nodes, "node"), plural(zones, "zone"))
 	}
-	fit := seen.Nodes.fitting(&seen.Deployment.Spec.Template.Spec)
-	if possible := len(fit); nodes < min(enoughDomains, possible) {
+	schedulable := observed.Nodes.schedulable(&observed.Deployment.Spec.Template.Spec)
+	if possible := len(schedulable); nodes < min(minDomains, possible) {
 		missing = append(missing, missingf(requirementPlacement, "all available replicas are on %s, and %d nodes fit: delete a pod to have it placed anew",
 			plural(nodes, "node"), possible))
 	}
-	if possible := domains(fit, corev1.LabelTopologyZone); zones < min(enoughDomains, possible) {
+	if possible := topologyDomains(schedulable, corev1.LabelTopologyZone); zones < min(minDomains, possible) {
 		missing = append(missing, missingf(requirementPlacement, "all available replicas are in %s, and %d zones fit: delete a pod to have it placed anew",
 			plural(zones, "zone"), possible))
 	}
 	return missing, ""
 }
 
-// deadlocked foresees a rollout that can never end: with a required anti-affinity of the pods against each other, old and new
-// ones need a node (or zone) each, and a rollout that keeps every old pod until a new one is available needs one more than
-// there are replicas.
-func deadlocked(agent *v1alpha1.Agent, wanted int32, seen Seen) []Requirement {
-	if seen.Deployment == nil || !seen.Nodes.Known {
+// deadlocked forecasts a rollout that cannot complete. With required anti-affinity of the pods against each other, each pod needs a
+// topology domain of its own, and a rollout that keeps every old pod until a new one is available needs one domain more than there
+// are replicas.
+func deadlocked(agent *v1alpha1.Agent, desired int32, observed Observed) []Requirement {
+	if observed.Deployment == nil || !observed.Nodes.Known {
 		return nil
 	}
-	fit := seen.Nodes.fitting(&seen.Deployment.Spec.Template.Spec)
+	schedulable := observed.Nodes.schedulable(&observed.Deployment.Spec.Template.Spec)
 	var missing []Requirement
 	for _, term := range render.RequiredAntiAffinity(agent) {
-		need, why := wanted, fmt.Sprintf("%d replicas", wanted)
-		if surges(agent, wanted) && !slices.Contains(term.MatchLabelKeys, "pod-template-hash") {
-			need, why = wanted+1, fmt.Sprintf("%d replicas and the one more of a rollout", wanted)
+		required, reason := desired, fmt.Sprintf("%d replicas", desired)
+		if surges(agent, desired) && !slices.Contains(term.MatchLabelKeys, "pod-template-hash") {
+			required, reason = desired+1, fmt.Sprintf("%d replicas and the one more of a rollout", desired)
 		}
-		if have := domains(fit, term.TopologyKey); int32(have) < need {
-			missing = append(missing, missingf(requirementAntiAffinity,
+		if possible := topologyDomains(schedulable, term.TopologyKey); int32(possible) < required {
+			missing = append(missing, missingf(AntiAffinity,
 				"required pod anti-affinity over %s wants %d places for %s, and %d fit: a pod would wait for ever. Use the preferred form, or fewer replicas, or strategy maxSurge 0 with maxUnavailable 1",
-				term.TopologyKey, need, why, have))
+				term.TopologyKey, required, reason, possible))
 		}
 	}
 	return missing
 }
 
-// surges tells whether a rollout keeps every old pod until a new one is available.
-func surges(agent *v1alpha1.Agent, wanted int32) bool {
-	return mayMiss(agent.Spec.Runtime.Spec.Strategy, wanted) == 0
+// surges reports whether a rollout keeps every old pod until a new one is available.
+func surges(agent *v1alpha1.Agent, desired int32) bool {
+	return maxUnavailable(agent.Spec.Runtime.Spec.Strategy, desired) == 0
 }
 
-// mayMiss is how many of the wanted pods a rollout may be short of; percentages are rounded down, as the Deployment controller
-// does.
-func mayMiss(strategy *v1alpha1.RolloutStrategy, wanted int32) int {
+// maxUnavailable is how many of the desired pods may be unavailable during a rollout. Percentages round down, as in the Deployment
+// controller.
+func maxUnavailable(strategy *v1alpha1.RolloutStrategy, desired int32) int {
 	if strategy == nil || strategy.MaxUnavailable == nil {
 		return 0
 	}
-	value, err := intstr.GetScaledValueFromIntOrPercent(strategy.MaxUnavailable, int(wanted), false)
+	value, err := intstr.GetScaledValueFromIntOrPercent(strategy.MaxUnavailable, int(desired), false)
 	if err != nil {
 		return 0
 	}
 	return value
 }
 
-// availablePods are those that answer. Order is kept.
+// availablePods returns the ready pods that are not terminating, in order.
 func availablePods(pods []corev1.Pod) []*corev1.Pod {
-	return having(pods, func(pod *corev1.Pod) bool { return pod.DeletionTimestamp == nil && podReady(pod) })
+	return filterPods(pods, func(pod *corev1.Pod) bool { return pod.DeletionTimestamp == nil && podReady(pod) })
 }
 
-// having are the pods of which something holds, in order; a pod is a kilobyte, so they are not copied.
-func having(pods []corev1.Pod, holds func(*corev1.Pod) bool) []*corev1.Pod {
+// filterPods returns pointers to the matching pods, in order, because a pod is too large to copy for every count.
+func filterPods(pods []corev1.Pod, matches func(*corev1.Pod) bool) []*corev1.Pod {
 	var all []*corev1.Pod
 	for i := range pods {
-		if holds(&pods[i]) {
+		if matches(&pods[i]) {
 			all = append(all, &pods[i])
 		}
 	}
@@ -158,75 +154,42 @@ func podReady(pod *corev1.Pod) bool {
 	return false
 }
 
-// spots counts the distinct nodes and zones of pods. The zone is the label that the API server puts on a pod when it is bound
-// to a node, else that of the node, where nodes are known.
-func spots(pods []*corev1.Pod, known Nodes) (nodes, zones int) {
-	onNodes, inZones := map[string]bool{}, map[string]bool{}
+// countDomains counts the distinct nodes and zones of pods. The zone is the label that the API server copies to a pod when it is
+// bound to a node, else the node's own label, if nodes are known.
+func countDomains(pods []*corev1.Pod, known Nodes) (nodes, zones int) {
+	nodeNames, zoneNames := map[string]bool{}, map[string]bool{}
 	for _, pod := range pods {
-		onNodes[pod.Spec.NodeName] = true
+		nodeNames[pod.Spec.NodeName] = true
 		zone := pod.Labels[corev1.LabelTopologyZone]
 		if zone == "" {
 			zone = known.zone(pod.Spec.NodeName)
 		}
 		if zone != "" {
-			inZones[zone] = true
+			zoneNames[zone] = true
 		}
 	}
-	return len(onNodes), len(inZones)
+	return len(nodeNames), len(zoneNames)
 }
 
-// NeedsNodes tells whether HighlyAvailable depends on which nodes there are: where the available pods are on two nodes and in
-// two zones, and no rule of the Agent's keeps its pods apart for good, it does not. It spares a look at every node of a
-// large cluster.
-func NeedsNodes(agent *v1alpha1.Agent, seen Seen) bool {
-	if seen.Deployment == nil || render.Replicas(agent, seen.Live()) == 0 {
+// NeedsNodes reports whether HighlyAvailable depends on the cluster's nodes. It does not when the available pods are on two nodes in
+// two zones and no required anti-affinity applies. That spares most passes a list of every node of a large cluster.
+func NeedsNodes(agent *v1alpha1.Agent, observed Observed) bool {
+	if observed.Deployment == nil || render.Replicas(agent, observed.Live()) == 0 {
 		return false
 	}
 	if len(render.RequiredAntiAffinity(agent)) > 0 {
 		return true
 	}
-	pods := availablePods(seen.Pods)
-	nodes, zones := spots(pods, Nodes{})
-	return len(pods) >= enoughDomains && (nodes < enoughDomains || zones < enoughDomains)
+	pods := availablePods(observed.Pods)
+	nodes, zones := countDomains(pods, Nodes{})
+	return len(pods) >= minDomains && (nodes < minDomains || zones < minDomains)
 }
 
-// DependsOnNodes tells whether another set of nodes could change what an Agent's status says: whether the Agent is to be
-// looked at again when nodes come, go or change.
+// DependsOnNodes reports whether a change of the cluster's nodes can change the Agent's status.
 func DependsOnNodes(agent *v1alpha1.Agent) bool {
 	placement := ptr.Deref(agent.Status.Placement, v1alpha1.Placement{})
-	return placement.Zones < enoughDomains || // and so where there are fewer than two nodes
+	return placement.Zones < minDomains || // which includes pods on fewer than two nodes
 		len(render.RequiredAntiAffinity(agent)) > 0
-}
-
-// DeadlockForeseen tells whether a HighlyAvailable condition says that a rollout could never end.
-func DeadlockForeseen(condition *metav1.Condition) bool {
-	return condition != nil && slices.Contains(MissingRequirements(condition), requirementAntiAffinity)
-}
-
-// separator stands between requirements in a message; no requirement's text has it.
-const separator = "; "
-
-func join(missing []Requirement) string {
-	texts := make([]string, len(missing))
-	for i, requirement := range missing {
-		texts[i] = requirement.ID + ": " + requirement.Text
-	}
-	return strings.Join(texts, separator)
-}
-
-// MissingRequirements are the ids of what a HighlyAvailable condition says is missing, each once, in its order.
-func MissingRequirements(condition *metav1.Condition) []string {
-	if condition == nil || condition.Reason != v1alpha1.ReasonMissingRequirements {
-		return nil
-	}
-	var ids []string
-	for _, part := range strings.Split(condition.Message, separator) {
-		id, _, ok := strings.Cut(part, ": ")
-		if ok && slices.Contains(requirementIDs, id) && !slices.Contains(ids, id) {
-			ids = append(ids, id)
-		}
-	}
-	return ids
 }
 
 func plural(n int, noun string) string {

@@ -1,6 +1,8 @@
 package status_test
 
 import (
+	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -85,7 +87,7 @@ func TestWhatASpecLacksIsSaidInTheGuidesWords(t *testing.T) {
 		{"latest with a digest", sound(image("agent:latest@sha256:00")), ""},
 		{"a tag and a port", sound(image("registry.example:5000/agent:v1")), ""},
 
-		{"a name that looks like more", sound(image("x; replicas")), "image: x, replicas (container agent): pin every image to a version tag or a digest, never latest"},
+		{"a name that looks like more", sound(image("x; replicas")), "image: x; replicas (container agent): pin every image to a version tag or a digest, never latest"},
 		{"no resources", sound(resources(nil, nil)), "resources: container agent has no cpu request, no cpu limit, no memory request, no memory limit: set requests and limits for CPU and memory"},
 		{"no limits", sound(resources(enough().Requests, nil)), "resources: container agent has no cpu limit, no memory limit: set requests and limits for CPU and memory"},
 		{"limits stand for requests", sound(resources(nil, enough().Limits)), ""},
@@ -194,11 +196,11 @@ func TestHighlyAvailableIsJudgedOnWhereTheAvailablePodsAre(t *testing.T) {
 		{"nodes may not be read", together, status.Nodes{}, "True RequirementsMet: 3 replicas available on 1 node in 1 zone; not judged: whether the replicas, on 1 node in 1 zone, could be on more: the operator may not read nodes"},
 	} {
 		t.Run(r.name, func(t *testing.T) {
-			seen := status.Seen{Now: now, Deployment: deployment(), Pods: r.pods, Nodes: r.nodes}
-			got := status.Of(sound(), seen, nil)
+			observed := status.Observed{Now: now, Deployment: deployment(), Pods: r.pods, Nodes: r.nodes}
+			got := statusOf(sound(), observed, nil)
 			require.Equal(t, r.want, said(got, v1alpha1.ConditionHighlyAvailable))
-			if ids := status.MissingRequirements(meta.FindStatusCondition(got.Conditions, v1alpha1.ConditionHighlyAvailable)); len(ids) > 0 {
-				require.Equal(t, []string{"placement"}, ids, "once, in metrics")
+			if strings.HasPrefix(r.want, "False") {
+				require.Equal(t, []string{"placement"}, missingIn(sound(), observed, nil), "once, in metrics")
 			}
 		})
 	}
@@ -226,31 +228,70 @@ func TestNodesThatThePodsCannotGoToDoNotCount(t *testing.T) {
 		t.Run(r.name, func(t *testing.T) {
 			d := deployment()
 			r.change(&d.Spec.Template.Spec)
-			got := status.Of(sound(), status.Seen{Now: now, Deployment: d, Pods: together, Nodes: nodes}, nil)
+			got := statusOf(sound(), status.Observed{Now: now, Deployment: d, Pods: together, Nodes: nodes}, nil)
 			require.Equal(t, !r.fits, meta.IsStatusConditionTrue(got.Conditions, v1alpha1.ConditionHighlyAvailable), said(got, v1alpha1.ConditionHighlyAvailable))
 		})
 	}
 }
 
+// careless is an Agent of three containers whose images have long names, no tag, and no resources, and of one replica.
+func careless() *v1alpha1.Agent {
+	name := strings.Repeat("registry.example/team/", 10) + "agent"
+	container := func(c *corev1.Container) { c.Image, c.Resources = name, corev1.ResourceRequirements{} }
+	sidecars := agenttest.Runtime(func(s *v1alpha1.RuntimeSpec) {
+		s.Sidecars = []corev1.Container{{Name: "proxy", Image: name}, {Name: "logs", Image: name}}
+	})
+	apart := agenttest.RequiredAntiAffinity(corev1.PodAffinityTerm{TopologyKey: corev1.LabelHostname, LabelSelector: agenttest.Selecting("a")})
+	return agenttest.New("a", agenttest.Replicas(1), agenttest.Container(container), sidecars, apart)
+}
+
+func TestALongMessageShortensTextsAndDropsNoID(t *testing.T) {
+	agent := careless()
+	observed := status.Observed{Now: now, Deployment: deployment(counts(1, 1, 0, 0)), Nodes: known(node("n1", "z1")), Missing: requirements(t, agent)}
+	whole := 0
+	for _, requirement := range observed.Missing {
+		whole += len(requirement.Text)
+	}
+	require.Greater(t, whole, maxMessage, "the row is about a message that is too long")
+
+	got, missing := status.Of(agent, observed, nil)
+	require.Equal(t, []string{"replicas", "image", "resources", "availability", "anti-affinity"}, missing)
+	message := meta.FindStatusCondition(got.Conditions, v1alpha1.ConditionHighlyAvailable).Message
+	require.LessOrEqual(t, len(message), maxMessage)
+	for _, id := range missing {
+		require.Contains(t, message, id+": ")
+	}
+	require.Contains(t, message, "replicas: 1, the guide asks for three or more; ", "a short text stays whole")
+}
+
+func TestRequirementsOfOneIDNeverDropAnother(t *testing.T) {
+	observed := status.Observed{Now: now, Deployment: deployment(counts(3, 3, 1, 1))}
+	for range 100 {
+		observed.Missing = append(observed.Missing, status.Requirement{ID: "image", Text: strings.Repeat("x", 60)})
+	}
+	got, missing := status.Of(sound(), observed, nil)
+	require.Equal(t, []string{"image", "availability"}, missing)
+	message := meta.FindStatusCondition(got.Conditions, v1alpha1.ConditionHighlyAvailable).Message
+	require.LessOrEqual(t, len(message), maxMessage)
+	require.Contains(t, message, "; availability: 1 of 3 replicas available")
+}
+
 // "Once AVAILABLE REPLICAS reaches three, your agent is running in a highly available configuration" (the guide).
 func TestThreeAvailableReplicasAreAskedFor(t *testing.T) {
 	two := []corev1.Pod{answering("n1", "z1"), answering("n2", "z2")}
-	seen := status.Seen{Now: now, Deployment: deployment(counts(3, 3, 2, 2)), Pods: two}
-	require.Equal(t, "False MissingRequirements: availability: 2 of 3 replicas available", said(status.Of(sound(), seen, nil), v1alpha1.ConditionHighlyAvailable))
-	five := status.Seen{Now: now, Deployment: deployment(counts(5, 5, 4, 4)), Pods: append(two, two...)}
-	require.Contains(t, said(status.Of(sound(agenttest.Replicas(5)), five, nil), v1alpha1.ConditionHighlyAvailable), "True RequirementsMet: 4 replicas available")
-	require.Contains(t, said(status.Of(sound(), status.Seen{Now: now}, nil), v1alpha1.ConditionHighlyAvailable), "availability: 0 of 3 replicas available")
+	observed := status.Observed{Now: now, Deployment: deployment(counts(3, 3, 2, 2)), Pods: two}
+	require.Equal(t, "False MissingRequirements: availability: 2 of 3 replicas available", said(statusOf(sound(), observed, nil), v1alpha1.ConditionHighlyAvailable))
+	five := status.Observed{Now: now, Deployment: deployment(counts(5, 5, 4, 4)), Pods: append(two, two...)}
+	require.Contains(t, said(statusOf(sound(agenttest.Replicas(5)), five, nil), v1alpha1.ConditionHighlyAvailable), "True RequirementsMet: 4 replicas available")
+	require.Contains(t, said(statusOf(sound(), status.Observed{Now: now}, nil), v1alpha1.ConditionHighlyAvailable), "availability: 0 of 3 replicas available")
 }
 
 func TestWhatTheSpecLacksAndWhatIsSeenAreSaidTogether(t *testing.T) {
-	seen := status.Seen{Now: now, Deployment: deployment(counts(2, 2, 1, 1)), Missing: []status.Requirement{{ID: "replicas", Text: "2, the guide asks for three or more"}, {ID: "image", Text: "a; b"}}}
-	got := status.Of(sound(agenttest.Replicas(2)), seen, nil)
-	condition := meta.FindStatusCondition(got.Conditions, v1alpha1.ConditionHighlyAvailable)
-	require.Equal(t, []string{"replicas", "image", "availability"}, status.MissingRequirements(condition))
-	invalid := status.Of(sound(), status.Seen{Now: now}, &status.Failure{Reason: v1alpha1.ReasonInvalidSpec, Message: "no"})
-	require.Contains(t, said(invalid, v1alpha1.ConditionHighlyAvailable), "spec: it cannot be rendered")
-	require.Empty(t, status.MissingRequirements(nil))
-	require.Empty(t, status.MissingRequirements(&metav1.Condition{Reason: v1alpha1.ReasonRequirementsMet, Message: "image: x"}))
+	observed := status.Observed{Now: now, Deployment: deployment(counts(2, 2, 1, 1)), Missing: []status.Requirement{{ID: "replicas", Text: "2, the guide asks for three or more"}, {ID: "image", Text: "a; b"}}}
+	require.Equal(t, []string{"replicas", "image", "availability"}, missingIn(sound(agenttest.Replicas(2)), observed, nil))
+	invalid := status.InvalidSpec(errors.New("no"))
+	require.Contains(t, said(statusOf(sound(), status.Observed{Now: now}, invalid), v1alpha1.ConditionHighlyAvailable), "spec: it cannot be rendered")
+	require.Equal(t, []string{"spec", "availability"}, missingIn(sound(), status.Observed{Now: now}, invalid))
 }
 
 func TestARolloutThatCouldNeverEndIsForeseen(t *testing.T) {
@@ -278,10 +319,10 @@ func TestARolloutThatCouldNeverEndIsForeseen(t *testing.T) {
 	} {
 		t.Run(r.name, func(t *testing.T) {
 			pods := []corev1.Pod{answering("n1", "z1"), answering("n2", "z2"), answering("n3", "z3")}
-			seen := status.Seen{Now: now, Deployment: deployment(counts(4, 4, 4, 4)), Pods: pods, Nodes: r.nodes}
-			got := status.Of(r.agent, seen, nil)
+			observed := status.Observed{Now: now, Deployment: deployment(counts(4, 4, 4, 4)), Pods: pods, Nodes: r.nodes}
+			got := statusOf(r.agent, observed, nil)
 			condition := meta.FindStatusCondition(got.Conditions, v1alpha1.ConditionHighlyAvailable)
-			require.Equal(t, r.want != "", status.DeadlockForeseen(condition))
+			require.Equal(t, r.want != "", slices.Contains(missingIn(r.agent, observed, nil), status.AntiAffinity))
 			if r.want != "" {
 				require.Equal(t, "anti-affinity: "+r.want, condition.Message)
 			}
@@ -294,19 +335,19 @@ func TestNodesAreLookedAtOnlyWhereTheVerdictDependsOnThem(t *testing.T) {
 	together := []corev1.Pod{answering("n1", "z1"), answering("n1", "z1")}
 	apart := agenttest.RequiredAntiAffinity(corev1.PodAffinityTerm{TopologyKey: corev1.LabelHostname, LabelSelector: agenttest.Selecting("a")})
 	for _, r := range []struct {
-		name  string
-		agent *v1alpha1.Agent
-		seen  status.Seen
-		want  bool
+		name     string
+		agent    *v1alpha1.Agent
+		observed status.Observed
+		want     bool
 	}{
-		{"spread", sound(), status.Seen{Deployment: deployment(), Pods: spread}, false},
-		{"together", sound(), status.Seen{Deployment: deployment(), Pods: together}, true},
-		{"kept apart", sound(apart), status.Seen{Deployment: deployment(), Pods: spread}, true},
-		{"a single pod", sound(), status.Seen{Deployment: deployment(), Pods: together[:1]}, false},
-		{"none wanted", sound(agenttest.Replicas(0), apart), status.Seen{Deployment: deployment(), Pods: together}, false},
-		{"no Deployment", sound(), status.Seen{}, false},
+		{"spread", sound(), status.Observed{Deployment: deployment(), Pods: spread}, false},
+		{"together", sound(), status.Observed{Deployment: deployment(), Pods: together}, true},
+		{"kept apart", sound(apart), status.Observed{Deployment: deployment(), Pods: spread}, true},
+		{"a single pod", sound(), status.Observed{Deployment: deployment(), Pods: together[:1]}, false},
+		{"none desired", sound(agenttest.Replicas(0), apart), status.Observed{Deployment: deployment(), Pods: together}, false},
+		{"no Deployment", sound(), status.Observed{}, false},
 	} {
-		require.Equal(t, r.want, status.NeedsNodes(r.agent, r.seen), r.name)
+		require.Equal(t, r.want, status.NeedsNodes(r.agent, r.observed), r.name)
 	}
 	placed := func(nodes, zones int32, options ...agenttest.Option) bool {
 		agent := sound(options...)
@@ -322,10 +363,10 @@ func TestNodesAreLookedAtOnlyWhereTheVerdictDependsOnThem(t *testing.T) {
 
 func TestASuspendedAgentIsReadyOnceNothingRuns(t *testing.T) {
 	agent := sound(func(a *v1alpha1.Agent) { a.Spec.Suspend = true })
-	stopping := status.Of(agent, status.Seen{Now: now, Deployment: deployment()}, nil)
-	require.Equal(t, "False RolloutInProgress: 3 replicas still to stop", said(stopping, v1alpha1.ConditionReady))
-	require.Equal(t, "True ReplicasAvailable: 3 replicas available, 0 wanted", said(stopping, v1alpha1.ConditionAvailable))
-	stopped := status.Of(agent, status.Seen{Now: now, Deployment: deployment(counts(0, 0, 0, 0))}, nil)
+	stopping := statusOf(agent, status.Observed{Now: now, Deployment: deployment()}, nil)
+	require.Equal(t, "False RolloutInProgress: 3 replicas pending termination", said(stopping, v1alpha1.ConditionReady))
+	require.Equal(t, "True ReplicasAvailable: 3 replicas available, 0 desired", said(stopping, v1alpha1.ConditionAvailable))
+	stopped := statusOf(agent, status.Observed{Now: now, Deployment: deployment(counts(0, 0, 0, 0))}, nil)
 	require.Equal(t, "True Suspended: suspended: no replica runs", said(stopped, v1alpha1.ConditionReady))
 	require.Equal(t, "False Suspended: suspended: no replica runs", said(stopped, v1alpha1.ConditionAvailable))
 	require.Empty(t, said(stopped, v1alpha1.ConditionReconciling))

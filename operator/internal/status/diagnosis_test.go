@@ -79,20 +79,20 @@ func TestReadyNamesTheCauseInTheWordsOfWhoSaidIt(t *testing.T) {
 	}{
 		{"a Secret is missing", pod("a-1-x", waiting("CreateContainerConfigError", `secret "s" not found`)), `ConfigMissing: pod a-1-x: container agent: CreateContainerConfigError: secret "s" not found`},
 		{"a key is missing", pod("a-1-x", waiting("CreateContainerConfigError", `couldn't find key k in ConfigMap team/c`)), `ConfigMissing: pod a-1-x: container agent: CreateContainerConfigError: couldn't find key k in ConfigMap team/c`},
-		{"an image that runs as root", pod("a-1-x", waiting("CreateContainerConfigError", "container has runAsNonRoot and image will run as root")), "ContainerConfigError: pod a-1-x: container agent: CreateContainerConfigError: container has runAsNonRoot and image will run as root (the image runs as root: set securityContext.runAsUser to a user it can run as, or build it with a numeric USER)"},
+		{"an image that runs as root", pod("a-1-x", waiting("CreateContainerConfigError", "container has runAsNonRoot and image will run as root")), "ContainerConfigError: pod a-1-x: container agent: CreateContainerConfigError: container has runAsNonRoot and image will run as root (the image runs as root: set securityContext.runAsUser, or build the image with a numeric USER)"},
 		{"another fault of the configuration", pod("a-1-x", waiting("CreateContainerConfigError", "bad")), "ContainerConfigError: pod a-1-x: container agent: CreateContainerConfigError: bad"},
 		{"no such program", pod("a-1-x", waiting("RunContainerError", "exec: no such file")), "ContainerConfigError: pod a-1-x: container agent: RunContainerError: exec: no such file"},
 		{"a container that cannot be made", pod("a-1-x", waiting("CreateContainerError", "")), "ContainerConfigError: pod a-1-x: container agent: CreateContainerError"},
 		{"an image that is not there", pod("a-1-x", waiting("ErrImagePull", "manifest unknown")), "ImagePullFailed: pod a-1-x: container agent: ErrImagePull: manifest unknown"},
 		{"tried again later", pod("a-1-x", waiting("ImagePullBackOff", "Back-off pulling")), "ImagePullFailed: pod a-1-x: container agent: ImagePullBackOff: Back-off pulling"},
 		{"a name that is none", pod("a-1-x", waiting("InvalidImageName", "bad")), "ImagePullFailed: pod a-1-x: container agent: InvalidImageName: bad"},
-		{"out of memory, waiting", pod("a-1-x", ended(waiting("CrashLoopBackOff", ""), 137, "OOMKilled", "")), "OOMKilled: pod a-1-x: container agent: OOMKilled, exit code 137 (it needs more memory than its limit: raise resources.limits.memory)"},
-		{"out of memory, running again", pod("a-1-x", ended(runningSince(0), 137, "OOMKilled", "")), "OOMKilled: pod a-1-x: container agent: OOMKilled, exit code 137 (it needs more memory than its limit: raise resources.limits.memory)"},
-		{"a crash", pod("a-1-x", ended(waiting("CrashLoopBackOff", ""), 3, "Error", "no API key\n")), "CrashLooping: pod a-1-x: container agent: ended with exit code 3: no API key"},
-		{"a crash, running again", pod("a-1-x", ended(runningSince(0), 3, "Error", "")), "CrashLooping: pod a-1-x: container agent: ended with exit code 3"},
-		{"killed", pod("a-1-x", ended(waiting("CrashLoopBackOff", ""), 137, "Error", "")), "CrashLooping: pod a-1-x: container agent: ended with exit code 137 (signal 9)"},
-		{"it could not start", pod("a-1-x", ended(waiting("CrashLoopBackOff", ""), 128, "StartError", "exec failed")), "CrashLooping: pod a-1-x: container agent: ended with exit code 128 (StartError): exec failed"},
-		{"it ends well, again and again", pod("a-1-x", ended(waiting("CrashLoopBackOff", ""), 0, "Completed", "")), "CrashLooping: pod a-1-x: container agent: ended with exit code 0, but an agent must go on"},
+		{"out of memory, waiting", pod("a-1-x", ended(waiting("CrashLoopBackOff", ""), 137, "OOMKilled", "")), "OOMKilled: pod a-1-x: container agent: OOMKilled, exit code 137 (the container exceeded its memory limit: raise resources.limits.memory)"},
+		{"out of memory, running again", pod("a-1-x", ended(runningSince(0), 137, "OOMKilled", "")), "OOMKilled: pod a-1-x: container agent: OOMKilled, exit code 137 (the container exceeded its memory limit: raise resources.limits.memory)"},
+		{"a crash", pod("a-1-x", ended(waiting("CrashLoopBackOff", ""), 3, "Error", "no API key\n")), "CrashLooping: pod a-1-x: container agent: exited with code 3: no API key"},
+		{"a crash, running again", pod("a-1-x", ended(runningSince(0), 3, "Error", "")), "CrashLooping: pod a-1-x: container agent: exited with code 3"},
+		{"killed", pod("a-1-x", ended(waiting("CrashLoopBackOff", ""), 137, "Error", "")), "CrashLooping: pod a-1-x: container agent: exited with code 137 (signal 9)"},
+		{"it could not start", pod("a-1-x", ended(waiting("CrashLoopBackOff", ""), 128, "StartError", "exec failed")), "CrashLooping: pod a-1-x: container agent: exited with code 128 (StartError): exec failed"},
+		{"it ends well, again and again", pod("a-1-x", ended(waiting("CrashLoopBackOff", ""), 0, "Completed", "")), "CrashLooping: pod a-1-x: container agent: exited with code 0, but an agent must keep running"},
 		{"a crash whose end is forgotten", pod("a-1-x", waiting("CrashLoopBackOff", "")), "CrashLooping: pod a-1-x: container agent: CrashLoopBackOff"},
 		{"no room", unschedulable("0/3 nodes are available: 3 Insufficient cpu."), "Unschedulable: pod a-1-x: 0/3 nodes are available: 3 Insufficient cpu."},
 
@@ -102,13 +102,13 @@ func TestReadyNamesTheCauseInTheWordsOfWhoSaidIt(t *testing.T) {
 		{"an init container that ended well", pod("a-1-x", corev1.ContainerStatus{Name: "i", State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{Reason: "Completed"}}}), ""},
 	} {
 		t.Run(r.name, func(t *testing.T) {
-			const numbers = "1 of 3 new replicas started, 3 available"
+			const numbers = "1 of 3 replicas updated, 3 available"
 			want := "False RolloutInProgress: " + numbers
 			if r.want != "" {
 				want = "False " + r.want + "; " + numbers
 			}
-			seen := status.Seen{Now: now, Deployment: deployment(counts(4, 1, 3, 3)), Pods: []corev1.Pod{running("n2", "z2"), r.pod}}
-			got := status.Of(agenttest.New("a", agenttest.Replicas(3)), seen, nil)
+			observed := status.Observed{Now: now, Deployment: deployment(counts(4, 1, 3, 3)), Pods: []corev1.Pod{running("n2", "z2"), r.pod}}
+			got := statusOf(agenttest.New("a", agenttest.Replicas(3)), observed, nil)
 			require.Equal(t, want, said(got, v1alpha1.ConditionReady))
 			require.Equal(t, "True RolloutInProgress: "+numbers, said(got, v1alpha1.ConditionReconciling), "where the work stands is told beside the cause")
 		})
@@ -129,19 +129,19 @@ func TestPodsThatTheAPIServerRefusesAreTheCause(t *testing.T) {
 		{`pods is forbidden: User "system:serviceaccount:kube-system:replicaset-controller" cannot create resource "pods"`, "ApplyFailed"},
 		{`Internal error occurred: try again`, "ApplyFailed"},
 	} {
-		seen := status.Seen{Now: now, Deployment: deployment(counts(2, 2, 2, 2), progressing("ReplicaSetUpdated"), refused(r.message))}
-		got := status.Of(agenttest.New("a", agenttest.Replicas(3)), seen, nil)
-		require.Equal(t, "False "+r.reason+": pods are refused: "+r.message+"; 2 of 3 new replicas started, 2 available", said(got, v1alpha1.ConditionReady))
+		observed := status.Observed{Now: now, Deployment: deployment(counts(2, 2, 2, 2), progressing("ReplicaSetUpdated"), refused(r.message))}
+		got := statusOf(agenttest.New("a", agenttest.Replicas(3)), observed, nil)
+		require.Equal(t, "False "+r.reason+": cannot create pods: "+r.message+"; 2 of 3 replicas updated, 2 available", said(got, v1alpha1.ConditionReady))
 	}
 }
 
 func TestARefusalOfPodsThatIsTakenBackForAMomentIsStillTheCause(t *testing.T) {
-	seen := status.Seen{Now: now, Deployment: deployment(counts(2, 2, 2, 2)), Refused: "exceeded quota: q", Pods: []corev1.Pod{pod("a-1-x", runningSince(0))}}
+	observed := status.Observed{Now: now, Deployment: deployment(counts(2, 2, 2, 2)), HeldFailure: "exceeded quota: q", Pods: []corev1.Pod{pod("a-1-x", runningSince(0))}}
 	agent := agenttest.New("a", agenttest.Replicas(3))
-	require.Equal(t, "False QuotaExceeded: pods are refused: exceeded quota: q; 2 of 3 new replicas started, 2 available", said(status.Of(agent, seen, nil), v1alpha1.ConditionReady))
-	require.Nil(t, status.Suspect(agent, seen), "nothing has to be asked for")
-	seen.Deployment = deployment(counts(2, 2, 2, 2), refused("exceeded quota: later"))
-	require.Contains(t, said(status.Of(agent, seen, nil), v1alpha1.ConditionReady), "exceeded quota: later;")
+	require.Equal(t, "False QuotaExceeded: cannot create pods: exceeded quota: q; 2 of 3 replicas updated, 2 available", said(statusOf(agent, observed, nil), v1alpha1.ConditionReady))
+	require.Nil(t, status.UnexplainedPod(agent, observed), "nothing has to be asked for")
+	observed.Deployment = deployment(counts(2, 2, 2, 2), refused("exceeded quota: later"))
+	require.Contains(t, said(statusOf(agent, observed, nil), v1alpha1.ConditionReady), "exceeded quota: later;")
 }
 
 func TestARefusedChildIsTheCauseByWhatTheRefusalSays(t *testing.T) {
@@ -159,12 +159,12 @@ func TestARefusedChildIsTheCauseByWhatTheRefusalSays(t *testing.T) {
 		{apierrors.NewInvalid(schema.GroupKind{Kind: "Deployment"}, "a", field.ErrorList{field.Invalid(nil, "", "ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no")}), v1alpha1.ReasonPolicyViolation},
 		{apierrors.NewBadRequest(`admission webhook "w" denied the request: no`), v1alpha1.ReasonPolicyViolation},
 	} {
-		failure := status.Refused("Deployment", r.err)
+		failure := status.ApplyFailure("Deployment", r.err)
 		require.Equal(t, r.reason, failure.Reason, "%v", r.err)
 		require.ErrorIs(t, failure, r.err)
 		require.Equal(t, "Deployment: "+r.err.Error(), failure.Message)
 	}
-	require.Nil(t, status.Refused("Deployment", nil))
+	require.Nil(t, status.ApplyFailure("Deployment", nil))
 }
 
 func TestTheWorstCauseIsSaidAndTheFirstPodNamed(t *testing.T) {
@@ -190,30 +190,30 @@ func TestTheWorstCauseIsSaidAndTheFirstPodNamed(t *testing.T) {
 		{"a pod that is ready or leaves does not count", []corev1.Pod{ready, departing, pod("a-1-y", crash)}, "CrashLooping: pod a-1-y:"},
 	} {
 		t.Run(r.name, func(t *testing.T) {
-			got := status.Of(agenttest.New("a", agenttest.Replicas(3)), status.Seen{Now: now, Deployment: deployment(counts(4, 1, 3, 3)), Pods: r.pods}, nil)
+			got := statusOf(agenttest.New("a", agenttest.Replicas(3)), status.Observed{Now: now, Deployment: deployment(counts(4, 1, 3, 3)), Pods: r.pods}, nil)
 			require.Contains(t, said(got, v1alpha1.ConditionReady), "False "+r.want)
 		})
 	}
 }
 
 func TestACauseAndAFailureOfThePassAreWeighed(t *testing.T) {
-	seen := status.Seen{Now: now, Deployment: deployment(counts(3, 3, 2, 2)), Pods: []corev1.Pod{pod("a-1-x", waiting("ErrImagePull", "no"))}}
+	observed := status.Observed{Now: now, Deployment: deployment(counts(3, 3, 2, 2)), Pods: []corev1.Pod{pod("a-1-x", waiting("ErrImagePull", "no"))}}
 	agent := agenttest.New("a", agenttest.Replicas(3))
 	waitingFor := &status.Failure{Reason: v1alpha1.ReasonRolloutInProgress, Message: "waiting"}
-	require.Contains(t, said(status.Of(agent, seen, waitingFor), v1alpha1.ConditionReady), "False ImagePullFailed")
-	require.Equal(t, "False ApplyFailed: boom", said(status.Of(agent, seen, errors.New("boom")), v1alpha1.ConditionReady))
+	require.Contains(t, said(statusOf(agent, observed, waitingFor), v1alpha1.ConditionReady), "False ImagePullFailed")
+	require.Equal(t, "False ApplyFailed: boom", said(statusOf(agent, observed, errors.New("boom")), v1alpha1.ConditionReady))
 }
 
 func TestACauseIsNotSoughtWhereEverythingRuns(t *testing.T) {
-	seen := status.Seen{Now: now, Deployment: deployment(refused("exceeded quota")), Pods: []corev1.Pod{pod("a-1-x", waiting("ErrImagePull", "no"))}}
-	got := status.Of(agenttest.New("a", agenttest.Replicas(3)), seen, nil)
+	observed := status.Observed{Now: now, Deployment: deployment(refused("exceeded quota")), Pods: []corev1.Pod{pod("a-1-x", waiting("ErrImagePull", "no"))}}
+	got := statusOf(agenttest.New("a", agenttest.Replicas(3)), observed, nil)
 	require.Equal(t, "True RolloutComplete: 3 of 3 replicas available", said(got, v1alpha1.ConditionReady))
 }
 
 // A rollout that is stuck is stalled, whatever the cause: nothing will move without a change.
 func TestARolloutThatIsStuckIsStalledAndSaysWhy(t *testing.T) {
-	seen := status.Seen{Now: now, Deployment: deployment(counts(4, 1, 3, 3), progressing("ProgressDeadlineExceeded")), Pods: []corev1.Pod{pod("a-1-x", waiting("ErrImagePull", "no"))}}
-	got := status.Of(agenttest.New("a", agenttest.Replicas(3)), seen, nil)
+	observed := status.Observed{Now: now, Deployment: deployment(counts(4, 1, 3, 3), progressing("ProgressDeadlineExceeded")), Pods: []corev1.Pod{pod("a-1-x", waiting("ErrImagePull", "no"))}}
+	got := statusOf(agenttest.New("a", agenttest.Replicas(3)), observed, nil)
 	require.Contains(t, said(got, v1alpha1.ConditionReady), "False ImagePullFailed: pod a-1-x: container agent: ErrImagePull: no; no progress for 600 s")
 	require.Contains(t, said(got, v1alpha1.ConditionStalled), "True ProgressDeadlineExceeded: no progress for 600 s")
 	require.Empty(t, said(got, v1alpha1.ConditionReconciling))
@@ -221,32 +221,32 @@ func TestARolloutThatIsStuckIsStalledAndSaysWhy(t *testing.T) {
 
 func TestALossStaysALossWhileItsCauseIsSaid(t *testing.T) {
 	agent := agenttest.New("a", agenttest.Replicas(3))
-	seen := status.Seen{Now: now, Deployment: deployment()}
+	observed := status.Observed{Now: now, Deployment: deployment()}
 	for _, step := range []struct {
-		seen status.Seen
-		want string
+		observed status.Observed
+		want     string
 	}{
-		{seen, "True RolloutComplete"},
-		{status.Seen{Now: now, Deployment: deployment(counts(3, 3, 2, 2)), Pods: []corev1.Pod{pod("a-1-x", ended(waiting("CrashLoopBackOff", ""), 1, "Error", ""))}}, "False CrashLooping"},
-		{status.Seen{Now: now, Deployment: deployment(counts(3, 3, 2, 2))}, "False ReplicasUnavailable: 2 of 3 replicas available"},
-		{seen, "True RolloutComplete"},
+		{observed, "True RolloutComplete"},
+		{status.Observed{Now: now, Deployment: deployment(counts(3, 3, 2, 2)), Pods: []corev1.Pod{pod("a-1-x", ended(waiting("CrashLoopBackOff", ""), 1, "Error", ""))}}, "False CrashLooping"},
+		{status.Observed{Now: now, Deployment: deployment(counts(3, 3, 2, 2))}, "False ReplicasUnavailable: 2 of 3 replicas available"},
+		{observed, "True RolloutComplete"},
 	} {
-		agent.Status = status.Of(agent, step.seen, nil)
+		agent.Status = statusOf(agent, step.observed, nil)
 		require.Contains(t, said(agent.Status, v1alpha1.ConditionReady), step.want)
 	}
 }
 
 func TestALongCauseLeavesRoomForTheNumbers(t *testing.T) {
-	seen := status.Seen{Now: now, Deployment: deployment(counts(4, 1, 3, 3)), Pods: []corev1.Pod{pod("a-1-x", waiting("ErrImagePull", strings.Repeat("é", 4000)))}}
-	message := said(status.Of(agenttest.New("a", agenttest.Replicas(3)), seen, nil), v1alpha1.ConditionReady)
+	observed := status.Observed{Now: now, Deployment: deployment(counts(4, 1, 3, 3)), Pods: []corev1.Pod{pod("a-1-x", waiting("ErrImagePull", strings.Repeat("é", 4000)))}}
+	message := said(statusOf(agenttest.New("a", agenttest.Replicas(3)), observed, nil), v1alpha1.ConditionReady)
 	require.LessOrEqual(t, len(message), maxMessage)
-	require.Contains(t, message, "...; 1 of 3 new replicas started, 3 available")
+	require.Contains(t, message, "...; 1 of 3 replicas updated, 3 available")
 }
 
 // --- what only Events tell ----------------------------------------------------------------------------------------------
 
-func tell(podName, reason, message string, ago time.Duration) status.Told {
-	return status.Told{Pod: podName, Reason: reason, Message: message, Last: now.Add(-ago)}
+func tell(podName, reason, message string, ago time.Duration) status.PodEvent {
+	return status.PodEvent{Pod: podName, Reason: reason, Message: message, Last: now.Add(-ago)}
 }
 
 func TestEventsAreBelievedWhereTheyFitThePod(t *testing.T) {
@@ -255,36 +255,36 @@ func TestEventsAreBelievedWhereTheyFitThePod(t *testing.T) {
 	initializing := pod("a-1-x", waiting("PodInitializing", ""))
 	initializing.Status.InitContainerStatuses = []corev1.ContainerStatus{{Name: "proxy", State: runningSince(0).State}}
 	beside := pod("a-1-x", runningSince(0), corev1.ContainerStatus{Name: "other", Ready: true, State: runningSince(0).State})
-	of := func(container string, told status.Told) []status.Told {
+	of := func(container string, told status.PodEvent) []status.PodEvent {
 		told.Container = container
-		return []status.Told{told}
+		return []status.PodEvent{told}
 	}
 	for _, r := range []struct {
 		name string
 		pod  corev1.Pod
-		told []status.Told
+		told []status.PodEvent
 		want string
 	}{
-		{"a volume's Secret is missing", starting, []status.Told{tell("a-1-x", "FailedMount", missing, 0)}, "ConfigMissing: pod a-1-x: " + missing},
-		{"a volume that cannot be mounted", starting, []status.Told{tell("a-1-x", "FailedMount", "timed out", 0)}, "ContainerConfigError: pod a-1-x: timed out"},
-		{"no sandbox", starting, []status.Told{tell("a-1-x", "FailedCreatePodSandBox", "no network", 0)}, "ContainerConfigError: pod a-1-x: no network"},
-		{"a probe fails", up, []status.Told{tell("a-1-x", "Unhealthy", "Readiness probe failed: 503", 0)}, "ProbeFailing: pod a-1-x: Readiness probe failed: 503"},
+		{"a volume's Secret is missing", starting, []status.PodEvent{tell("a-1-x", "FailedMount", missing, 0)}, "ConfigMissing: pod a-1-x: " + missing},
+		{"a volume that cannot be mounted", starting, []status.PodEvent{tell("a-1-x", "FailedMount", "timed out", 0)}, "ContainerConfigError: pod a-1-x: timed out"},
+		{"no sandbox", starting, []status.PodEvent{tell("a-1-x", "FailedCreatePodSandBox", "no network", 0)}, "ContainerConfigError: pod a-1-x: no network"},
+		{"a probe fails", up, []status.PodEvent{tell("a-1-x", "Unhealthy", "Readiness probe failed: 503", 0)}, "ProbeFailing: pod a-1-x: Readiness probe failed: 503"},
 		{"a probe of a container fails", up, of("agent", tell("a-1-x", "Unhealthy", "Readiness probe failed: 503", 0)), "ProbeFailing: pod a-1-x: container agent: Readiness probe failed: 503"},
 		{"a probe of a sidecar that the agent waits for", initializing, of("proxy", tell("a-1-x", "Unhealthy", "Startup probe failed", 0)), "ProbeFailing: pod a-1-x: container proxy: Startup probe failed"},
 		{"a probe of a container that is ready by now", beside, of("other", tell("a-1-x", "Unhealthy", "old", 0)), ""},
-		{"a mount that worked out before the init containers", initializing, []status.Told{tell("a-1-x", "FailedMount", missing, 0)}, ""},
-		{"the latest counts", up, []status.Told{tell("a-1-x", "Unhealthy", "first", time.Minute), tell("a-1-x", "Unhealthy", "last", 0), tell("a-1-x", "Unhealthy", "between", time.Second)}, "ProbeFailing: pod a-1-x: last"},
-		{"another pod's", up, []status.Told{tell("a-1-z", "Unhealthy", "theirs", 0)}, ""},
-		{"a mount that worked out in the end", up, []status.Told{tell("a-1-x", "FailedMount", missing, 0)}, ""},
-		{"a probe of a container that is gone", starting, []status.Told{tell("a-1-x", "Unhealthy", "old", 0)}, ""},
-		{"nothing to the point", starting, []status.Told{tell("a-1-x", "Pulling", "image", 0)}, ""},
+		{"a mount that worked out before the init containers", initializing, []status.PodEvent{tell("a-1-x", "FailedMount", missing, 0)}, ""},
+		{"the latest counts", up, []status.PodEvent{tell("a-1-x", "Unhealthy", "first", time.Minute), tell("a-1-x", "Unhealthy", "last", 0), tell("a-1-x", "Unhealthy", "between", time.Second)}, "ProbeFailing: pod a-1-x: last"},
+		{"another pod's", up, []status.PodEvent{tell("a-1-z", "Unhealthy", "theirs", 0)}, ""},
+		{"a mount that worked out in the end", up, []status.PodEvent{tell("a-1-x", "FailedMount", missing, 0)}, ""},
+		{"a probe of a container that is gone", starting, []status.PodEvent{tell("a-1-x", "Unhealthy", "old", 0)}, ""},
+		{"nothing to the point", starting, []status.PodEvent{tell("a-1-x", "Pulling", "image", 0)}, ""},
 	} {
 		t.Run(r.name, func(t *testing.T) {
-			seen := status.Seen{Now: now, Deployment: deployment(counts(3, 3, 2, 2), probed), Pods: []corev1.Pod{r.pod}, Told: r.told, Asked: "a-1-x"}
-			got := said(status.Of(agenttest.New("a", agenttest.Replicas(3)), seen, nil), v1alpha1.ConditionReady)
-			want := "False RolloutInProgress: 2 of 3 new replicas available"
+			observed := status.Observed{Now: now, Deployment: deployment(counts(3, 3, 2, 2), probed), Pods: []corev1.Pod{r.pod}, PodEvents: r.told, QueriedPod: "a-1-x"}
+			got := said(statusOf(agenttest.New("a", agenttest.Replicas(3)), observed, nil), v1alpha1.ConditionReady)
+			want := "False RolloutInProgress: 2 of 3 updated replicas available"
 			if r.want != "" {
-				want = "False " + r.want + "; 2 of 3 new replicas available"
+				want = "False " + r.want + "; 2 of 3 updated replicas available"
 			}
 			require.Equal(t, want, got)
 			for _, told := range r.told {
@@ -316,16 +316,16 @@ func TestAProbeIsSuspectedOnlyWhenItHadItsTimeAndNoEventSaysMore(t *testing.T) {
 		want      string
 	}{
 		{"in time", runningSince(24 * time.Second), "a-1-x", ""},
-		{"too long", runningSince(25 * time.Second), "a-1-x", "container agent runs and is not ready, so its readiness probe (GET /ready on port 8080) seems to fail (no Event says so)"},
+		{"too long", runningSince(25 * time.Second), "a-1-x", "container agent runs but is not ready, so its readiness probe (GET /ready on port 8080) is probably failing (no Event confirms it)"},
 		{"too long, and nobody asked for Events yet", runningSince(time.Hour), "", ""},
 		{"too long, and Events were asked for about another pod", runningSince(time.Hour), "a-1-z", ""},
 		{"not started, in time", unstarted, "a-1-x", ""},
-		{"a sidecar's, too long", sidecar(runningSince(time.Hour)), "a-1-x", "container proxy runs and is not ready, so its readiness probe seems to fail (no Event says so)"},
-		{"not started, too long", stuck, "a-1-x", "container agent runs and is not ready, so its startup probe (GET /health on port 8080) seems to fail (no Event says so)"},
+		{"a sidecar's, too long", sidecar(runningSince(time.Hour)), "a-1-x", "container proxy runs but is not ready, so its readiness probe is probably failing (no Event confirms it)"},
+		{"not started, too long", stuck, "a-1-x", "container agent runs but is not ready, so its startup probe (GET /health on port 8080) is probably failing (no Event confirms it)"},
 	} {
 		t.Run(r.name, func(t *testing.T) {
-			seen := status.Seen{Now: now, Deployment: deployment(counts(3, 3, 2, 2), probed), Pods: []corev1.Pod{of(r.container)}, Asked: r.asked}
-			got := said(status.Of(agenttest.New("a", agenttest.Replicas(3)), seen, nil), v1alpha1.ConditionReady)
+			observed := status.Observed{Now: now, Deployment: deployment(counts(3, 3, 2, 2), probed), Pods: []corev1.Pod{of(r.container)}, QueriedPod: r.asked}
+			got := said(statusOf(agenttest.New("a", agenttest.Replicas(3)), observed, nil), v1alpha1.ConditionReady)
 			if r.want == "" {
 				require.Contains(t, got, "False RolloutInProgress")
 				return
@@ -337,27 +337,25 @@ func TestAProbeIsSuspectedOnlyWhenItHadItsTimeAndNoEventSaysMore(t *testing.T) {
 
 func TestEventsAreAskedForAboutAPodThatDoesNotSayWhyItIsNotReady(t *testing.T) {
 	quiet := func(name string) corev1.Pod { return pod(name, runningSince(time.Hour)) }
-	settledAgent := agenttest.New("a", agenttest.Replicas(3))
-	settledAgent.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue}}
-	rolling := agenttest.New("a", agenttest.Replicas(3))
+	agent := agenttest.New("a", agenttest.Replicas(3))
+	rolling := deployment(counts(3, 3, 1, 1))
 	for _, r := range []struct {
-		name  string
-		agent *v1alpha1.Agent
-		seen  status.Seen
-		want  string
+		name     string
+		observed status.Observed
+		want     string
 	}{
-		{"the first of two", rolling, status.Seen{Deployment: deployment(), Pods: []corev1.Pod{quiet("a-1-y"), quiet("a-1-x"), answering("n1", "z1")}}, "a-1-x"},
-		{"another says why", rolling, status.Seen{Deployment: deployment(), Pods: []corev1.Pod{quiet("a-1-y"), pod("a-1-z", waiting("ErrImagePull", ""))}}, ""},
-		{"pods are refused", rolling, status.Seen{Deployment: deployment(refused("quota")), Pods: []corev1.Pod{quiet("a-1-y")}}, ""},
-		{"not on a node", rolling, status.Seen{Deployment: deployment(), Pods: []corev1.Pod{{ObjectMeta: metav1.ObjectMeta{Name: "a-1-x"}}}}, ""},
-		{"all are ready", rolling, status.Seen{Deployment: deployment(), Pods: []corev1.Pod{answering("n1", "z1")}}, ""},
-		{"the Agent is", settledAgent, status.Seen{Deployment: deployment(), Pods: []corev1.Pod{quiet("a-1-x")}}, ""},
-		{"no Deployment", rolling, status.Seen{}, ""},
+		{"the first of two", status.Observed{Deployment: rolling, Pods: []corev1.Pod{quiet("a-1-y"), quiet("a-1-x"), answering("n1", "z1")}}, "a-1-x"},
+		{"another says why", status.Observed{Deployment: rolling, Pods: []corev1.Pod{quiet("a-1-y"), pod("a-1-z", waiting("ErrImagePull", ""))}}, ""},
+		{"pods are refused", status.Observed{Deployment: deployment(counts(3, 1, 1, 1), refused("quota")), Pods: []corev1.Pod{quiet("a-1-y")}}, ""},
+		{"not on a node", status.Observed{Deployment: rolling, Pods: []corev1.Pod{{ObjectMeta: metav1.ObjectMeta{Name: "a-1-x"}}}}, ""},
+		{"all are ready", status.Observed{Deployment: rolling, Pods: []corev1.Pod{answering("n1", "z1")}}, ""},
+		{"the rollout is complete", status.Observed{Deployment: deployment(), Pods: []corev1.Pod{quiet("a-1-x")}}, ""},
+		{"no Deployment", status.Observed{}, ""},
 	} {
 		t.Run(r.name, func(t *testing.T) {
 			got := ""
-			if suspect := status.Suspect(r.agent, r.seen); suspect != nil {
-				got = suspect.Name
+			if pod := status.UnexplainedPod(agent, r.observed); pod != nil {
+				got = pod.Name
 			}
 			require.Equal(t, r.want, got)
 		})
@@ -371,21 +369,7 @@ func TestEveryReasonHasItsPlaceInTheOrderOfSeverity(t *testing.T) {
 	}
 	for i, reason := range reasons[:len(reasons)-1] {
 		pair := errors.Join(&status.Failure{Reason: reasons[i+1], Message: "less"}, &status.Failure{Reason: reason, Message: "worse"})
-		got := status.Of(agenttest.New("a", agenttest.Replicas(3)), status.Seen{Now: now, Deployment: deployment()}, pair)
+		got := statusOf(agenttest.New("a", agenttest.Replicas(3)), status.Observed{Now: now, Deployment: deployment()}, pair)
 		require.Equal(t, "False "+reason+": worse", said(got, v1alpha1.ConditionReady))
 	}
-}
-
-// Pods that are made at the same instant count against a quota one after the other; who comes late is asked to come again.
-func TestContentionForAQuotaIsNoRefusal(t *testing.T) {
-	deployment := &appsv1.Deployment{}
-	refused(`Operation cannot be fulfilled on resourcequotas "flokoa": the object has been modified; please apply your changes to the latest version and try again`)(deployment)
-	require.Empty(t, status.Refusal(deployment))
-	require.Contains(t, status.Contention(deployment), `resourcequotas "flokoa"`)
-	seen := status.Seen{Now: now, Deployment: deployment, Refused: status.Contention(deployment)}
-	require.Contains(t, said(status.Of(agenttest.New("a", agenttest.Replicas(3)), seen, nil), v1alpha1.ConditionReady), "False QuotaExceeded: pods are refused: no pod gets past a ResourceQuota")
-	deployment = &appsv1.Deployment{}
-	refused(`pods "a-1" is forbidden: exceeded quota: flokoa`)(deployment)
-	require.NotEmpty(t, status.Refusal(deployment))
-	require.Empty(t, status.Contention(deployment))
 }

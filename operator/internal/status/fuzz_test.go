@@ -20,7 +20,7 @@ import (
 // maxMessage is what an Event's note may hold; a condition's message may be longer, and is sent as an Event too.
 const maxMessage = 1024
 
-// Whatever is seen, the status is one that the API server stores and that kstatus can read.
+// Whatever is observed, the status is one that the API server stores and that kstatus can read.
 func FuzzStatus(f *testing.F) {
 	f.Add(int32(3), []byte(`{"replicas":3,"updatedReplicas":3,"readyReplicas":3,"availableReplicas":3,"conditions":[{"type":"Progressing","reason":"NewReplicaSetAvailable"}]}`), true, false, []byte("RRP"), byte(0), "", 0)
 	f.Add(int32(3), []byte(`{"replicas":4,"updatedReplicas":1,"availableReplicas":3,"conditions":[{"type":"Progressing","reason":"ProgressDeadlineExceeded"}]}`), true, true, []byte("RD"), byte(5), "refused", 1)
@@ -28,19 +28,19 @@ func FuzzStatus(f *testing.F) {
 	f.Add(int32(-1), []byte(``), false, false, []byte("F"), byte(8), "é%s\x00", 3)
 	f.Fuzz(func(t *testing.T, replicas int32, deploymentStatus []byte, exists, paused bool, pods []byte, failures byte, text string, times int) {
 		agent := agenttest.New("fuzz", agenttest.Replicas(replicas))
-		seen := status.Seen{Now: now, Pods: podsOf(pods)}
+		observed := status.Observed{Now: now, Pods: podsOf(pods)}
 		if exists {
-			seen.Deployment = &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Generation: 1}, Spec: appsv1.DeploymentSpec{Paused: paused}}
-			_ = json.Unmarshal(deploymentStatus, &seen.Deployment.Status) // what does not decode is left zero
+			observed.Deployment = &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Generation: 1}, Spec: appsv1.DeploymentSpec{Paused: paused}}
+			_ = json.Unmarshal(deploymentStatus, &observed.Deployment.Status) // what does not decode is left zero
 		}
 		err := failuresOf(failures, strings.Repeat(text, times&0xffff))
-		got := status.Of(agent, seen, err)
+		got := statusOf(agent, observed, err)
 		requireSound(t, got)
 		if err != nil {
 			require.False(t, meta.IsStatusConditionTrue(got.Conditions, v1alpha1.ConditionReady), "a pass that failed")
 		}
 		agent.Status = got
-		require.Equal(t, got, status.Of(agent, seen, err), "a second look changes nothing")
+		require.Equal(t, got, statusOf(agent, observed, err), "a second look changes nothing")
 	})
 }
 

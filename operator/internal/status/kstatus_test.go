@@ -31,10 +31,10 @@ func computed(t *testing.T, agent *v1alpha1.Agent) *kstatus.Result {
 	return result
 }
 
-// judged is an Agent with the status that was judged from what was seen.
-func judged(agent *v1alpha1.Agent, seen status.Seen, err error) *v1alpha1.Agent {
-	seen.Now = now
-	agent.Status = status.Of(agent, seen, err)
+// judged is an Agent with the status that was judged from what was observed.
+func judged(agent *v1alpha1.Agent, observed status.Observed, err error) *v1alpha1.Agent {
+	observed.Now = now
+	agent.Status = statusOf(agent, observed, err)
 	return agent
 }
 
@@ -67,9 +67,9 @@ func three(options ...agenttest.Option) *v1alpha1.Agent {
 
 func suspended(a *v1alpha1.Agent) { a.Spec.Suspend = true }
 
-// was has the Agent be judged before, as what was seen then.
+// was has the Agent be judged before, as what was observed then.
 func was(d *appsv1.Deployment) agenttest.Option {
-	return func(a *v1alpha1.Agent) { judged(a, status.Seen{Deployment: d}, nil) }
+	return func(a *v1alpha1.Agent) { judged(a, status.Observed{Deployment: d}, nil) }
 }
 
 // One row for each state that an Agent can be in when all that is asked for is put in place.
@@ -105,7 +105,7 @@ func TestKstatusComputesWhereAnAgentStands(t *testing.T) {
 		{"resumed", three(was(deployment(none))), deployment(none), inProgress},
 	} {
 		t.Run(r.name, func(t *testing.T) {
-			got := computed(t, judged(r.agent, status.Seen{Deployment: r.deployment}, nil))
+			got := computed(t, judged(r.agent, status.Observed{Deployment: r.deployment}, nil))
 			require.Equal(t, r.want, got.Status, got.Message)
 		})
 	}
@@ -114,9 +114,9 @@ func TestKstatusComputesWhereAnAgentStands(t *testing.T) {
 func TestKstatusWaitsForAnAgentThatTheOperatorHasNotLookedAt(t *testing.T) {
 	require.Equal(t, kstatus.InProgressStatus, computed(t, asStored(t)).Status)
 	for name, before := range map[string]*v1alpha1.Agent{
-		"ready":     judged(three(), status.Seen{Deployment: deployment()}, nil),
-		"suspended": judged(three(suspended), status.Seen{Deployment: deployment(counts(0, 0, 0, 0))}, nil),
-		"stuck":     judged(three(), status.Seen{Deployment: deployment(progressing("ProgressDeadlineExceeded"))}, nil),
+		"ready":     judged(three(), status.Observed{Deployment: deployment()}, nil),
+		"suspended": judged(three(suspended), status.Observed{Deployment: deployment(counts(0, 0, 0, 0))}, nil),
+		"stuck":     judged(three(), status.Observed{Deployment: deployment(progressing("ProgressDeadlineExceeded"))}, nil),
 	} {
 		before.Generation++
 		require.Equal(t, kstatus.InProgressStatus, computed(t, before).Status, "%s, and then given another spec", name)
@@ -124,7 +124,7 @@ func TestKstatusWaitsForAnAgentThatTheOperatorHasNotLookedAt(t *testing.T) {
 }
 
 func TestKstatusSaysThatAnAgentIsOnItsWayOut(t *testing.T) {
-	agent := judged(three(), status.Seen{Deployment: deployment()}, nil)
+	agent := judged(three(), status.Observed{Deployment: deployment()}, nil)
 	agent.DeletionTimestamp = &metav1.Time{Time: now}
 	require.Equal(t, kstatus.TerminatingStatus, computed(t, agent).Status)
 }
@@ -161,7 +161,7 @@ func TestKstatusFailsOnlyWhatDoesNotHealByItself(t *testing.T) {
 			if heals {
 				want = kstatus.InProgressStatus
 			}
-			got := computed(t, judged(three(), status.Seen{Deployment: deployment()}, &status.Failure{Reason: reason, Message: "why"}))
+			got := computed(t, judged(three(), status.Observed{Deployment: deployment()}, &status.Failure{Reason: reason, Message: "why"}))
 			require.Equal(t, want, got.Status)
 			require.Equal(t, "why", got.Message)
 		})
@@ -183,9 +183,9 @@ func TestKstatusWaitsForPodsUntilTheRolloutIsStuck(t *testing.T) {
 	} {
 		t.Run(cause.reason, func(t *testing.T) {
 			pods := []corev1.Pod{cause.pod}
-			rolling := judged(three(), status.Seen{Deployment: deployment(counts(4, 1, 3, 3)), Pods: pods}, nil)
-			lost := judged(three(was(deployment())), status.Seen{Deployment: deployment(counts(3, 3, 2, 2)), Pods: pods}, nil)
-			stuck := judged(three(), status.Seen{Deployment: deployment(counts(4, 1, 3, 3), progressing("ProgressDeadlineExceeded")), Pods: pods}, nil)
+			rolling := judged(three(), status.Observed{Deployment: deployment(counts(4, 1, 3, 3)), Pods: pods}, nil)
+			lost := judged(three(was(deployment())), status.Observed{Deployment: deployment(counts(3, 3, 2, 2)), Pods: pods}, nil)
+			stuck := judged(three(), status.Observed{Deployment: deployment(counts(4, 1, 3, 3), progressing("ProgressDeadlineExceeded")), Pods: pods}, nil)
 			for _, agent := range []*v1alpha1.Agent{rolling, lost, stuck} {
 				require.Contains(t, said(agent.Status, v1alpha1.ConditionReady), "False "+cause.reason)
 			}
@@ -198,7 +198,7 @@ func TestKstatusWaitsForPodsUntilTheRolloutIsStuck(t *testing.T) {
 
 // A try that fails beside a rollout that is stuck is repeated, so there is something to wait for.
 func TestKstatusWaitsWhileARefusedChildIsTriedAgain(t *testing.T) {
-	stuck := status.Seen{Deployment: deployment(counts(4, 1, 3, 3), progressing("ProgressDeadlineExceeded"))}
+	stuck := status.Observed{Deployment: deployment(counts(4, 1, 3, 3), progressing("ProgressDeadlineExceeded"))}
 	require.Equal(t, kstatus.InProgressStatus, computed(t, judged(three(), stuck, errors.New("boom"))).Status)
 	require.Equal(t, kstatus.FailedStatus, computed(t, judged(three(), stuck, nil)).Status)
 }

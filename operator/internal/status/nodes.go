@@ -7,30 +7,30 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// Nodes are the nodes of the cluster, as far as they are known.
+// Nodes are the nodes of the cluster, if they are known.
 type Nodes struct {
-	// Known is false when the operator may not read nodes, or nothing depends on them (NeedsNodes).
+	// Known is false when the operator may not read nodes, or when nothing depends on them (NeedsNodes).
 	Known bool
 	Items []corev1.Node
 }
 
-// fitting are the nodes that a pod can be scheduled to as far as the node itself decides: ready, not cordoned, no taint that the
-// pod does not tolerate, node selector and required node affinity match. Free capacity is not looked at.
-func (n Nodes) fitting(pod *corev1.PodSpec) []*corev1.Node {
+// schedulable returns the nodes that a pod can be scheduled to: Ready, not cordoned, without an untolerated taint, and matched by the
+// pod's node selector and required node affinity. It ignores free capacity.
+func (n Nodes) schedulable(pod *corev1.PodSpec) []*corev1.Node {
 	affinity := nodeaffinity.NewRequiredNodeAffinity(pod.NodeSelector, pod.Affinity)
-	var fit []*corev1.Node
+	var fitting []*corev1.Node
 	for i := range n.Items {
 		node := &n.Items[i]
 		matches, err := affinity.Match(node)
 		if err == nil && matches && !node.Spec.Unschedulable && isReady(node) && tolerates(pod, node) {
-			fit = append(fit, node)
+			fitting = append(fitting, node)
 		}
 	}
-	return fit
+	return fitting
 }
 
-// domains counts the distinct values that nodes have for a topology key.
-func domains(nodes []*corev1.Node, key string) int {
+// topologyDomains counts the distinct values of a topology key among nodes.
+func topologyDomains(nodes []*corev1.Node, key string) int {
 	values := map[string]bool{}
 	for _, node := range nodes {
 		if value, ok := node.Labels[key]; ok {
@@ -40,7 +40,7 @@ func domains(nodes []*corev1.Node, key string) int {
 	return len(values)
 }
 
-// zone is that of a node, empty when the node is not known or has none.
+// zone returns a node's zone, empty if the node is unknown or has none.
 func (n Nodes) zone(name string) string {
 	for i := range n.Items {
 		if n.Items[i].Name == name {
@@ -60,7 +60,7 @@ func isReady(node *corev1.Node) bool {
 }
 
 func tolerates(pod *corev1.PodSpec, node *corev1.Node) bool {
-	keepsAway := func(taint *corev1.Taint) bool { return taint.Effect != corev1.TaintEffectPreferNoSchedule }
-	_, untolerated := corev1helpers.FindMatchingUntoleratedTaint(klog.Logger{}, node.Spec.Taints, pod.Tolerations, keepsAway, true)
+	blocksScheduling := func(taint *corev1.Taint) bool { return taint.Effect != corev1.TaintEffectPreferNoSchedule }
+	_, untolerated := corev1helpers.FindMatchingUntoleratedTaint(klog.Logger{}, node.Spec.Taints, pod.Tolerations, blocksScheduling, true)
 	return !untolerated
 }

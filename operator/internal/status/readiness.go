@@ -14,163 +14,163 @@ import (
 	"github.com/flokoa/flokoa/operator/internal/render"
 )
 
-// verdict is what a condition says.
-type verdict struct {
+// conditionResult is the status, reason, and message of a condition.
+type conditionResult struct {
 	status          metav1.ConditionStatus
 	reason, message string
 }
 
-// longestMessage bounds a condition's message, in bytes: what the API server says of a pod can be very long. longestCause
-// leaves room behind a cause for the numbers.
+// maxMessage bounds a condition's message, in bytes, because the API server may report a pod's failure at length and an Event's
+// note holds no more. maxCause leaves room behind a cause for the replica counts.
 const (
-	longestMessage = 1024
-	longestCause   = 800
+	maxMessage = 1024
+	maxCause   = 800
 )
 
-func (v verdict) condition(kind string) metav1.Condition {
-	return metav1.Condition{Type: kind, Status: v.status, Reason: v.reason, Message: shorten(v.message, longestMessage)}
+func (r conditionResult) condition(kind string) metav1.Condition {
+	return metav1.Condition{Type: kind, Status: r.status, Reason: r.reason, Message: truncate(r.message, maxMessage)}
 }
 
-// shorten cuts a text to a length in bytes, between characters.
-func shorten(text string, most int) string {
-	const mark = "..."
-	if len(text) <= most {
+// truncate cuts a text to at most limit bytes, between characters.
+func truncate(text string, limit int) string {
+	const ellipsis = "..."
+	if len(text) <= limit {
 		return text
 	}
-	return strings.ToValidUTF8(text[:most-len(mark)], "") + mark
+	return strings.ToValidUTF8(text[:max(limit-len(ellipsis), 0)], "") + ellipsis
 }
 
-func yes(reason, message string, args ...any) verdict {
-	return verdict{metav1.ConditionTrue, reason, fmt.Sprintf(message, args...)}
+func conditionTrue(reason, message string, args ...any) conditionResult {
+	return conditionResult{metav1.ConditionTrue, reason, fmt.Sprintf(message, args...)}
 }
 
-func no(reason, message string, args ...any) verdict {
-	return verdict{metav1.ConditionFalse, reason, fmt.Sprintf(message, args...)}
+func conditionFalse(reason, message string, args ...any) conditionResult {
+	return conditionResult{metav1.ConditionFalse, reason, fmt.Sprintf(message, args...)}
 }
 
-var modelResolved = verdict{
+var modelResolved = conditionResult{
 	metav1.ConditionUnknown, v1alpha1.ReasonNotResolved,
 	"nothing resolves a Model yet: the reference is recorded, and no part of the pod depends on it",
 }
 
-// available is about answering at all. It is not the Deployment's own Available, which is False as soon as one pod of
-// three is missing, and True at zero.
-func available(agent *v1alpha1.Agent, seen Seen) verdict {
-	wanted, have := render.Replicas(agent, seen.Live()), availableReplicas(seen)
+// available reports whether any replica serves. The Deployment's own Available condition is False as soon as one pod of three is
+// gone, and True at zero replicas.
+func available(agent *v1alpha1.Agent, observed Observed) conditionResult {
+	desired, current := render.Replicas(agent, observed.Live()), availableReplicas(observed)
 	switch {
-	case have > 0:
-		return yes(v1alpha1.ReasonReplicasAvailable, "%s", countAvailable(have, wanted))
+	case current > 0:
+		return conditionTrue(v1alpha1.ReasonReplicasAvailable, "%s", availableText(current, desired))
 	case agent.Spec.Suspend:
-		return no(v1alpha1.ReasonSuspended, "suspended: no replica runs")
-	case wanted == 0:
-		return no(v1alpha1.ReasonScaledToZero, "zero replicas are asked for")
+		return conditionFalse(v1alpha1.ReasonSuspended, "suspended: no replica runs")
+	case desired == 0:
+		return conditionFalse(v1alpha1.ReasonScaledToZero, "zero replicas are asked for")
 	default:
-		return no(v1alpha1.ReasonNoReplicasAvailable, "none of %d replicas available", wanted)
+		return conditionFalse(v1alpha1.ReasonNoReplicasAvailable, "0 of %d replicas available", desired)
 	}
 }
 
-// countAvailable says how many of the wanted replicas are available. In a rollout there may be more.
-func countAvailable(have, wanted int32) string {
-	if have > wanted {
-		return fmt.Sprintf("%s available, %d wanted", plural(int(have), "replica"), wanted)
+// availableText counts the available replicas. During a rollout there may be more than desired.
+func availableText(current, desired int32) string {
+	if current > desired {
+		return fmt.Sprintf("%s available, %d desired", plural(int(current), "replica"), desired)
 	}
-	return fmt.Sprintf("%d of %d replicas available", have, wanted)
+	return fmt.Sprintf("%d of %d replicas available", current, desired)
 }
 
-// readiness says whether what was asked for is what runs: the worst of the failures of this pass and the causes for which the
-// rollout, by the rules of `kubectl rollout status`, is not complete. step is where the work stands, without the cause.
-func readiness(agent *v1alpha1.Agent, seen Seen, err error) (ready, step verdict) {
-	step = rollout(agent, seen)
-	ready = step
-	if ready.status != metav1.ConditionTrue && seen.Deployment != nil {
-		ready = diagnose(seen, step)
+// readiness reports whether the running pods match the spec: the worst of this pass's failures and of the causes that keep the
+// rollout from being complete by the rules of `kubectl rollout status`. progress is the state of the rollout without the cause.
+func readiness(agent *v1alpha1.Agent, observed Observed, err error) (ready, progress conditionResult) {
+	progress = rollout(agent, observed)
+	ready = progress
+	if ready.status != metav1.ConditionTrue && observed.Deployment != nil {
+		ready = diagnose(observed, progress)
 	}
 	failure := worst(err)
-	if failure == nil || ready.status != metav1.ConditionTrue && worseFirst(ready.reason, failure.Reason) < 0 {
-		return ready, step
+	if failure == nil || ready.status != metav1.ConditionTrue && compareSeverity(ready.reason, failure.Reason) < 0 {
+		return ready, progress
 	}
-	failed := no(failure.Reason, "%s", failure.Message)
+	failed := conditionFalse(failure.Reason, "%s", failure.Message)
 	return failed, failed
 }
 
-// wasComplete tells whether the rollout of this generation had been complete when the status was last written. What is
-// missing since then is a loss, not a step.
+// wasComplete reports whether the rollout of this generation was complete when the status was last written. A replica that is
+// missing since then was lost.
 func wasComplete(agent *v1alpha1.Agent) bool {
-	before := meta.FindStatusCondition(agent.Status.Conditions, v1alpha1.ConditionReady)
-	if before == nil || before.ObservedGeneration != agent.Generation {
+	ready := meta.FindStatusCondition(agent.Status.Conditions, v1alpha1.ConditionReady)
+	if ready == nil || ready.ObservedGeneration != agent.Generation {
 		return false
 	}
-	step := meta.FindStatusCondition(agent.Status.Conditions, v1alpha1.ConditionReconciling)
-	return before.Status == metav1.ConditionTrue || step != nil && step.Reason == v1alpha1.ReasonReplicasUnavailable
+	reconciling := meta.FindStatusCondition(agent.Status.Conditions, v1alpha1.ConditionReconciling)
+	return ready.Status == metav1.ConditionTrue || reconciling != nil && reconciling.Reason == v1alpha1.ReasonReplicasUnavailable
 }
 
-// rollout judges how far the Deployment is.
-func rollout(agent *v1alpha1.Agent, seen Seen) verdict {
-	deployment, wanted := seen.Deployment, render.Replicas(agent, seen.Live())
+// rollout reports the progress of the Deployment's rollout.
+func rollout(agent *v1alpha1.Agent, observed Observed) conditionResult {
+	deployment, desired := observed.Deployment, render.Replicas(agent, observed.Live())
 	switch {
 	case deployment == nil:
-		return no(v1alpha1.ReasonRolloutInProgress, "the Deployment %q is being created", agent.Name)
+		return conditionFalse(v1alpha1.ReasonRolloutInProgress, "creating Deployment %q", agent.Name)
 	case deployment.Generation > deployment.Status.ObservedGeneration:
-		return no(v1alpha1.ReasonRolloutInProgress, "the Deployment %q begins to roll out", agent.Name)
-	case wanted == 0 && deployment.Status.Replicas == 0:
-		return stopped(agent)
+		return conditionFalse(v1alpha1.ReasonRolloutInProgress, "waiting for the Deployment controller to observe Deployment %q", agent.Name)
+	case desired == 0 && deployment.Status.Replicas == 0:
+		return scaledDown(agent)
 	default:
-		return progressed(deployment, wanted, wasComplete(agent))
+		return rolloutProgress(deployment, desired, wasComplete(agent))
 	}
 }
 
-// stopped is the verdict on an Agent of which nothing should run and nothing does.
-func stopped(agent *v1alpha1.Agent) verdict {
+// scaledDown is the result for an Agent that asks for no replicas and has none.
+func scaledDown(agent *v1alpha1.Agent) conditionResult {
 	if agent.Spec.Suspend {
-		return yes(v1alpha1.ReasonSuspended, "suspended: no replica runs")
+		return conditionTrue(v1alpha1.ReasonSuspended, "suspended: no replica runs")
 	}
-	return yes(v1alpha1.ReasonScaledToZero, "zero replicas are asked for, and none runs")
+	return conditionTrue(v1alpha1.ReasonScaledToZero, "zero replicas are asked for, and none runs")
 }
 
-// progressed judges a Deployment that is up to date.
-func progressed(deployment *appsv1.Deployment, wanted int32, wasComplete bool) verdict {
-	have := deployment.Status
+// rolloutProgress is for a Deployment whose status is up to date.
+func rolloutProgress(deployment *appsv1.Deployment, desired int32, wasComplete bool) conditionResult {
+	current := deployment.Status
 	switch {
 	case deadlineExceeded(deployment):
-		return no(v1alpha1.ReasonProgressDeadlineExceeded, "no progress for %d s: %d of %d new replicas started, %d available; the old ones stay until it goes on",
-			ptr.Deref(deployment.Spec.ProgressDeadlineSeconds, 0), have.UpdatedReplicas, wanted, have.AvailableReplicas)
-	case wasComplete && have.Replicas == have.UpdatedReplicas && have.Replicas <= wanted && have.AvailableReplicas < wanted:
-		return no(v1alpha1.ReasonReplicasUnavailable, "%d of %d replicas available", have.AvailableReplicas, wanted)
-	case deployment.Spec.Paused && have.UpdatedReplicas < wanted:
-		return no(v1alpha1.ReasonRolloutInProgress, "the Deployment is paused: go on with kubectl rollout resume deployment/%s", deployment.Name)
-	case have.UpdatedReplicas < wanted:
-		return no(v1alpha1.ReasonRolloutInProgress, "%d of %d new replicas started, %d available", have.UpdatedReplicas, wanted, have.AvailableReplicas)
-	case have.Replicas > have.UpdatedReplicas:
-		return no(v1alpha1.ReasonRolloutInProgress, "%d old replicas still to stop", have.Replicas-have.UpdatedReplicas)
-	case have.Replicas > wanted:
-		return no(v1alpha1.ReasonRolloutInProgress, "%d replicas still to stop", have.Replicas-wanted)
-	case have.AvailableReplicas < wanted:
-		return no(v1alpha1.ReasonRolloutInProgress, "%d of %d new replicas available", have.AvailableReplicas, wanted)
+		return conditionFalse(v1alpha1.ReasonProgressDeadlineExceeded, "no progress for %d s: %d of %d replicas updated, %d available; old replicas keep running until the rollout proceeds",
+			ptr.Deref(deployment.Spec.ProgressDeadlineSeconds, 0), current.UpdatedReplicas, desired, current.AvailableReplicas)
+	case wasComplete && current.Replicas == current.UpdatedReplicas && current.Replicas <= desired && current.AvailableReplicas < desired:
+		return conditionFalse(v1alpha1.ReasonReplicasUnavailable, "%d of %d replicas available", current.AvailableReplicas, desired)
+	case deployment.Spec.Paused && current.UpdatedReplicas < desired:
+		return conditionFalse(v1alpha1.ReasonRolloutInProgress, "the Deployment is paused: resume it with kubectl rollout resume deployment/%s", deployment.Name)
+	case current.UpdatedReplicas < desired:
+		return conditionFalse(v1alpha1.ReasonRolloutInProgress, "%d of %d replicas updated, %d available", current.UpdatedReplicas, desired, current.AvailableReplicas)
+	case current.Replicas > current.UpdatedReplicas:
+		return conditionFalse(v1alpha1.ReasonRolloutInProgress, "%s pending termination", plural(int(current.Replicas-current.UpdatedReplicas), "old replica"))
+	case current.Replicas > desired:
+		return conditionFalse(v1alpha1.ReasonRolloutInProgress, "%s pending termination", plural(int(current.Replicas-desired), "replica"))
+	case current.AvailableReplicas < desired:
+		return conditionFalse(v1alpha1.ReasonRolloutInProgress, "%d of %d updated replicas available", current.AvailableReplicas, desired)
 	default:
-		return yes(v1alpha1.ReasonRolloutComplete, "%d of %d replicas available", have.AvailableReplicas, wanted)
+		return conditionTrue(v1alpha1.ReasonRolloutComplete, "%d of %d replicas available", current.AvailableReplicas, desired)
 	}
 }
 
-// deadlineExceeded is how the Deployment controller itself judges the rollout.
+// deadlineExceeded is the Deployment controller's own verdict on the rollout.
 func deadlineExceeded(deployment *appsv1.Deployment) bool {
 	return deployment != nil && slices.ContainsFunc(deployment.Status.Conditions, func(c appsv1.DeploymentCondition) bool {
 		return c.Type == appsv1.DeploymentProgressing && c.Reason == "ProgressDeadlineExceeded"
 	})
 }
 
-// stalled are the reasons for which there is no progress without a change from outside.
-var stalled = map[string]bool{
+// stalledReasons are the reasons that only a change from outside resolves.
+var stalledReasons = map[string]bool{
 	v1alpha1.ReasonInvalidSpec:              true,
 	v1alpha1.ReasonNameConflict:             true,
 	v1alpha1.ReasonProgressDeadlineExceeded: true,
 }
 
-// progress is the kstatus condition that goes with a step: Stalled or Reconciling, and neither when Ready.
-func progress(step verdict) string {
+// progressCondition is the kstatus condition for the progress of a rollout: Stalled or Reconciling, and neither when Ready.
+func progressCondition(progress conditionResult) string {
 	switch {
-	case step.status == metav1.ConditionTrue:
+	case progress.status == metav1.ConditionTrue:
 		return ""
-	case stalled[step.reason]:
+	case stalledReasons[progress.reason]:
 		return v1alpha1.ConditionStalled
 	default:
 		return v1alpha1.ConditionReconciling

@@ -14,6 +14,15 @@ import (
 	"github.com/flokoa/flokoa/operator/internal/render"
 )
 
+// The ids of requirements that depend on more than the spec; the others are in the table of requirements.
+const (
+	requirementAvailability = "availability"
+	requirementPlacement    = "placement"
+	requirementSpec         = "spec"
+	// AntiAffinity is the id of the requirement that forecasts a rollout that cannot complete.
+	AntiAffinity = "anti-affinity"
+)
+
 // Requirement is something that high availability asks for and that is missing.
 type Requirement struct {
 	// ID names it for machines: a label value of metrics.
@@ -23,51 +32,81 @@ type Requirement struct {
 }
 
 func missingf(id, text string, args ...any) Requirement {
-	// A separator in what the user wrote, such as the name of an image, must not look like the next requirement.
-	return Requirement{id, strings.ReplaceAll(fmt.Sprintf(text, args...), separator, ", ")}
+	return Requirement{id, fmt.Sprintf(text, args...)}
 }
 
-// requirements are what the guide asks of a spec, in its order, each judged on what the spec renders to.
-var requirements = []struct {
-	id    string
-	judge func(*v1alpha1.Agent, render.Children) []string
-}{
-	{"replicas", judgeReplicas},
-	{"image", judgeImages},
-	{"resources", judgeResources},
-	{"probes", judgeProbes},
-	{"spread", judgeSpread},
-	{"rollout", judgeRollout},
-	{"disruption-budget", judgeDisruptionBudget},
-}
-
-// requirementIDs are all ids a message can have.
-var requirementIDs = func() []string {
-	ids := []string{requirementAvailability, requirementPlacement, requirementAntiAffinity, requirementSpec}
-	for _, r := range requirements {
-		ids = append(ids, r.id)
+// requirementIDs returns the ids of requirements in order, each once.
+func requirementIDs(requirements []Requirement) []string {
+	var ids []string
+	for _, requirement := range requirements {
+		if !slices.Contains(ids, requirement.ID) {
+			ids = append(ids, requirement.ID)
+		}
 	}
 	return ids
-}()
+}
 
-// Requirements are what a spec lacks for high availability, in the guide's words. children are what the Agent renders to; they
-// must not have been applied yet.
+// minText is how far the text of a requirement is cut before a message drops repeated ids.
+const minText = 40
+
+// joinRequirements writes requirements as one message of at most limit bytes, if their ids fit. A message that would be longer cuts
+// the longest texts first. It never drops an id.
+func joinRequirements(missing []Requirement, limit int) string {
+	for length := limit; length >= minText; length -= 8 {
+		if message := joinTruncated(missing, length); len(message) <= limit {
+			return message
+		}
+	}
+	var unique []Requirement
+	for _, requirement := range missing {
+		if !slices.ContainsFunc(unique, func(r Requirement) bool { return r.ID == requirement.ID }) {
+			unique = append(unique, requirement)
+		}
+	}
+	return joinTruncated(unique, minText)
+}
+
+// joinTruncated joins requirements whose texts are cut to length bytes each.
+func joinTruncated(missing []Requirement, length int) string {
+	texts := make([]string, len(missing))
+	for i, requirement := range missing {
+		texts[i] = requirement.ID + ": " + truncate(requirement.Text, length)
+	}
+	return strings.Join(texts, "; ")
+}
+
+// requirements are what the guide asks of a spec, in its order. Each is evaluated on what the spec renders to.
+var requirements = []struct {
+	id       string
+	evaluate func(*v1alpha1.Agent, render.Children) []string
+}{
+	{"replicas", missingReplicas},
+	{"image", unpinnedImages},
+	{"resources", missingResources},
+	{"probes", missingProbes},
+	{"spread", missingSpread},
+	{"rollout", unsafeRollout},
+	{"disruption-budget", missingBudget},
+}
+
+// Requirements returns what a spec lacks for high availability, in the guide's words. children are what the Agent renders to, before
+// they are applied.
 func Requirements(agent *v1alpha1.Agent, children render.Children) []Requirement {
 	var missing []Requirement
 	for _, requirement := range requirements {
-		for _, text := range requirement.judge(agent, children) {
-			missing = append(missing, missingf(requirement.id, "%s", text))
+		for _, text := range requirement.evaluate(agent, children) {
+			missing = append(missing, Requirement{requirement.id, text})
 		}
 	}
 	return missing
 }
 
-func judgeReplicas(agent *v1alpha1.Agent, _ render.Children) []string {
+func missingReplicas(agent *v1alpha1.Agent, _ render.Children) []string {
 	least, scaling := render.LeastReplicas(agent), agent.Spec.Autoscaling
 	switch {
 	case agent.Spec.Suspend:
 		return []string{"suspended, no replica runs"}
-	case least >= fullyAvailable:
+	case least >= minAvailable:
 		return nil
 	case scaling != nil:
 		return []string{fmt.Sprintf("autoscaling.minReplicas is %d, the guide asks for three or more", least)}
@@ -76,26 +115,26 @@ func judgeReplicas(agent *v1alpha1.Agent, _ render.Children) []string {
 	}
 }
 
-// containers are all of a template's, in the order in which they start.
+// containers returns all containers of the pod template, in the order in which they start.
 func containers(children render.Children) []corev1ac.ContainerApplyConfiguration {
 	pod := children.Deployment.Spec.Template.Spec
 	return slices.Concat(pod.InitContainers, pod.Containers)
 }
 
-func judgeImages(_ *v1alpha1.Agent, children render.Children) []string {
-	var floating []string
+func unpinnedImages(_ *v1alpha1.Agent, children render.Children) []string {
+	var unpinned []string
 	for _, container := range containers(children) {
 		if image := ptr.Deref(container.Image, ""); !pinned(image) {
-			floating = append(floating, fmt.Sprintf("%s (container %s)", image, *container.Name))
+			unpinned = append(unpinned, fmt.Sprintf("%s (container %s)", image, *container.Name))
 		}
 	}
-	if len(floating) == 0 {
+	if len(unpinned) == 0 {
 		return nil
 	}
-	return []string{some(floating) + ": pin every image to a version tag or a digest, never latest"}
+	return []string{firstFew(unpinned) + ": pin every image to a version tag or a digest, never latest"}
 }
 
-// pinned tells whether an image has a digest, or a tag that is not latest. A colon before the last slash is a port.
+// pinned reports whether an image has a digest, or a tag other than latest. A colon before the last slash is a port.
 func pinned(image string) bool {
 	if strings.Contains(image, "@") {
 		return true
@@ -104,14 +143,14 @@ func pinned(image string) bool {
 	return tagged && tag != "" && tag != "latest"
 }
 
-func judgeResources(_ *v1alpha1.Agent, children render.Children) []string {
-	var short []string
+func missingResources(_ *v1alpha1.Agent, children render.Children) []string {
+	var incomplete []string
 	for _, container := range containers(children) {
 		var lacks []string
 		resources := ptr.Deref(container.Resources, corev1ac.ResourceRequirementsApplyConfiguration{})
 		for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
 			limited := has(resources.Limits, name)
-			// A limit without a request is a request of the same size: the API server fills it in.
+			// The API server defaults a missing request to the limit.
 			if !limited && !has(resources.Requests, name) {
 				lacks = append(lacks, fmt.Sprintf("%s request", name))
 			}
@@ -120,13 +159,13 @@ func judgeResources(_ *v1alpha1.Agent, children render.Children) []string {
 			}
 		}
 		if len(lacks) > 0 {
-			short = append(short, fmt.Sprintf("container %s has no %s", *container.Name, strings.Join(lacks, ", no ")))
+			incomplete = append(incomplete, fmt.Sprintf("container %s has no %s", *container.Name, strings.Join(lacks, ", no ")))
 		}
 	}
-	if len(short) == 0 {
+	if len(incomplete) == 0 {
 		return nil
 	}
-	return []string{some(short) + ": set requests and limits for CPU and memory"}
+	return []string{firstFew(incomplete) + ": set requests and limits for CPU and memory"}
 }
 
 func has(resources *corev1.ResourceList, name corev1.ResourceName) bool {
@@ -134,7 +173,7 @@ func has(resources *corev1.ResourceList, name corev1.ResourceName) bool {
 	return ok && !quantity.IsZero()
 }
 
-func judgeProbes(_ *v1alpha1.Agent, children render.Children) []string {
+func missingProbes(_ *v1alpha1.Agent, children render.Children) []string {
 	container := children.Deployment.Spec.Template.Spec.Containers[0]
 	var lacks []string
 	if container.ReadinessProbe == nil {
@@ -149,7 +188,7 @@ func judgeProbes(_ *v1alpha1.Agent, children render.Children) []string {
 	return []string{strings.Join(lacks, ", and ") + ": set them, or a TCP port for the default ones"}
 }
 
-func judgeSpread(agent *v1alpha1.Agent, _ render.Children) []string {
+func missingSpread(agent *v1alpha1.Agent, _ render.Children) []string {
 	var lacks []string
 	for _, topology := range []struct{ key, name string }{{corev1.LabelHostname, "hosts"}, {corev1.LabelTopologyZone, "zones"}} {
 		if !render.Spreads(agent, topology.key) {
@@ -162,34 +201,34 @@ func judgeSpread(agent *v1alpha1.Agent, _ render.Children) []string {
 	return []string{"nothing spreads the pods over " + strings.Join(lacks, " and ") + ": leave availability.spread out, or add pod anti-affinity"}
 }
 
-func judgeRollout(agent *v1alpha1.Agent, _ render.Children) []string {
+func unsafeRollout(agent *v1alpha1.Agent, _ render.Children) []string {
 	least := max(render.LeastReplicas(agent), 1)
-	if missed := mayMiss(agent.Spec.Runtime.Spec.Strategy, least); missed > 0 {
+	if missed := maxUnavailable(agent.Spec.Runtime.Spec.Strategy, least); missed > 0 {
 		return []string{fmt.Sprintf("strategy.maxUnavailable lets a rollout take away %d of %d replicas before new ones are ready: leave it out, or 0", missed, least)}
 	}
 	return nil
 }
 
-// judgeDisruptionBudget asks for a budget that protects the pods and still lets the drain of a node go on.
-func judgeDisruptionBudget(agent *v1alpha1.Agent, children render.Children) []string {
+// missingBudget asks for a PodDisruptionBudget that protects the pods and still lets a node drain complete.
+func missingBudget(agent *v1alpha1.Agent, children render.Children) []string {
 	least := render.LeastReplicas(agent)
 	if children.Disruption == nil {
-		if least < 2 { // with a single pod there is nothing to budget, and the number of replicas is said to be missing
+		if least < 2 { // a single pod needs no budget, and "replicas" reports that there are too few
 			return nil
 		}
 		return []string{"none protects the pods while nodes are drained: leave availability.podDisruptionBudget.mode out"}
 	}
 	spec := children.Disruption.Spec
-	if most := spec.MaxUnavailable; most != nil && scaled(most, least) == 0 {
-		return []string{fmt.Sprintf("maxUnavailable %s never lets a node be drained: make it 1 or more", most)}
+	if limit := spec.MaxUnavailable; limit != nil && scaled(limit, least) == 0 {
+		return []string{fmt.Sprintf("maxUnavailable %s never lets a node be drained: make it 1 or more", limit)}
 	}
-	if fewest := spec.MinAvailable; fewest != nil && scaled(fewest, least) >= int(least) {
-		return []string{fmt.Sprintf("minAvailable %s of %d replicas never lets a node be drained: make it less", fewest, least)}
+	if limit := spec.MinAvailable; limit != nil && scaled(limit, least) >= int(least) {
+		return []string{fmt.Sprintf("minAvailable %s of %d replicas never lets a node be drained: make it less", limit, least)}
 	}
 	return nil
 }
 
-// scaled is a count, or a percentage of the replicas rounded up, as the disruption controller does.
+// scaled is a count, or a percentage of the replicas, rounded up as in the disruption controller.
 func scaled(value *intstr.IntOrString, replicas int32) int {
 	n, err := intstr.GetScaledValueFromIntOrPercent(value, int(replicas), true)
 	if err != nil {
@@ -198,8 +237,8 @@ func scaled(value *intstr.IntOrString, replicas int32) int {
 	return n
 }
 
-// some is a list of which the first few are named.
-func some(all []string) string {
+// firstFew lists the first few texts and counts the others.
+func firstFew(all []string) string {
 	const most = 3
 	if len(all) <= most {
 		return strings.Join(all, ", ")

@@ -1,5 +1,5 @@
-// Package status turns what was seen of an Agent into its whole status. It is pure: no client, no context, no logger, no
-// clock, no globals; what time it is belongs to what was seen.
+// Package status computes the whole status of an Agent from what was observed of its children. It is pure: no client, no context,
+// no logger, no clock, no globals; the time is part of what was observed.
 package status
 
 import (
@@ -17,85 +17,86 @@ import (
 	"github.com/flokoa/flokoa/operator/internal/render"
 )
 
-// Seen is what was observed of an Agent's children, and when.
-type Seen struct {
+// Observed is what one reconcile pass saw of an Agent's children, and when.
+type Observed struct {
 	Now time.Time
-	// Deployment and Autoscaler are nil while there is none that this Agent controls.
+	// Deployment and Autoscaler are nil while the Agent controls none.
 	Deployment *appsv1.Deployment
 	Autoscaler *autoscalingv2.HorizontalPodAutoscaler
-	// Pods are those of the Deployment; order does not matter.
+	// Pods are the Deployment's, in any order.
 	Pods []corev1.Pod
-	// Missing is what Requirements has to say of the spec.
+	// Missing is the result of Requirements for the spec.
 	Missing []Requirement
-	// Nodes are looked at only for an Agent that NeedsNodes.
+	// Nodes are known only for an Agent that NeedsNodes.
 	Nodes Nodes
-	// Refused is what the API server last said when it refused a pod, where the Deployment does not say so now: it may the next
-	// moment.
-	Refused string
-	// Told are Events about pods; Asked is the name of the pod that they were asked for about, not longer ago than they are good
-	// for, and empty when nobody asked.
-	Told  []Told
-	Asked string
+	// HeldFailure is a pod creation failure that HoldFailure still reports although the Deployment no longer does.
+	HeldFailure string
+	// PodEvents are Events about pods. QueriedPod names the pod that they were listed for; it is empty when there was no query, or
+	// its answer is out of date.
+	PodEvents  []PodEvent
+	QueriedPod string
 }
 
-// Live is what rendering depends on.
-func (s Seen) Live() render.Live {
+// Live is the live state that rendering depends on.
+func (o Observed) Live() render.Live {
 	live := render.Live{}
-	if s.Deployment != nil {
-		live.Replicas = ptr.Deref(s.Deployment.Spec.Replicas, 0)
+	if o.Deployment != nil {
+		live.Replicas = ptr.Deref(o.Deployment.Spec.Replicas, 0)
 	}
-	if s.Autoscaler != nil {
-		live.MinReplicas = ptr.Deref(s.Autoscaler.Spec.MinReplicas, 0)
+	if o.Autoscaler != nil {
+		live.MinReplicas = ptr.Deref(o.Autoscaler.Spec.MinReplicas, 0)
 	}
 	return live
 }
 
-// Of is the status of an Agent, whole: nothing of the status it had survives but the times of conditions that did not
-// change. err is why this pass could not put every child in place, nil when it could; Failures inside it are named in Ready.
-func Of(agent *v1alpha1.Agent, seen Seen, err error) v1alpha1.AgentStatus {
+// Of returns the whole status of an Agent and the ids of the requirements of high availability that it does not meet, each once.
+// Of the status that the Agent has, only the transition times of unchanged conditions survive. err is why this pass could not
+// apply every child, nil if it could; Ready names the worst of the Failures inside it.
+func Of(agent *v1alpha1.Agent, observed Observed, err error) (v1alpha1.AgentStatus, []string) {
 	status := v1alpha1.AgentStatus{
 		ObservedGeneration: agent.Generation,
 		Selector:           labels.Set(render.Selector(agent)).String(),
 		URL:                render.URL(agent),
-		Placement:          placement(seen),
+		Placement:          placement(observed),
 	}
-	if seen.Deployment != nil {
-		status.Replicas = seen.Deployment.Status.Replicas
-		status.UpdatedReplicas = seen.Deployment.Status.UpdatedReplicas
-		status.ReadyReplicas = seen.Deployment.Status.ReadyReplicas
-		status.AvailableReplicas = seen.Deployment.Status.AvailableReplicas
-		status.Image = image(agent, seen.Deployment)
+	if observed.Deployment != nil {
+		status.Replicas = observed.Deployment.Status.Replicas
+		status.UpdatedReplicas = observed.Deployment.Status.UpdatedReplicas
+		status.ReadyReplicas = observed.Deployment.Status.ReadyReplicas
+		status.AvailableReplicas = observed.Deployment.Status.AvailableReplicas
+		status.Image = image(agent, observed.Deployment)
 	}
-	status.Conditions = conditions(agent, seen, err)
-	return status
+	missing, notJudged := missingRequirements(agent, observed, err)
+	status.Conditions = conditions(agent, observed, err, highlyAvailable(observed, missing, notJudged))
+	return status, requirementIDs(missing)
 }
 
-// conditions are the current ones in a fixed order; one that did not change keeps its time.
-func conditions(agent *v1alpha1.Agent, seen Seen, err error) []metav1.Condition {
-	ready, step := readiness(agent, seen, err)
+// conditions returns the current conditions in a fixed order. A condition whose status did not change keeps its transition time.
+func conditions(agent *v1alpha1.Agent, observed Observed, err error, ha conditionResult) []metav1.Condition {
+	ready, progress := readiness(agent, observed, err)
 	current := []metav1.Condition{
-		available(agent, seen).condition(v1alpha1.ConditionAvailable),
+		available(agent, observed).condition(v1alpha1.ConditionAvailable),
 		ready.condition(v1alpha1.ConditionReady),
-		highlyAvailable(agent, seen, err).condition(v1alpha1.ConditionHighlyAvailable),
+		ha.condition(v1alpha1.ConditionHighlyAvailable),
 	}
 	if agent.Spec.Model != nil {
 		current = append(current, modelResolved.condition(v1alpha1.ConditionModelResolved))
 	}
-	if kind := progress(step); kind != "" {
-		current = append(current, yes(step.reason, "%s", step.message).condition(kind))
+	if kind := progressCondition(progress); kind != "" {
+		current = append(current, conditionTrue(progress.reason, "%s", progress.message).condition(kind))
 	}
 	for i := range current {
 		current[i].ObservedGeneration = agent.Generation
-		current[i].LastTransitionTime = metav1.NewTime(seen.Now)
-		before := meta.FindStatusCondition(agent.Status.Conditions, current[i].Type)
-		if before != nil && before.Status == current[i].Status {
-			current[i].LastTransitionTime = before.LastTransitionTime
+		current[i].LastTransitionTime = metav1.NewTime(observed.Now)
+		old := meta.FindStatusCondition(agent.Status.Conditions, current[i].Type)
+		if old != nil && old.Status == current[i].Status {
+			current[i].LastTransitionTime = old.LastTransitionTime
 		}
 	}
 	return current
 }
 
-// image is that of the agent's container in the Deployment's template.
+// image returns the image of the agent container in the Deployment's template.
 func image(agent *v1alpha1.Agent, deployment *appsv1.Deployment) string {
 	name := render.ContainerName(agent)
 	for _, container := range deployment.Spec.Template.Spec.Containers {
@@ -106,16 +107,11 @@ func image(agent *v1alpha1.Agent, deployment *appsv1.Deployment) string {
 	return ""
 }
 
-// placement counts the distinct nodes and zones of the pods that run.
-func placement(seen Seen) *v1alpha1.Placement {
-	running := having(seen.Pods, func(pod *corev1.Pod) bool {
+// placement counts the distinct nodes and zones of the running pods.
+func placement(observed Observed) *v1alpha1.Placement {
+	running := filterPods(observed.Pods, func(pod *corev1.Pod) bool {
 		return pod.Status.Phase == corev1.PodRunning && pod.DeletionTimestamp == nil
 	})
-	nodes, zones := spots(running, seen.Nodes)
+	nodes, zones := countDomains(running, observed.Nodes)
 	return &v1alpha1.Placement{Nodes: int32(nodes), Zones: int32(zones)}
-}
-
-// settled tells whether an Agent's status says that it is Ready.
-func settled(agent *v1alpha1.Agent) bool {
-	return meta.IsStatusConditionTrue(agent.Status.Conditions, v1alpha1.ConditionReady)
 }

@@ -61,6 +61,18 @@ func paused(d *appsv1.Deployment) { d.Spec.Paused = true }
 
 func unobserved(d *appsv1.Deployment) { d.Generation++ }
 
+// statusOf is the status alone.
+func statusOf(agent *v1alpha1.Agent, observed status.Observed, err error) v1alpha1.AgentStatus {
+	result, _ := status.Of(agent, observed, err)
+	return result
+}
+
+// missingIn are the ids of the missing requirements alone.
+func missingIn(agent *v1alpha1.Agent, observed status.Observed, err error) []string {
+	_, missing := status.Of(agent, observed, err)
+	return missing
+}
+
 // said is a condition in one line, empty when it is absent.
 func said(s v1alpha1.AgentStatus, kind string) string {
 	c := meta.FindStatusCondition(s.Conditions, kind)
@@ -80,28 +92,28 @@ func TestReadySaysWhetherWhatWasAskedForIsWhatRuns(t *testing.T) {
 		want       string
 	}{
 		{"a failure of this pass comes first", 3, deployment(), conflict, "False NameConflict: a stranger"},
-		{"no Deployment yet", 3, nil, nil, `False RolloutInProgress: the Deployment "a" is being created`},
-		{"no Deployment yet, none wanted", 0, nil, nil, `False RolloutInProgress: the Deployment "a" is being created`},
-		{"an unobserved spec", 3, deployment(unobserved), nil, `False RolloutInProgress: the Deployment "a" begins to roll out`},
-		{"an unobserved spec speaks of no old deadline", 3, deployment(unobserved, progressing("ProgressDeadlineExceeded")), nil, `False RolloutInProgress: the Deployment "a" begins to roll out`},
-		{"the deadline exceeded", 3, deployment(counts(4, 1, 3, 3), progressing("ProgressDeadlineExceeded")), nil, "False ProgressDeadlineExceeded: no progress for 600 s: 1 of 3 new replicas started, 3 available; the old ones stay until it goes on"},
-		{"the deadline exceeded while paused", 3, deployment(paused, counts(4, 1, 3, 3), progressing("ProgressDeadlineExceeded")), nil, "False ProgressDeadlineExceeded: no progress for 600 s: 1 of 3 new replicas started, 3 available; the old ones stay until it goes on"},
-		{"paused in the middle", 3, deployment(paused, counts(3, 1, 3, 3), progressing("DeploymentPaused")), nil, "False RolloutInProgress: the Deployment is paused: go on with kubectl rollout resume deployment/a"},
+		{"no Deployment yet", 3, nil, nil, `False RolloutInProgress: creating Deployment "a"`},
+		{"no Deployment yet, none desired", 0, nil, nil, `False RolloutInProgress: creating Deployment "a"`},
+		{"an unobserved spec", 3, deployment(unobserved), nil, `False RolloutInProgress: waiting for the Deployment controller to observe Deployment "a"`},
+		{"an unobserved spec speaks of no old deadline", 3, deployment(unobserved, progressing("ProgressDeadlineExceeded")), nil, `False RolloutInProgress: waiting for the Deployment controller to observe Deployment "a"`},
+		{"the deadline exceeded", 3, deployment(counts(4, 1, 3, 3), progressing("ProgressDeadlineExceeded")), nil, "False ProgressDeadlineExceeded: no progress for 600 s: 1 of 3 replicas updated, 3 available; old replicas keep running until the rollout proceeds"},
+		{"the deadline exceeded while paused", 3, deployment(paused, counts(4, 1, 3, 3), progressing("ProgressDeadlineExceeded")), nil, "False ProgressDeadlineExceeded: no progress for 600 s: 1 of 3 replicas updated, 3 available; old replicas keep running until the rollout proceeds"},
+		{"paused in the middle", 3, deployment(paused, counts(3, 1, 3, 3), progressing("DeploymentPaused")), nil, "False RolloutInProgress: the Deployment is paused: resume it with kubectl rollout resume deployment/a"},
 		{"paused, and complete", 3, deployment(paused, progressing("DeploymentPaused")), nil, "True RolloutComplete: 3 of 3 replicas available"},
-		{"none started", 3, deployment(counts(0, 0, 0, 0), progressing("NewReplicaSetCreated")), nil, "False RolloutInProgress: 0 of 3 new replicas started, 0 available"},
-		{"no condition at all yet", 3, deployment(counts(0, 0, 0, 0), func(d *appsv1.Deployment) { d.Status.Conditions = nil }), nil, "False RolloutInProgress: 0 of 3 new replicas started, 0 available"},
-		{"some started", 3, deployment(counts(4, 1, 3, 3), progressing("ReplicaSetUpdated")), nil, "False RolloutInProgress: 1 of 3 new replicas started, 3 available"},
-		{"old ones left", 3, deployment(counts(4, 3, 4, 4), progressing("ReplicaSetUpdated")), nil, "False RolloutInProgress: 1 old replicas still to stop"},
-		{"too many", 3, deployment(counts(5, 5, 5, 5)), nil, "False RolloutInProgress: 2 replicas still to stop"},
-		{"new ones not available yet", 3, deployment(counts(3, 3, 2, 2), progressing("ReplicaSetUpdated")), nil, "False RolloutInProgress: 2 of 3 new replicas available"},
-		{"new ones ready, and not for minReadySeconds yet", 3, deployment(counts(3, 3, 3, 2)), nil, "False RolloutInProgress: 2 of 3 new replicas available"},
+		{"none started", 3, deployment(counts(0, 0, 0, 0), progressing("NewReplicaSetCreated")), nil, "False RolloutInProgress: 0 of 3 replicas updated, 0 available"},
+		{"no condition at all yet", 3, deployment(counts(0, 0, 0, 0), func(d *appsv1.Deployment) { d.Status.Conditions = nil }), nil, "False RolloutInProgress: 0 of 3 replicas updated, 0 available"},
+		{"some started", 3, deployment(counts(4, 1, 3, 3), progressing("ReplicaSetUpdated")), nil, "False RolloutInProgress: 1 of 3 replicas updated, 3 available"},
+		{"old ones left", 3, deployment(counts(4, 3, 4, 4), progressing("ReplicaSetUpdated")), nil, "False RolloutInProgress: 1 old replica pending termination"},
+		{"too many", 3, deployment(counts(5, 5, 5, 5)), nil, "False RolloutInProgress: 2 replicas pending termination"},
+		{"new ones not available yet", 3, deployment(counts(3, 3, 2, 2), progressing("ReplicaSetUpdated")), nil, "False RolloutInProgress: 2 of 3 updated replicas available"},
+		{"new ones ready, and not for minReadySeconds yet", 3, deployment(counts(3, 3, 3, 2)), nil, "False RolloutInProgress: 2 of 3 updated replicas available"},
 		{"scaled to zero", 0, deployment(counts(0, 0, 0, 0)), nil, "True ScaledToZero: zero replicas are asked for, and none runs"},
-		{"on the way to zero", 0, deployment(counts(2, 2, 2, 2)), nil, "False RolloutInProgress: 2 replicas still to stop"},
+		{"on the way to zero", 0, deployment(counts(2, 2, 2, 2)), nil, "False RolloutInProgress: 2 replicas pending termination"},
 		{"complete", 3, deployment(), nil, "True RolloutComplete: 3 of 3 replicas available"},
 		{"complete with one", 1, deployment(counts(1, 1, 1, 1)), nil, "True RolloutComplete: 1 of 1 replicas available"},
 	} {
 		t.Run(r.name, func(t *testing.T) {
-			got := status.Of(agenttest.New("a", agenttest.Replicas(r.replicas)), status.Seen{Deployment: r.deployment}, r.err)
+			got := statusOf(agenttest.New("a", agenttest.Replicas(r.replicas)), status.Observed{Deployment: r.deployment}, r.err)
 			require.Equal(t, r.want, said(got, v1alpha1.ConditionReady))
 		})
 	}
@@ -124,10 +136,10 @@ func TestReplicasThatAreMissingWereLostOrAreStillToCome(t *testing.T) {
 		{"lost, and the pod is gone too", complete, 1, counts(2, 2, 2, 2), "False ReplicasUnavailable: 2 of 3 replicas available"},
 		{"still lost", missing, 1, counts(3, 3, 2, 2), "False ReplicasUnavailable: 2 of 3 replicas available"},
 		{"back", missing, 1, counts(3, 3, 3, 3), "True RolloutComplete: 3 of 3 replicas available"},
-		{"the last step of a rollout", rolling, 1, counts(3, 3, 2, 2), "False RolloutInProgress: 2 of 3 new replicas available"},
-		{"scaled up since", complete, 2, counts(3, 3, 2, 2), "False RolloutInProgress: 2 of 3 new replicas available"},
-		{"kubectl rollout restart since", complete, 1, counts(4, 1, 3, 3), "False RolloutInProgress: 1 of 3 new replicas started, 3 available"},
-		{"somebody scaled the Deployment up", complete, 1, counts(5, 5, 2, 2), "False RolloutInProgress: 2 replicas still to stop"},
+		{"the last step of a rollout", rolling, 1, counts(3, 3, 2, 2), "False RolloutInProgress: 2 of 3 updated replicas available"},
+		{"scaled up since", complete, 2, counts(3, 3, 2, 2), "False RolloutInProgress: 2 of 3 updated replicas available"},
+		{"kubectl rollout restart since", complete, 1, counts(4, 1, 3, 3), "False RolloutInProgress: 1 of 3 replicas updated, 3 available"},
+		{"somebody scaled the Deployment up", complete, 1, counts(5, 5, 2, 2), "False RolloutInProgress: 2 replicas pending termination"},
 	} {
 		t.Run(r.name, func(t *testing.T) {
 			agent := agenttest.New("a", agenttest.Replicas(3))
@@ -136,7 +148,7 @@ func TestReplicasThatAreMissingWereLostOrAreStillToCome(t *testing.T) {
 				step.Type, step.Status = v1alpha1.ConditionReconciling, metav1.ConditionTrue
 				agent.Status.Conditions = append(agent.Status.Conditions, step)
 			}
-			got := status.Of(agent, status.Seen{Deployment: deployment(r.counts)}, nil)
+			got := statusOf(agent, status.Observed{Deployment: deployment(r.counts)}, nil)
 			require.Equal(t, r.want, said(got, v1alpha1.ConditionReady))
 		})
 	}
@@ -144,7 +156,7 @@ func TestReplicasThatAreMissingWereLostOrAreStillToCome(t *testing.T) {
 
 func TestOneReplicaIsWantedUnlessSaidOtherwise(t *testing.T) {
 	agent := agenttest.New("a", agenttest.Runtime(func(s *v1alpha1.RuntimeSpec) { s.Replicas = nil }))
-	got := status.Of(agent, status.Seen{Deployment: deployment(counts(1, 1, 1, 1))}, nil)
+	got := statusOf(agent, status.Observed{Deployment: deployment(counts(1, 1, 1, 1))}, nil)
 	require.Equal(t, "True RolloutComplete: 1 of 1 replicas available", said(got, v1alpha1.ConditionReady))
 }
 
@@ -157,16 +169,16 @@ func TestAvailableSaysWhetherAnyoneAnswers(t *testing.T) {
 	}{
 		{"all", 3, deployment(), "True ReplicasAvailable: 3 of 3 replicas available"},
 		{"one of many, though the Deployment calls itself unavailable", 3, deployment(counts(3, 3, 1, 1)), "True ReplicasAvailable: 1 of 3 replicas available"},
-		{"none", 3, deployment(counts(3, 3, 3, 0)), "False NoReplicasAvailable: none of 3 replicas available"},
-		{"no Deployment", 3, nil, "False NoReplicasAvailable: none of 3 replicas available"},
-		{"none wanted", 0, deployment(counts(0, 0, 0, 0)), "False ScaledToZero: zero replicas are asked for"},
+		{"none", 3, deployment(counts(3, 3, 3, 0)), "False NoReplicasAvailable: 0 of 3 replicas available"},
+		{"no Deployment", 3, nil, "False NoReplicasAvailable: 0 of 3 replicas available"},
+		{"none desired", 0, deployment(counts(0, 0, 0, 0)), "False ScaledToZero: zero replicas are asked for"},
 		{"none wanted, no Deployment", 0, nil, "False ScaledToZero: zero replicas are asked for"},
-		{"none wanted, one still answers", 0, deployment(counts(1, 1, 1, 1)), "True ReplicasAvailable: 1 replica available, 0 wanted"},
+		{"none wanted, one still answers", 0, deployment(counts(1, 1, 1, 1)), "True ReplicasAvailable: 1 replica available, 0 desired"},
 	} {
 		t.Run(r.name, func(t *testing.T) {
 			agent := agenttest.New("a", agenttest.Replicas(r.replicas))
-			require.Equal(t, r.want, said(status.Of(agent, status.Seen{Deployment: r.deployment}, nil), v1alpha1.ConditionAvailable))
-			failed := status.Of(agent, status.Seen{Deployment: r.deployment}, errors.New("refused"))
+			require.Equal(t, r.want, said(statusOf(agent, status.Observed{Deployment: r.deployment}, nil), v1alpha1.ConditionAvailable))
+			failed := statusOf(agent, status.Observed{Deployment: r.deployment}, errors.New("refused"))
 			require.Equal(t, r.want, said(failed, v1alpha1.ConditionAvailable), "a failed pass takes nobody away")
 		})
 	}
@@ -174,9 +186,9 @@ func TestAvailableSaysWhetherAnyoneAnswers(t *testing.T) {
 
 func TestModelResolvedIsUnknownAndOnlyThereWithAModel(t *testing.T) {
 	agent := agenttest.New("a")
-	require.Empty(t, said(status.Of(agent, status.Seen{}, nil), v1alpha1.ConditionModelResolved))
+	require.Empty(t, said(statusOf(agent, status.Observed{}, nil), v1alpha1.ConditionModelResolved))
 	agent.Spec.Model = &v1alpha1.ModelReference{Name: "m"}
-	require.Contains(t, said(status.Of(agent, status.Seen{}, nil), v1alpha1.ConditionModelResolved), "Unknown NotResolved: nothing resolves a Model yet")
+	require.Contains(t, said(statusOf(agent, status.Observed{}, nil), v1alpha1.ConditionModelResolved), "Unknown NotResolved: nothing resolves a Model yet")
 }
 
 func TestTheWorstFailureIsTheReasonOfReady(t *testing.T) {
@@ -200,7 +212,7 @@ func TestTheWorstFailureIsTheReasonOfReady(t *testing.T) {
 		{"a message with a percent sign", errors.New("50% d"), "False ApplyFailed: 50% d"},
 	} {
 		t.Run(r.name, func(t *testing.T) {
-			got := status.Of(agenttest.New("a"), status.Seen{Deployment: deployment()}, r.err)
+			got := statusOf(agenttest.New("a"), status.Observed{Deployment: deployment()}, r.err)
 			require.Equal(t, r.want, said(got, v1alpha1.ConditionReady))
 		})
 	}
@@ -210,7 +222,7 @@ func TestTheWorstFailureIsTheReasonOfReady(t *testing.T) {
 // an endless refusal must not keep the status from being written.
 func TestALongMessageIsCutShort(t *testing.T) {
 	for _, text := range []string{strings.Repeat("why ", 10000), strings.Repeat("é", 10000)} {
-		got := status.Of(agenttest.New("a"), status.Seen{}, errors.New(text))
+		got := statusOf(agenttest.New("a"), status.Observed{}, errors.New(text))
 		for _, c := range got.Conditions {
 			require.LessOrEqual(t, len(c.Message), maxMessage, c.Type)
 			require.True(t, utf8.ValidString(c.Message), c.Type)
@@ -236,16 +248,16 @@ func TestAnAgentThatIsNotReadyIsEitherReconcilingOrStalled(t *testing.T) {
 		reconciling, stalled string
 	}{
 		{"ready", deployment(), nil, "", ""},
-		{"rolling", deployment(counts(4, 1, 3, 3)), nil, "True RolloutInProgress: 1 of 3 new replicas started, 3 available", ""},
-		{"no Deployment", nil, nil, `True RolloutInProgress: the Deployment "a" is being created`, ""},
+		{"rolling", deployment(counts(4, 1, 3, 3)), nil, "True RolloutInProgress: 1 of 3 replicas updated, 3 available", ""},
+		{"no Deployment", nil, nil, `True RolloutInProgress: creating Deployment "a"`, ""},
 		{"waiting for a removal", nil, failure(v1alpha1.ReasonRolloutInProgress), "True RolloutInProgress: why", ""},
 		{"refused: it is tried again", deployment(), failure(v1alpha1.ReasonApplyFailed), "True ApplyFailed: why", ""},
 		{"invalid", deployment(), failure(v1alpha1.ReasonInvalidSpec), "", "True InvalidSpec: why"},
 		{"a stranger", deployment(), failure(v1alpha1.ReasonNameConflict), "", "True NameConflict: why"},
-		{"the deadline exceeded", deployment(counts(4, 1, 3, 3), progressing("ProgressDeadlineExceeded")), nil, "", "True ProgressDeadlineExceeded: no progress for 600 s: 1 of 3 new replicas started, 3 available; the old ones stay until it goes on"},
+		{"the deadline exceeded", deployment(counts(4, 1, 3, 3), progressing("ProgressDeadlineExceeded")), nil, "", "True ProgressDeadlineExceeded: no progress for 600 s: 1 of 3 replicas updated, 3 available; old replicas keep running until the rollout proceeds"},
 	} {
 		t.Run(r.name, func(t *testing.T) {
-			got := status.Of(agenttest.New("a", agenttest.Replicas(3)), status.Seen{Deployment: r.deployment}, r.err)
+			got := statusOf(agenttest.New("a", agenttest.Replicas(3)), status.Observed{Deployment: r.deployment}, r.err)
 			require.Equal(t, r.reconciling, said(got, v1alpha1.ConditionReconciling))
 			require.Equal(t, r.stalled, said(got, v1alpha1.ConditionStalled))
 		})
@@ -262,7 +274,7 @@ func TestAConditionKeepsItsTimeUntilItsStatusChanges(t *testing.T) {
 		{Type: v1alpha1.ConditionReconciling, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonRolloutInProgress, LastTransitionTime: before},
 		{Type: "Foreign", Status: metav1.ConditionTrue, Reason: "Left", LastTransitionTime: before},
 	}
-	got := status.Of(agent, status.Seen{Now: now, Deployment: deployment()}, nil)
+	got := statusOf(agent, status.Observed{Now: now, Deployment: deployment()}, nil)
 	require.Equal(t, []metav1.Condition{
 		{Type: v1alpha1.ConditionAvailable, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonReplicasAvailable, Message: "3 of 3 replicas available", ObservedGeneration: 7, LastTransitionTime: before},
 		{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonRolloutComplete, Message: "3 of 3 replicas available", ObservedGeneration: 7, LastTransitionTime: metav1.NewTime(now)},
@@ -270,7 +282,7 @@ func TestAConditionKeepsItsTimeUntilItsStatusChanges(t *testing.T) {
 	}, got.Conditions)
 	again := agent.DeepCopy()
 	again.Status = got
-	require.Equal(t, got, status.Of(again, status.Seen{Now: now.Add(time.Minute), Deployment: deployment()}, nil), "a second look changes nothing")
+	require.Equal(t, got, statusOf(again, status.Observed{Now: now.Add(time.Minute), Deployment: deployment()}, nil), "a second look changes nothing")
 }
 
 func TestTheStatusIsWholeAndSpeaksOfThisGeneration(t *testing.T) {
@@ -279,7 +291,7 @@ func TestTheStatusIsWholeAndSpeaksOfThisGeneration(t *testing.T) {
 	agent.Status = v1alpha1.AgentStatus{ObservedGeneration: 3, Replicas: 9, Image: "old", URL: "old", Placement: &v1alpha1.Placement{Nodes: 9}}
 	d := deployment(counts(5, 4, 3, 2))
 	d.Spec.Template.Spec.Containers = []corev1.Container{{Name: "injected", Image: "mesh"}, {Name: "agent", Image: "rolled/out:v1"}}
-	got := status.Of(agent, status.Seen{Now: now, Deployment: d, Pods: []corev1.Pod{running("n1", "z1")}}, nil)
+	got := statusOf(agent, status.Observed{Now: now, Deployment: d, Pods: []corev1.Pod{running("n1", "z1")}}, nil)
 	got.Conditions = nil
 	require.Equal(t, v1alpha1.AgentStatus{
 		ObservedGeneration: 7,
@@ -293,12 +305,12 @@ func TestTheStatusIsWholeAndSpeaksOfThisGeneration(t *testing.T) {
 
 func TestTheImageIsThatOfTheAgentsOwnContainer(t *testing.T) {
 	d := deployment()
-	require.Empty(t, status.Of(agenttest.New("a"), status.Seen{Deployment: d}, nil).Image)
+	require.Empty(t, statusOf(agenttest.New("a"), status.Observed{Deployment: d}, nil).Image)
 	d.Spec.Template.Spec.Containers = []corev1.Container{{Name: "agent", Image: "one"}, {Name: "main", Image: "two"}}
 	named := agenttest.New("a", agenttest.Container(func(c *corev1.Container) { c.Name = "main" }))
 	unnamed := agenttest.New("a", agenttest.Container(func(c *corev1.Container) { c.Name = "" }))
-	require.Equal(t, "two", status.Of(named, status.Seen{Deployment: d}, nil).Image)
-	require.Equal(t, "one", status.Of(unnamed, status.Seen{Deployment: d}, nil).Image)
+	require.Equal(t, "two", statusOf(named, status.Observed{Deployment: d}, nil).Image)
+	require.Equal(t, "one", statusOf(unnamed, status.Observed{Deployment: d}, nil).Image)
 }
 
 func running(node, zone string) corev1.Pod {
@@ -332,7 +344,7 @@ func TestPlacementCountsTheNodesAndZonesOfRunningPods(t *testing.T) {
 		{"a terminating pod is on its way out", []corev1.Pod{running("n1", "z1"), terminating}, 1, 1},
 	} {
 		t.Run(r.name, func(t *testing.T) {
-			got := status.Of(agenttest.New("a"), status.Seen{Deployment: deployment(), Pods: r.pods}, nil)
+			got := statusOf(agenttest.New("a"), status.Observed{Deployment: deployment(), Pods: r.pods}, nil)
 			require.Equal(t, &v1alpha1.Placement{Nodes: r.nodes, Zones: r.zones}, got.Placement)
 		})
 	}
@@ -342,7 +354,7 @@ func TestPlacementCountsTheNodesAndZonesOfRunningPods(t *testing.T) {
 func TestZerosAreWritten(t *testing.T) {
 	agent := agenttest.New("a", agenttest.Replicas(0), agenttest.Container(func(c *corev1.Container) { c.Ports = nil }))
 	missing := []status.Requirement{{ID: "replicas", Text: "0, the guide asks for three or more"}}
-	raw, err := yaml.Marshal(status.Of(agent, status.Seen{Now: now, Missing: missing}, nil))
+	raw, err := yaml.Marshal(statusOf(agent, status.Observed{Now: now, Missing: missing}, nil))
 	require.NoError(t, err)
 	require.Equal(t, `availableReplicas: 0
 conditions:
@@ -353,7 +365,7 @@ conditions:
   status: "False"
   type: Available
 - lastTransitionTime: "2030-01-02T03:04:05Z"
-  message: the Deployment "a" is being created
+  message: creating Deployment "a"
   observedGeneration: 1
   reason: RolloutInProgress
   status: "False"
@@ -365,7 +377,7 @@ conditions:
   status: "False"
   type: HighlyAvailable
 - lastTransitionTime: "2030-01-02T03:04:05Z"
-  message: the Deployment "a" is being created
+  message: creating Deployment "a"
   observedGeneration: 1
   reason: RolloutInProgress
   status: "True"

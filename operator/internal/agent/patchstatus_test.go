@@ -39,7 +39,7 @@ func (w statusScribe) Patch(context.Context, client.Object, client.Patch, ...cli
 
 func TestNumbersWaitAWhileForSomethingElseToBeWritten(t *testing.T) {
 	scribe := &scribe{}
-	c := New(scribe, nil, events.NewFakeRecorder(8), false)
+	c, state := New(scribe, nil, events.NewFakeRecorder(8), false), &state{}
 	was := agenttest.New("a", agenttest.Replicas(3))
 	was.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonRolloutInProgress}}
 	for _, step := range []struct {
@@ -61,9 +61,9 @@ func TestNumbersWaitAWhileForSomethingElseToBeWritten(t *testing.T) {
 		{"one answers meanwhile", 4 * time.Second, func(s *v1alpha1.AgentStatus) { s.ReadyReplicas = 1 }, 0, 3},
 	} {
 		t.Run(step.name, func(t *testing.T) {
-			agent := was.DeepCopy()
-			step.change(&agent.Status)
-			wait, err := c.report(t.Context(), was, agent, status.Seen{Now: begin.Add(step.at)})
+			updated := was.Status.DeepCopy()
+			step.change(updated)
+			wait, err := c.patchStatus(t.Context(), was, written{status: updated}, status.Observed{Now: begin.Add(step.at)}, state)
 			require.NoError(t, err)
 			require.Equal(t, step.wait, wait)
 			require.Equal(t, step.patches, scribe.patches)
@@ -82,10 +82,11 @@ func TestAStatusThatWasRefusedIsNotTakenForWritten(t *testing.T) {
 			recorder := events.NewFakeRecorder(8)
 			c := New(&scribe{err: r.err}, nil, recorder, false)
 			was := agenttest.New("a")
-			agent := was.DeepCopy()
-			agent.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Reason: v1alpha1.ReasonRolloutComplete}}
-			_, err := c.report(t.Context(), was, agent, status.Seen{Now: begin})
+			state := &state{}
+			updated := &v1alpha1.AgentStatus{Conditions: []metav1.Condition{{Type: v1alpha1.ConditionReady, Reason: v1alpha1.ReasonRolloutComplete}}}
+			_, err := c.patchStatus(t.Context(), was, written{updated, []string{"image"}}, status.Observed{Now: begin}, state)
 			require.ErrorIs(t, err, r.want)
+			require.Nil(t, state.missing.Load(), "metrics do not report what was not written")
 			require.Empty(t, recorder.Events, "no event about what is not told")
 		})
 	}

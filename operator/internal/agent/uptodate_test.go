@@ -30,14 +30,14 @@ func stored[T any](t testing.TB, configuration any) *T {
 	return object
 }
 
-func children(t *testing.T, agent *v1alpha1.Agent) render.Children {
+func rendered(t *testing.T, agent *v1alpha1.Agent) render.Children {
 	t.Helper()
-	rendered, err := render.Agent(agent, render.Live{})
+	all, err := render.Agent(agent, render.Live{})
 	require.NoError(t, err)
-	return rendered
+	return all
 }
 
-func TestWhatWasAppliedIsInPlace(t *testing.T) {
+func TestWhatWasAppliedIsUpToDate(t *testing.T) {
 	for name, agent := range map[string]*v1alpha1.Agent{
 		"a small Agent":       agenttest.New("a"),
 		"no replicas":         agenttest.New("a", agenttest.Replicas(0)),
@@ -46,11 +46,11 @@ func TestWhatWasAppliedIsInPlace(t *testing.T) {
 		"every field at zero": agenttest.New("a", agenttest.Runtime(zeros)),
 	} {
 		t.Run(name, func(t *testing.T) {
-			want := children(t, agent)
-			same, err := inPlace(stored[appsv1.Deployment](t, want.Deployment), want.Deployment)
+			want := rendered(t, agent)
+			same, err := upToDate(stored[appsv1.Deployment](t, want.Deployment), want.Deployment)
 			require.NoError(t, err)
 			require.True(t, same, "the Deployment would be applied on every pass")
-			same, err = inPlace(stored[corev1.Service](t, want.Service), want.Service)
+			same, err = upToDate(stored[corev1.Service](t, want.Service), want.Service)
 			require.NoError(t, err)
 			require.True(t, same, "the Service would be applied on every pass")
 		})
@@ -146,7 +146,7 @@ var putBack = []deploymentEdit{
 func TestWhatAnotherDidToADeploymentIsPutBackOrLeftAlone(t *testing.T) {
 	try := func(edit deploymentEdit, same bool) {
 		t.Run(edit.name, func(t *testing.T) {
-			want := children(t, agenttest.Read(t, fullAgent)).Deployment
+			want := rendered(t, agenttest.Read(t, fullAgent)).Deployment
 			live := stored[appsv1.Deployment](t, want)
 			edit.change(live, &live.Spec.Template.Spec)
 			requireInPlace(t, same, live, want)
@@ -177,7 +177,7 @@ func TestWhatAnotherDidToAServiceIsPutBackOrLeftAlone(t *testing.T) {
 		{"a narrower selector: it is one value, and traffic would stop", func(s *corev1.Service) { s.Spec.Selector["version"] = "v2" }, false},
 	} {
 		t.Run(r.name, func(t *testing.T) {
-			want := children(t, agenttest.Read(t, fullAgent)).Service
+			want := rendered(t, agenttest.Read(t, fullAgent)).Service
 			live := stored[corev1.Service](t, want)
 			r.change(live)
 			requireInPlace(t, r.same, live, want)
@@ -187,7 +187,7 @@ func TestWhatAnotherDidToAServiceIsPutBackOrLeftAlone(t *testing.T) {
 
 func requireInPlace(t *testing.T, same bool, live client.Object, want runtime.ApplyConfiguration) {
 	t.Helper()
-	got, err := inPlace(live, want)
+	got, err := upToDate(live, want)
 	require.NoError(t, err)
 	require.Equal(t, same, got)
 }
@@ -195,14 +195,14 @@ func requireInPlace(t *testing.T, same bool, live client.Object, want runtime.Ap
 // A field that is no longer wanted is in nothing but the digest.
 func TestAFieldThatIsNoLongerWantedIsRemoved(t *testing.T) {
 	agent := agenttest.New("a", agenttest.Container(func(c *corev1.Container) { c.Env = []corev1.EnvVar{{Name: "OLD", Value: "x"}} }))
-	live := stored[appsv1.Deployment](t, children(t, agent).Deployment)
-	requireInPlace(t, false, live, children(t, agenttest.New("a")).Deployment)
+	live := stored[appsv1.Deployment](t, rendered(t, agent).Deployment)
+	requireInPlace(t, false, live, rendered(t, agenttest.New("a")).Deployment)
 }
 
 func TestALiveValueCoversAWantedOne(t *testing.T) {
 	for _, r := range []struct {
 		name, field, live, want string
-		covers                  bool
+		subset                  bool
 	}{
 		{"equal", "", `1`, `1`, true},
 		{"another value", "", `1`, `2`, false},
@@ -237,7 +237,7 @@ func TestALiveValueCoversAWantedOne(t *testing.T) {
 		{"a label selector is one value", "labelSelector", `{matchLabels: {a: 1}, matchExpressions: [{key: k}]}`, `{matchLabels: {a: 1}}`, false},
 	} {
 		t.Run(r.name, func(t *testing.T) {
-			require.Equal(t, r.covers, covers(r.field, value(t, r.live), value(t, r.want)))
+			require.Equal(t, r.subset, subsetOf(r.field, value(t, r.want), value(t, r.live)))
 		})
 	}
 }

@@ -26,21 +26,21 @@ func TestWhatAPersonOrAToolWaitsForIsWrittenAtOnceAndNumbersALittleLater(t *test
 		{"a condition's generation", func(s *v1alpha1.AgentStatus) { s.Conditions[0].ObservedGeneration++ }, atOnce},
 		{"one more condition", func(s *v1alpha1.AgentStatus) { s.Conditions = append(s.Conditions, metav1.Condition{}) }, atOnce},
 		{"a condition and numbers", func(s *v1alpha1.AgentStatus) { s.AvailableReplicas++; s.Conditions[0].Reason = "b" }, atOnce},
-		{"fewer ready replicas", func(s *v1alpha1.AgentStatus) { s.ReadyReplicas-- }, answeringWaits},
-		{"available replicas, in words too", func(s *v1alpha1.AgentStatus) { s.AvailableReplicas++; s.Conditions[0].Message = "2 of 3" }, answeringWaits},
-		{"fewer available replicas", func(s *v1alpha1.AgentStatus) { s.AvailableReplicas-- }, answeringWaits},
-		{"more than wanted, of fewer", func(s *v1alpha1.AgentStatus) { s.AvailableReplicas += 2 }, answeringWaits},
-		{"more than wanted, of enough", func(s *v1alpha1.AgentStatus) { s.ReadyReplicas++ }, progressWaits},
-		{"a message", func(s *v1alpha1.AgentStatus) { s.Conditions[0].Message = "2 of 3" }, progressWaits},
-		{"replicas that started", func(s *v1alpha1.AgentStatus) { s.Replicas++; s.UpdatedReplicas++ }, progressWaits},
-		{"where they run", func(s *v1alpha1.AgentStatus) { s.Placement.Nodes++ }, progressWaits},
+		{"fewer ready replicas", func(s *v1alpha1.AgentStatus) { s.ReadyReplicas-- }, readyDelay},
+		{"available replicas, in words too", func(s *v1alpha1.AgentStatus) { s.AvailableReplicas++; s.Conditions[0].Message = "2 of 3" }, readyDelay},
+		{"fewer available replicas", func(s *v1alpha1.AgentStatus) { s.AvailableReplicas-- }, readyDelay},
+		{"more than wanted, of fewer", func(s *v1alpha1.AgentStatus) { s.AvailableReplicas += 2 }, readyDelay},
+		{"more than wanted, of enough", func(s *v1alpha1.AgentStatus) { s.ReadyReplicas++ }, progressDelay},
+		{"a message", func(s *v1alpha1.AgentStatus) { s.Conditions[0].Message = "2 of 3" }, progressDelay},
+		{"replicas that started", func(s *v1alpha1.AgentStatus) { s.Replicas++; s.UpdatedReplicas++ }, progressDelay},
+		{"where they run", func(s *v1alpha1.AgentStatus) { s.Placement.Nodes++ }, progressDelay},
 	} {
 		t.Run(r.name, func(t *testing.T) {
 			before := &v1alpha1.AgentStatus{ReadyReplicas: 3, AvailableReplicas: 2, Image: "a", URL: "u", Selector: "s", Placement: &v1alpha1.Placement{},
 				Conditions: []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: "RolloutInProgress"}}}
 			after := before.DeepCopy()
 			r.change(after)
-			require.Equal(t, r.want, Urgency(before, after, 3))
+			require.Equal(t, r.want, WriteDelay(before, after, 3))
 		})
 	}
 }

@@ -21,7 +21,7 @@ import (
 func TestAnAgentWhosePodsHaveNewsComesBeforeNewOnes(t *testing.T) {
 	q := priorityqueue.New[reconcile.Request]("test")
 	defer q.ShutDown()
-	pods := aheadOfNew(handler.EnqueueRequestsFromMapFunc(agentOf))
+	pods := withHighPriority(handler.EnqueueRequestsFromMapFunc(agentOf))
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "p", Labels: map[string]string{v1alpha1.LabelAgent: "running"}}}
 	fresh := &handler.EnqueueRequestForObject{}
 
@@ -29,21 +29,21 @@ func TestAnAgentWhosePodsHaveNewsComesBeforeNewOnes(t *testing.T) {
 	requireNext(t, q, "running", handler.LowPriority)
 	fresh.Create(t.Context(), event.CreateEvent{Object: agenttest.New("new")}, q)
 	pods.Update(t.Context(), event.UpdateEvent{ObjectOld: pod, ObjectNew: changed(pod)}, q)
-	requireNext(t, q, "running", ahead)
-	requireNext(t, q, "new", inLine)
+	requireNext(t, q, "running", highPriority)
+	requireNext(t, q, "new", normalPriority)
 }
 
 func TestAnAgentOfWhichSomethingCameDueComesAfterThoseWithNews(t *testing.T) {
 	q := priorityqueue.New[reconcile.Request]("test")
 	defer q.ShutDown()
-	due := later(time.Nanosecond)
+	due := requeueAfter(time.Nanosecond)
 	q.AddWithOpts(priorityqueue.AddOpts{After: due.RequeueAfter, Priority: due.Priority}, requestFor("due"))
 	require.Eventually(t, func() bool { return q.Len() == 1 }, time.Second, time.Millisecond)
-	front{q}.Add(requestFor("news"))
+	priorityQueue{q}.Add(requestFor("news"))
 	require.Eventually(t, func() bool { return q.Len() == 2 }, time.Second, time.Millisecond)
-	requireNext(t, q, "news", ahead)
-	requireNext(t, q, "due", inLine)
-	require.True(t, ptr.To(later(0)).IsZero(), "nothing comes due")
+	requireNext(t, q, "news", highPriority)
+	requireNext(t, q, "due", normalPriority)
+	require.True(t, ptr.To(requeueAfter(0)).IsZero(), "nothing comes due")
 }
 
 func requestFor(name string) reconcile.Request {

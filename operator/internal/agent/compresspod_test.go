@@ -11,7 +11,7 @@ import (
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
-func TestAPackedPodIsUnpackedByCopyingIt(t *testing.T) {
+func TestACopyDecompressesAPod(t *testing.T) {
 	ready := corev1.PodStatus{Phase: corev1.PodRunning, Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}}
 	waiting := corev1.PodStatus{Phase: corev1.PodPending, ContainerStatuses: []corev1.ContainerStatus{{Name: "agent"}}}
 	whole := corev1.Pod{
@@ -30,9 +30,9 @@ func TestAPackedPodIsUnpackedByCopyingIt(t *testing.T) {
 	}{{"ready", whole, ready}, {"waiting", whole, waiting}, {"nobody's", bare, waiting}} {
 		t.Run(r.name, func(t *testing.T) {
 			r.pod.Status = r.status
-			packed := PackPod(&r.pod, r.status)
-			require.Equal(t, &r.pod, packed.DeepCopyObject())
-			require.Equal(t, r.pod.Labels, packed.GetLabels())
+			compressed := CompressPod(&r.pod, r.status)
+			require.Equal(t, &r.pod, compressed.DeepCopyObject())
+			require.Equal(t, r.pod.Labels, compressed.GetLabels())
 		})
 	}
 }
@@ -40,11 +40,11 @@ func TestAPackedPodIsUnpackedByCopyingIt(t *testing.T) {
 // Whoever takes a pod for an Agent's looks at its controller.
 func TestOfAPodThatAnotherKindControlsTheControllerIsNotKept(t *testing.T) {
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{OwnerReferences: []metav1.OwnerReference{{Kind: "StatefulSet", Name: "a-5d7", Controller: new(true)}}}}
-	require.Nil(t, metav1.GetControllerOf(PackPod(pod, pod.Status).DeepCopyObject().(*corev1.Pod)))
+	require.Nil(t, metav1.GetControllerOf(CompressPod(pod, pod.Status).DeepCopyObject().(*corev1.Pod)))
 }
 
 // Most pods are ready, and say it in the same words.
 func TestPodsThatAnswerShareTheirStatus(t *testing.T) {
-	ready := *answering.DeepCopy()
-	require.Same(t, &answering, PackPod(&corev1.Pod{}, ready).(*packedPod).status)
+	ready := *readyStatus.DeepCopy()
+	require.Same(t, &readyStatus, CompressPod(&corev1.Pod{}, ready).(*compressedPod).status)
 }

@@ -52,11 +52,11 @@ func (a *answers) Get(_ context.Context, _ client.ObjectKey, into client.Object,
 }
 
 // unready is an Agent that turned unready at the beginning, with one pod that does not say why.
-func unready() (*v1alpha1.Agent, status.Seen) {
+func unready() (*v1alpha1.Agent, status.Observed) {
 	agent := agenttest.New("a", agenttest.In("team"), agenttest.Replicas(1))
 	agent.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, LastTransitionTime: metav1.NewTime(begin)}}
 	pod := corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "a-1-x", UID: "u"}, Spec: corev1.PodSpec{NodeName: "n"}}
-	return agent, status.Seen{Deployment: &appsv1.Deployment{}, Pods: []corev1.Pod{pod}}
+	return agent, status.Observed{Deployment: &appsv1.Deployment{Status: appsv1.DeploymentStatus{Replicas: 1, UpdatedReplicas: 1}}, Pods: []corev1.Pod{pod}}
 }
 
 func TestEventsAreAskedForAfterAWhileAndOnceAMinuteAtMost(t *testing.T) {
@@ -64,8 +64,8 @@ func TestEventsAreAskedForAfterAWhileAndOnceAMinuteAtMost(t *testing.T) {
 		{Reason: "Unhealthy", Message: "no", LastTimestamp: metav1.NewTime(begin), InvolvedObject: corev1.ObjectReference{FieldPath: "spec.containers{agent}"}},
 		{Reason: "Pulled", Message: "not to the point"},
 	}}
-	c := New(nil, server, nil, false)
-	agent, seen := unready()
+	c, state := New(nil, server, nil, false), &state{}
+	agent, observed := unready()
 	for _, step := range []struct {
 		name  string
 		after time.Duration
@@ -78,15 +78,15 @@ func TestEventsAreAskedForAfterAWhileAndOnceAMinuteAtMost(t *testing.T) {
 		{"the answer is good for a minute", 74 * time.Second, 1, time.Second},
 		{"then it is asked again", 75 * time.Second, 2, time.Minute},
 	} {
-		now := seen
+		now := observed
 		now.Now = begin.Add(step.after)
-		require.Equal(t, step.again, c.listen(t.Context(), agent, &now), step.name)
+		require.Equal(t, step.again, c.podEvents(t.Context(), agent, &now, state), step.name)
 		require.Equal(t, step.asked, server.asked, step.name)
 		if step.asked > 0 {
-			require.Equal(t, "a-1-x", now.Asked, step.name)
-			require.Equal(t, []status.Told{{Pod: "a-1-x", Container: "agent", Reason: "Unhealthy", Message: "no", Last: begin}}, now.Told)
+			require.Equal(t, "a-1-x", now.QueriedPod, step.name)
+			require.Equal(t, []status.PodEvent{{Pod: "a-1-x", Container: "agent", Reason: "Unhealthy", Message: "no", Last: begin}}, now.PodEvents)
 		} else {
-			require.Empty(t, now.Asked, step.name)
+			require.Empty(t, now.QueriedPod, step.name)
 		}
 	}
 	require.Equal(t, "involvedObject.uid=u", server.options.FieldSelector.String())
@@ -110,12 +110,12 @@ func pods(quiet []string, crashing ...string) []corev1.Pod {
 }
 
 // hears has the controller listen some time after the beginning, and returns what it then knows.
-func hears(t *testing.T, c *Controller, after time.Duration, pods []corev1.Pod) (status.Seen, time.Duration) {
+func hears(t *testing.T, c *Controller, after time.Duration, pods []corev1.Pod) (status.Observed, time.Duration) {
 	t.Helper()
-	agent, seen := unready()
-	seen.Now, seen.Pods = begin.Add(after), pods
-	again := c.listen(t.Context(), agent, &seen)
-	return seen, again
+	agent, observed := unready()
+	observed.Now, observed.Pods = begin.Add(after), pods
+	again := c.podEvents(t.Context(), agent, &observed, c.states.For(agent))
+	return observed, again
 }
 
 func TestEventsAreNotAskedForSoonerWhenAnotherPodComesIntoView(t *testing.T) {
@@ -123,16 +123,16 @@ func TestEventsAreNotAskedForSoonerWhenAnotherPodComesIntoView(t *testing.T) {
 	c := New(nil, server, nil, false)
 	one, both := pods([]string{"x"}), pods([]string{"x", "w"})
 	hears(t, c, 0, one)
-	seen, _ := hears(t, c, 15*time.Second, one)
-	require.Equal(t, "x", seen.Asked)
-	seen, again := hears(t, c, 30*time.Second, both)
-	require.Empty(t, seen.Asked, "nobody asked about this pod")
+	observed, _ := hears(t, c, 15*time.Second, one)
+	require.Equal(t, "x", observed.QueriedPod)
+	observed, again := hears(t, c, 30*time.Second, both)
+	require.Empty(t, observed.QueriedPod, "nobody asked about this pod")
 	require.Equal(t, 15*time.Second, again, "it gets its time")
 	_, again = hears(t, c, 45*time.Second, both)
 	require.Equal(t, 30*time.Second, again)
 	require.Equal(t, 1, server.asked)
-	seen, _ = hears(t, c, 75*time.Second, both)
-	require.Equal(t, "w", seen.Asked)
+	observed, _ = hears(t, c, 75*time.Second, both)
+	require.Equal(t, "w", observed.QueriedPod)
 	require.Equal(t, 2, server.asked)
 }
 
@@ -141,16 +141,17 @@ func TestEventsAreNotAskedForSoonerWhenAnotherCauseComesAndGoes(t *testing.T) {
 	c := New(nil, server, nil, false)
 	hears(t, c, 0, pods([]string{"x"}))
 	for after := 15 * time.Second; after < 75*time.Second; after += 10 * time.Second {
-		seen, _ := hears(t, c, after, pods([]string{"x"}))
-		require.Equal(t, "x", seen.Asked, "what was heard is still good")
-		require.Len(t, seen.Told, 1)
-		seen, again := hears(t, c, after+5*time.Second, pods([]string{"x"}, "y"))
-		require.Empty(t, seen.Asked)
+		observed, _ := hears(t, c, after, pods([]string{"x"}))
+		require.Equal(t, "x", observed.QueriedPod, "what was heard is still good")
+		require.Len(t, observed.PodEvents, 1)
+		observed, again := hears(t, c, after+5*time.Second, pods([]string{"x"}, "y"))
+		require.Empty(t, observed.QueriedPod)
 		require.Zero(t, again, "the pod that crashes says enough")
 	}
 	require.Equal(t, 1, server.asked)
 	hears(t, c, 75*time.Second, pods(nil, "y"))
-	require.Empty(t, c.looks.about, "what is no longer good is forgotten")
+	agent, _ := unready()
+	require.Zero(t, c.states.For(agent).query, "an answer that is out of date is dropped")
 }
 
 // Every pod of a rollout is unready for a while and says nothing. That is no reason to ask.
@@ -160,7 +161,7 @@ func TestEventsAreNotAskedForWhileEveryPodGetsReadyInTime(t *testing.T) {
 	for i := range 10 {
 		began := time.Duration(i) * 14 * time.Second
 		_, again := hears(t, c, began, pods([]string{fmt.Sprint("pod", i)}))
-		require.Equal(t, unheardFor, again)
+		require.Equal(t, eventDelay, again)
 		hears(t, c, began+13*time.Second, pods([]string{fmt.Sprint("pod", i)}))
 	}
 	require.Zero(t, server.asked)
@@ -171,22 +172,22 @@ func TestWithoutAnAnswerWhatWasHeardStandsAndEventsAreAskedForAgainInAMinute(t *
 	c := New(nil, server, nil, false)
 	hears(t, c, 0, pods([]string{"x"}))
 	for range 2 {
-		seen, again := hears(t, c, 15*time.Second, pods([]string{"x"}))
-		require.Empty(t, seen.Asked, "no answer is not the answer that there is nothing")
+		observed, again := hears(t, c, 15*time.Second, pods([]string{"x"}))
+		require.Empty(t, observed.QueriedPod, "no answer is not the answer that there is nothing")
 		require.Equal(t, time.Minute, again)
 		require.Equal(t, 1, server.asked)
 	}
 	server.err = nil
 	hears(t, c, 75*time.Second, pods([]string{"x"}))
 	server.err = errors.New("busy")
-	seen, _ := hears(t, c, 135*time.Second, pods([]string{"x"}))
-	require.Equal(t, "x", seen.Asked)
-	require.Len(t, seen.Told, 1)
+	observed, _ := hears(t, c, 135*time.Second, pods([]string{"x"}))
+	require.Equal(t, "x", observed.QueriedPod)
+	require.Len(t, observed.PodEvents, 1)
 	require.Equal(t, 3, server.asked)
 	hears(t, c, 180*time.Second, pods([]string{"w"}))
-	seen, _ = hears(t, c, 195*time.Second, pods([]string{"w"}))
-	require.Empty(t, seen.Asked)
-	require.Empty(t, seen.Told, "it was about another pod")
+	observed, _ = hears(t, c, 195*time.Second, pods([]string{"w"}))
+	require.Empty(t, observed.QueriedPod)
+	require.Empty(t, observed.PodEvents, "it was about another pod")
 }
 
 func TestTheLatestTimeOfAnEventCounts(t *testing.T) {
@@ -196,12 +197,12 @@ func TestTheLatestTimeOfAnEventCounts(t *testing.T) {
 		{LastTimestamp: early, EventTime: metav1.NewMicroTime(late.Time)},
 		{EventTime: metav1.NewMicroTime(begin), Series: &corev1.EventSeries{LastObservedTime: metav1.NewMicroTime(late.Time)}},
 	} {
-		require.Equal(t, late.Time, lastSaid(event))
+		require.Equal(t, late.Time, lastObserved(event))
 	}
 }
 
-// contested is a Deployment that somebody scaled to 5, and that was last applied as the Agent wants it, at 3.
-func contested(t *testing.T, agent *v1alpha1.Agent) (*appsv1.Deployment, render.Children) {
+// scaledByOthers is a Deployment that somebody scaled to 5, and that was last applied as the Agent wants it, at 3.
+func scaledByOthers(t *testing.T, agent *v1alpha1.Agent) (*appsv1.Deployment, render.Children) {
 	t.Helper()
 	children, err := render.Agent(agent, render.Live{})
 	require.NoError(t, err)
@@ -216,24 +217,25 @@ func contested(t *testing.T, agent *v1alpha1.Agent) (*appsv1.Deployment, render.
 
 func TestWhoScalesTheDeploymentIsToldOnceAnHour(t *testing.T) {
 	agent := agenttest.New("a", agenttest.Replicas(3))
-	live, children := contested(t, agent)
+	live, children := scaledByOthers(t, agent)
 	recorder := events.NewFakeRecorder(8)
 	c := New(nil, &answers{deployment: live}, recorder, false)
-	require.Equal(t, 1, tellAfter(t, c, recorder, agent, live, children, 0))
-	require.Zero(t, tellAfter(t, c, recorder, agent, live, children, 59*time.Minute))
-	require.Equal(t, 1, tellAfter(t, c, recorder, agent, live, children, 60*time.Minute))
-	c.forget(client.ObjectKeyFromObject(agent))
-	require.Equal(t, 1, tellAfter(t, c, recorder, agent, live, children, 61*time.Minute), "another Agent of that name")
+	require.Equal(t, 1, warnedAfter(t, c, recorder, agent, live, children, 0))
+	require.Zero(t, warnedAfter(t, c, recorder, agent, live, children, 59*time.Minute))
+	require.Equal(t, 1, warnedAfter(t, c, recorder, agent, live, children, 60*time.Minute))
+	c.states.Delete(client.ObjectKeyFromObject(agent))
+	require.Equal(t, 1, warnedAfter(t, c, recorder, agent, live, children, 61*time.Minute), "another Agent of that name")
 }
 
-// tellAfter counts the events that are sent.
-func tellAfter(t *testing.T, c *Controller, recorder *events.FakeRecorder, agent *v1alpha1.Agent, live *appsv1.Deployment, children render.Children, after time.Duration) int {
+// warnedAfter counts the events that are sent.
+func warnedAfter(t *testing.T, c *Controller, recorder *events.FakeRecorder, agent *v1alpha1.Agent, live *appsv1.Deployment, children render.Children, after time.Duration) int {
 	t.Helper()
 	c.now = func() time.Time { return begin.Add(after) }
-	c.tellContest(t.Context(), agent, live, children.Deployment)
+	state := c.states.For(agent)
+	c.warnScaleConflict(agent, c.findScaleConflict(t.Context(), live, children.Deployment, state), state)
 	sent := len(recorder.Events)
 	for range sent {
-		require.Contains(t, <-recorder.Events, `Warning DeploymentScaled keda scales the Deployment "a" to 5, and the Agent, which wants 3, puts it back`)
+		require.Contains(t, <-recorder.Events, `Warning DeploymentScaled keda scales Deployment "a" to 5, but the Agent asks for 3 and scales it back`)
 	}
 	return sent
 }
@@ -246,14 +248,14 @@ func TestAnotherCountIsNobodysFaultUnlessItWasScaled(t *testing.T) {
 		"it was edited, not scaled":      func(d *appsv1.Deployment) { d.ManagedFields[1].Subresource = "" },
 		"its scale says nothing of that": func(d *appsv1.Deployment) { d.ManagedFields[1].FieldsV1 = metav1.NewFieldsV1(`{}`) },
 	} {
-		live, children := contested(t, agent)
+		live, children := scaledByOthers(t, agent)
 		change(live)
 		recorder := events.NewFakeRecorder(8)
 		c := New(nil, &answers{deployment: live}, recorder, false)
-		require.Zero(t, tellAfter(t, c, recorder, agent, live, children, 0), name)
+		require.Zero(t, warnedAfter(t, c, recorder, agent, live, children, 0), name)
 	}
-	live, children := contested(t, agent)
+	live, children := scaledByOthers(t, agent)
 	recorder := events.NewFakeRecorder(8)
-	require.Zero(t, tellAfter(t, New(nil, &answers{err: errors.New("gone")}, recorder, false), recorder, agent, live, children, 0))
-	require.Zero(t, tellAfter(t, New(nil, nil, recorder, false), recorder, agent, nil, children, 0), "no Deployment yet")
+	require.Zero(t, warnedAfter(t, New(nil, &answers{err: errors.New("gone")}, recorder, false), recorder, agent, live, children, 0))
+	require.Zero(t, warnedAfter(t, New(nil, nil, recorder, false), recorder, agent, nil, children, 0), "no Deployment yet")
 }

@@ -1,0 +1,103 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"slices"
+
+	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flokoa/flokoa/operator/api/v1alpha1"
+	"github.com/flokoa/flokoa/operator/internal/render"
+	"github.com/flokoa/flokoa/operator/internal/status"
+)
+
+// child is the object that has the kind and name of an Agent's child, whoever owns it.
+type child struct {
+	kind, name string
+	// object is read from the cache. It is empty unless exists is true.
+	object client.Object
+	exists bool
+	// written is true after this pass has applied or deleted the object.
+	written bool
+}
+
+// children are all children that an Agent can have.
+type children struct {
+	card, deployment, service, budget, autoscaler *child
+}
+
+// all lists the children in the order in which they are applied: the ConfigMap before the pods that mount it.
+func (c *children) all() []*child {
+	return []*child{c.card, c.deployment, c.service, c.budget, c.autoscaler}
+}
+
+// ownedBy reports whether the Agent controls the child.
+func (c *child) ownedBy(agent *v1alpha1.Agent) bool {
+	return c.exists && ownershipOf(c.object, agent) == owned
+}
+
+// clear forgets what was read. The object may share memory with the cache, so nothing may be decoded into it.
+func (c *child) clear() {
+	c.object, c.exists = reflect.New(reflect.TypeOf(c.object).Elem()).Interface().(client.Object), false
+}
+
+// written reports whether this pass applied or deleted any child.
+func (c *children) written() bool {
+	return slices.ContainsFunc(c.all(), func(child *child) bool { return child.written })
+}
+
+// readChildren reads every child from the cache.
+func (c *Controller) readChildren(ctx context.Context, agent *v1alpha1.Agent) (*children, error) {
+	all := &children{
+		card:       &child{kind: "ConfigMap", name: render.CardName(agent), object: &corev1.ConfigMap{}},
+		deployment: &child{kind: "Deployment", name: agent.Name, object: &appsv1.Deployment{}},
+		service:    &child{kind: "Service", name: agent.Name, object: &corev1.Service{}},
+		budget:     &child{kind: "PodDisruptionBudget", name: agent.Name, object: &policyv1.PodDisruptionBudget{}},
+		autoscaler: &child{kind: "HorizontalPodAutoscaler", name: agent.Name, object: &autoscalingv2.HorizontalPodAutoscaler{}},
+	}
+	for _, child := range all.all() {
+		if err := c.readChild(ctx, agent.Namespace, child); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+// readWritten reads the children again that this pass wrote: the status is about what is there now.
+func (c *Controller) readWritten(ctx context.Context, agent *v1alpha1.Agent, all *children) error {
+	for _, child := range all.all() {
+		if child.written {
+			if err := c.readChild(ctx, agent.Namespace, child); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (c *Controller) readChild(ctx context.Context, namespace string, child *child) error {
+	err := c.client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: child.name}, child.object)
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("reading %s %q: %w", child.kind, child.name, err)
+	}
+	child.exists = err == nil
+	return nil
+}
+
+// observed returns the part of an observation that the children themselves tell.
+func (c *children) observed(agent *v1alpha1.Agent) status.Observed {
+	var observed status.Observed
+	if c.deployment.ownedBy(agent) {
+		observed.Deployment = c.deployment.object.(*appsv1.Deployment)
+	}
+	if c.autoscaler.ownedBy(agent) {
+		observed.Autoscaler = c.autoscaler.object.(*autoscalingv2.HorizontalPodAutoscaler)
+	}
+	return observed
+}

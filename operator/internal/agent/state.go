@@ -1,0 +1,55 @@
+package agent
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flokoa/flokoa/operator/api/v1alpha1"
+	"github.com/flokoa/flokoa/operator/internal/status"
+)
+
+// state is what the controller remembers of an Agent between passes. It saves requests and debounces; no pass needs it to be
+// correct, so a restart may lose it. Only the pass of its Agent uses it, except for missing.
+type state struct {
+	uid types.UID
+	// synced is the last pass that found every child up to date.
+	synced lastSynced
+	// hold debounces pod creation failures.
+	hold status.FailureHold
+	// query is the last query for Events about a pod.
+	query eventQuery
+	// pendingSince is when the status first differed from the one that is written; zero while it does not.
+	pendingSince time.Time
+	// conflictReported is when an Event last reported who scales the Deployment.
+	conflictReported time.Time
+	// missing are the ids of the requirements that the written status reports as missing, nil before the first pass. Metrics read it.
+	missing atomic.Pointer[[]string]
+}
+
+// states holds the state of every Agent.
+type states struct{ agents sync.Map }
+
+// For returns the state of an Agent, a new one for an Agent that it does not know. An Agent that was created again is another one.
+func (s *states) For(agent *v1alpha1.Agent) *state {
+	key := client.ObjectKeyFromObject(agent)
+	if known := s.Load(key); known != nil && known.uid == agent.UID {
+		return known
+	}
+	fresh := &state{uid: agent.UID}
+	s.agents.Store(key, fresh)
+	return fresh
+}
+
+// Load returns the state of an Agent, nil if there is none.
+func (s *states) Load(agent types.NamespacedName) *state {
+	known, _ := s.agents.Load(agent)
+	state, _ := known.(*state)
+	return state
+}
+
+// Delete drops the state of an Agent that is gone.
+func (s *states) Delete(agent types.NamespacedName) { s.agents.Delete(agent) }
