@@ -13,9 +13,12 @@ AGENT_IMAGE ?= ghcr.io/flokoa/example-agent:$(VERSION)
 ARCH    ?= $(shell go env GOARCH)
 GO_TEST := go test -count=1
 
-# Tier 2 needs a real API server, tier 3 a whole control plane; everything else is tier 1.
-API_TESTS     := ./operator/internal/apitest/... ./ci/policy/...
-CLUSTER_TESTS := ./ci/e2e/...
+# A test's folder is its tier. Modules of their own are found by their go.mod.
+UNIT_TESTS   := ./operator/api/... ./operator/cmd/... ./operator/internal/... ./examples/... \
+                ./ci/cmd/... ./ci/generate/... ./ci/testkit/... ./ci/test/unit/...
+UNIT_MODULES := $(dir $(wildcard ci/clusters/*/go.mod ci/test/unit/*/go.mod))
+API_TESTS    := ./operator/test/api/... ./ci/test/api/...
+MODULES      := . $(dir $(wildcard ci/clusters/*/go.mod ci/test/*/go.mod ci/test/unit/*/go.mod))
 
 .PHONY: help
 help: ## Show this list
@@ -23,59 +26,56 @@ help: ## Show this list
 
 .PHONY: demo demo-down
 demo: ## Bring up a control plane, install Flokoa, run the guide's Agent highly available
-	@ci/demo/demo.sh up
+	@ci/clusters/demo/demo.sh up
 demo-down: ## Remove what the demo brought up
-	@ci/demo/demo.sh down
+	@ci/clusters/demo/demo.sh down
 
 .PHONY: cluster-up cluster-down kubeconfig
 cluster-up: ## Bring up the local control plane alone
-	@ci/cluster/cluster.sh up
+	@ci/clusters/local/cluster.sh up
 cluster-down: ## Remove the local control plane
-	@ci/cluster/cluster.sh down
+	@ci/clusters/local/cluster.sh down
 kubeconfig: ## Print the path of the local control plane's kubeconfig
-	@ci/cluster/cluster.sh kubeconfig
+	@ci/clusters/local/cluster.sh kubeconfig
 
 .PHONY: render diff
 render: ## Print what is applied for an environment (ENV=production [WITH=helm|kustomize])
-	@go run ./ci/environments render "$(ENV)" "$(WITH)"
+	@go run ./ci/cmd/render render "$(ENV)" "$(WITH)"
 diff: ## Print what promotion changes (ENV=staging TO=production)
-	@go run ./ci/environments diff "$(ENV)" "$(TO)"
+	@go run ./ci/cmd/render diff "$(ENV)" "$(TO)"
 
 .PHONY: test test-unit test-api test-cluster
 test: test-unit test-api test-cluster ## Run every test: tiers 1, 2 and 3
 test-unit: ## Tier 1: no cluster
-	@ci/tools/build.sh helm >/dev/null # ci/examples runs it; building it inside go test would be silent
-	$(GO_TEST) $$(go list ./... | grep -vE '/(apitest|e2e|live|policy)$$')
-	@ci/charts/unittest.sh
-	@ci/tools/build.sh helm >/dev/null
-	cd ci/alerts && $(GO_TEST) ./...
-	cd ci/helm4 && $(GO_TEST) ./...
-	cd ci/kind && $(GO_TEST) ./...
+	@ci/tools/build.sh helm >/dev/null # tests run it; building it inside go test would be silent
+	$(GO_TEST) $(UNIT_TESTS)
+	@ci/test/unit/charts/unittest.sh
+	@for module in $(UNIT_MODULES); do (set -x; cd $$module; $(GO_TEST) ./...); done
 # What tests run on is built before them: inside go test that would be silent, and on a new machine longer than the time that
 # go test gives a test.
 test-api: ## Tier 2: a real API server
 	@ci/tools/envtest.sh >/dev/null
 	$(GO_TEST) $(API_TESTS)
 test-cluster: ## Tier 3: a whole control plane, charts installed, simulated nodes
-	@ci/cluster/cluster.sh up flokoa-test
-	@ci/cluster/cluster.sh env flokoa-test >/dev/null
-	$(GO_TEST) -timeout 30m -v $(CLUSTER_TESTS)
+	@ci/clusters/local/cluster.sh up flokoa-test
+	@ci/clusters/local/cluster.sh env flokoa-test >/dev/null
+	$(GO_TEST) -timeout 30m -v ./ci/test/cluster/...
 
-# What a run of the benchmark measures: README.md in ci/bench.
+# What a run of the benchmark measures: README.md in ci/cmd/bench.
 .PHONY: bench
 bench: ## Measure the operator against a bare client (SIZES= ROUNDS= REPLICAS= SCENARIOS= OUT= FLAGS= FULL=1)
 	@for tool in kubernetes etcd kwok helm; do ci/tools/build.sh $$tool >/dev/null; done
-	@go run ./ci/bench $(if $(SIZES),-sizes=$(SIZES)) $(if $(ROUNDS),-rounds=$(ROUNDS)) $(if $(REPLICAS),-replicas=$(REPLICAS)) \
+	@go run ./ci/cmd/bench $(if $(SIZES),-sizes=$(SIZES)) $(if $(ROUNDS),-rounds=$(ROUNDS)) $(if $(REPLICAS),-replicas=$(REPLICAS)) \
 	  $(if $(SCENARIOS),-scenarios=$(SCENARIOS)) $(if $(OUT),-out=$(OUT)) $(if $(FLAGS),-operator-flags="$(FLAGS)") $(if $(FULL),-full)
 
 # Tier 4, on real nodes: KUBECONFIG of a cluster that is yours, or kind on this machine.
 .PHONY: kind-up kind-down test-kind
 kind-up: ## Bring up a cluster of real nodes: kind, one control plane and three workers in three zones
-	@ci/kind/kind.sh up
+	@ci/clusters/kind/kind.sh up
 kind-down: ## Remove it
-	@ci/kind/kind.sh down
+	@ci/clusters/kind/kind.sh down
 test-kind: ## Tier 4: real containers under traffic, on kind (or on the cluster of KUBECONFIG)
-	@ci/live/run.sh
+	@ci/test/kind/run.sh
 
 .PHONY: build programs image charts freeze release-check
 build: ## Build the operator into bin/
@@ -92,14 +92,14 @@ charts: ## Package the charts into dist/
 	@helm="$$(ci/tools/build.sh helm)/helm"; for chart in charts/*/; do "$$helm" package "$$chart" --destination dist; done
 
 freeze: ## Keep the charts as this version's, for tests of upgrades: before a release
-	@go run ./ci/releases
+	@go run ./ci/cmd/release
 release-check: ## Say whether the repository is ready for a tag (TAG=v0.1.0)
-	@go run ./ci/releases "$(TAG)"
+	@go run ./ci/cmd/release "$(TAG)"
 
 .PHONY: generate verify lint
 generate: ## Regenerate the CRD and deep copies from the Go types
-	@ci/generate.sh
+	@ci/generate/generate.sh
 verify: ## Check that generated files and go.mod files are current
-	@ci/verify.sh
+	@ci/generate/verify.sh
 lint: ## Run golangci-lint
-	@lint="$$(ci/tools/build.sh golangci-lint)/golangci-lint"; "$$lint" run ./...; cd ci/alerts; "$$lint" run ./...; cd ../helm4; "$$lint" run ./...; cd ../kind; "$$lint" run ./...
+	@lint="$$(ci/tools/build.sh golangci-lint)/golangci-lint"; for module in $(MODULES); do (cd $$module; "$$lint" run ./...); done

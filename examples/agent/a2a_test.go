@@ -9,7 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/flokoa/flokoa/ci/provider"
+	"github.com/flokoa/flokoa/ci/testkit/modelstub"
 )
 
 // withProvider is the environment of an agent that asks a model of a stub.
@@ -26,7 +26,7 @@ func TestAMessageIsAnswered(t *testing.T) {
 		want string
 	}{
 		"by an echo without a provider": {nil, "echo: hello there"},
-		"by the provider's model":       {withProvider(t, "stub", provider.New(key)), "You said: hello there"},
+		"by the provider's model":       {withProvider(t, "stub", modelstub.New(key)), "You said: hello there"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := start(t, row.env)
@@ -58,7 +58,7 @@ func TestAStreamTellsEachPieceAndAtLastTheWhole(t *testing.T) {
 		events int
 	}{
 		"by an echo without a provider": {nil, "echo: hello there", 1 + 3 + 1},
-		"by the provider's model":       {withProvider(t, "stub", provider.New(key)), "You said: hello there", 1 + 8 + 1},
+		"by the provider's model":       {withProvider(t, "stub", modelstub.New(key)), "You said: hello there", 1 + 8 + 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := start(t, row.env).do(t, "POST", "/", ask("message/stream", "hello there"))
@@ -156,7 +156,7 @@ func answering(status int, body string) http.Handler {
 func TestAFailureOfTheProviderIsToldWithoutTheKey(t *testing.T) {
 	down := withProvider(t, "stub", nil)
 	down["OPENAI_BASE_URL"] = "http://127.0.0.1:1/v1"
-	slow := withProvider(t, "stub-1h", provider.New(""))
+	slow := withProvider(t, "stub-1h", modelstub.New(""))
 	slow["MODEL_TIMEOUT"] = "200ms"
 	for name, row := range map[string]struct {
 		env  map[string]string
@@ -164,8 +164,8 @@ func TestAFailureOfTheProviderIsToldWithoutTheKey(t *testing.T) {
 	}{
 		"down":          {down, "the model provider cannot be reached: dial tcp 127.0.0.1:1: connect: connection refused"},
 		"slow":          {slow, "the model provider sent nothing for 200ms: try again, or raise MODEL_TIMEOUT"},
-		"a refused key": {withProvider(t, "stub", provider.New("another")), "the model provider answered 401: it refuses the key; check API_KEY"},
-		"no such model": {withProvider(t, "gpt-9", provider.New("")), `the model provider answered 404: The model "gpt-9" does not exist: ask for stub, or for stub-30s`},
+		"a refused key": {withProvider(t, "stub", modelstub.New("another")), "the model provider answered 401: it refuses the key; check API_KEY"},
+		"no such model": {withProvider(t, "gpt-9", modelstub.New("")), `the model provider answered 404: The model "gpt-9" does not exist: ask for stub, or for stub-30s`},
 		"too many":      {withProvider(t, "stub", answering(429, "slow down")), "the model provider answered 429: its rate limit is reached"},
 		"a redirect":    {withProvider(t, "stub", http.RedirectHandler("http://127.0.0.1:1/", http.StatusTemporaryRedirect)), "the model provider answered 307"},
 		"a chatty one":  {withProvider(t, "stub", answering(500, `{"error":{"message":"with `+key+` I fail"}}`)), "the model provider answered 500: with [API_KEY] I fail"},
@@ -205,7 +205,7 @@ func TestAnAnswerThatCannotBeReadIsAnError(t *testing.T) {
 }
 
 func TestAStreamMayTakeLongerThanTheTimeoutOfEachPiece(t *testing.T) {
-	env := withProvider(t, "stub-3s", provider.New(key))
+	env := withProvider(t, "stub-3s", modelstub.New(key))
 	env["MODEL_TIMEOUT"] = "2s"
 	p := start(t, env)
 	begun := time.Now()

@@ -1,4 +1,4 @@
-// The standard plugins that give a pod its network interface, for the node image (ci/kind).
+// The standard plugins that give a pod its network interface, for the node image (ci/clusters/kind).
 module github.com/flokoa/flokoa/ci/tools/cni
 
 go 1.26.0

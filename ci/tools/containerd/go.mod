@@ -1,4 +1,4 @@
-// The container runtime of kind's nodes, as the node image of a machine without a registry needs it (ci/kind): containerd, its
+// The container runtime of kind's nodes, as the node image of a machine without a registry needs it (ci/clusters/kind): containerd, its
 // client, its shim. The same runtime that kind's own image has.
 module github.com/flokoa/flokoa/ci/tools/containerd
 

@@ -1,5 +1,5 @@
 // The parts of Kubernetes that run on a node and kubeadm, which sets one up: kind makes real nodes of them
-// (ci/kind). Apart from ../kubernetes, so that whoever needs no kind does not compile them; the version is the same, and
+// (ci/clusters/kind). Apart from ../kubernetes, so that whoever needs no kind does not compile them; the version is the same, and
 // the staging modules are replaced for the same reason.
 module github.com/flokoa/flokoa/ci/tools/kubelet
 

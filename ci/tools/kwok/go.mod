@@ -1,5 +1,5 @@
 // KWOK simulates nodes and the pods on them; kwokctl starts the control plane's processes. It plays thousands of pods
-// in one small process and every step of a pod's life is data (ci/cluster/stages.yaml), where kubelets need containers.
+// in one small process and every step of a pod's life is data (ci/clusters/local/stages.yaml), where kubelets need containers.
 module github.com/flokoa/flokoa/ci/tools/kwok
 
 go 1.26.0

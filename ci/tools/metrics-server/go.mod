@@ -1,4 +1,4 @@
-// Measures what pods use, so that a HorizontalPodAutoscaler scales by real load (ci/kind).
+// Measures what pods use, so that a HorizontalPodAutoscaler scales by real load (ci/clusters/kind).
 module github.com/flokoa/flokoa/ci/tools/metrics-server
 
 go 1.26.4

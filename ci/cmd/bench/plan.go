@@ -1,0 +1,52 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/flokoa/flokoa/ci/cmd/bench/report"
+)
+
+// planned is a measurement to be made.
+type planned struct {
+	scenario, side string
+	workload       workload
+	round, rounds  int
+	do             func(context.Context, *measuring) error
+}
+
+// String is how progress calls it.
+func (p planned) String() string {
+	return fmt.Sprintf("%s, %d Agents x %d, %s, round %d of %d", p.scenario, p.workload.agents, p.workload.replicas, p.side, p.round, p.rounds)
+}
+
+// plan is everything that was asked for, in order. Sides take turns, and who begins changes with every round: a machine that
+// gets slower or faster does so for both.
+func (b *bench) plan() []planned {
+	var all []planned
+	for round := 1; round <= b.rounds && slices.Contains(b.scenarios, report.Scale); round++ {
+		for _, size := range b.sizes {
+			both := b.bothSides(size, round)
+			if round%2 == 0 {
+				slices.Reverse(both)
+			}
+			all = append(all, both...)
+		}
+	}
+	for _, one := range others {
+		if slices.Contains(b.scenarios, one.scenario) {
+			one.side, one.round, one.rounds = report.Operator, 1, 1
+			all = append(all, one)
+		}
+	}
+	return all
+}
+
+func (b *bench) bothSides(size, round int) []planned {
+	w := workload{agents: size, replicas: b.replicas, namespaces: 10}
+	return []planned{
+		{report.Scale, report.Floor, w, round, b.rounds, bareScale},
+		{report.Scale, report.Operator, w, round, b.rounds, operated(scale)},
+	}
+}

@@ -1,0 +1,173 @@
+// Command release keeps what each release shipped, so that tests can ask whether an upgrade from it goes well.
+//
+//	go run ./ci/cmd/release          packages the charts into ci/cmd/release/testdata/v<version>
+//	go run ./ci/cmd/release v0.1.0   says whether the repository is ready for that tag
+//
+// It reads the charts and the changelog of the repository in the working directory. A version that the changelog calls released
+// is never packaged again: what users have does not change.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+
+	"helm.sh/helm/v3/pkg/chart"
+	"helm.sh/helm/v3/pkg/chart/loader"
+	"helm.sh/helm/v3/pkg/chartutil"
+)
+
+func main() {
+	var err error
+	if len(os.Args) > 1 {
+		err = ready(".", os.Args[1])
+	} else {
+		err = freeze(".", os.Stdout)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "releases:", err)
+		os.Exit(1)
+	}
+}
+
+// ready tells what a tag would release that is not ready for it: charts of another version, a changelog that still says unreleased.
+func ready(root, tag string) error {
+	version, isVersion := strings.CutPrefix(tag, "v")
+	if !isVersion {
+		return fmt.Errorf("%q is no tag of a release: it is v and a version, as v0.1.0", tag)
+	}
+	charts, err := current(root)
+	if err != nil {
+		return err
+	}
+	for _, now := range charts {
+		if now.Metadata.Version != version || now.Metadata.AppVersion != version {
+			return fmt.Errorf("the tag is %s, but charts/%s/Chart.yaml has version %s and appVersion %s", tag, now.Name(), now.Metadata.Version, now.Metadata.AppVersion)
+		}
+	}
+	done, err := released(root)
+	if err != nil {
+		return err
+	}
+	if !slices.Contains(done, version) {
+		return fmt.Errorf("CHANGELOG.md has no released version %s: give it its date in place of unreleased", version)
+	}
+	return nil
+}
+
+// archive is the folder of what was frozen.
+func archive(root string) string { return filepath.Join(root, "ci", "cmd", "release", "testdata") }
+
+// freeze packages every chart, unless what it has is frozen already.
+func freeze(root string, out io.Writer) error {
+	charts, err := current(root)
+	if err != nil {
+		return err
+	}
+	done, err := released(root)
+	if err != nil {
+		return err
+	}
+	for _, now := range charts {
+		version := now.Metadata.Version
+		folder := filepath.Join(archive(root), "v"+version)
+		frozen, err := loader.LoadFile(packageOf(folder, now))
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("read what is frozen of %s: %w", now.Name(), err)
+		}
+		if err == nil && len(changes(frozen, now)) == 0 {
+			continue
+		}
+		if slices.Contains(done, version) {
+			return fmt.Errorf("%s %s is released and does not change any more: raise the version in its Chart.yaml", now.Name(), version)
+		}
+		file, err := chartutil.Save(now, folder)
+		if err != nil {
+			return fmt.Errorf("package %s: %w", now.Name(), err)
+		}
+		if _, err := fmt.Fprintln(out, "frozen:", file); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func packageOf(folder string, of *chart.Chart) string {
+	return filepath.Join(folder, of.Name()+"-"+of.Metadata.Version+".tgz")
+}
+
+// current are the charts as they are now, by the names of their folders.
+func current(root string) ([]*chart.Chart, error) {
+	files, err := filepath.Glob(filepath.Join(root, "charts", "*", "Chart.yaml"))
+	if err != nil {
+		return nil, err
+	}
+	var charts []*chart.Chart
+	for _, file := range files {
+		loaded, err := loader.LoadDir(filepath.Dir(file))
+		if err != nil {
+			return nil, fmt.Errorf("load %s: %w", filepath.Dir(file), err)
+		}
+		charts = append(charts, loaded)
+	}
+	return charts, nil
+}
+
+var heading = regexp.MustCompile(`(?m)^## (\d+\.\d+\.\d+\S*)(.*)$`)
+
+// released are the versions that the changelog does not call unreleased, the newest first.
+func released(root string) ([]string, error) {
+	text, err := os.ReadFile(filepath.Join(root, "CHANGELOG.md"))
+	if err != nil {
+		return nil, err
+	}
+	return releasedIn(string(text)), nil
+}
+
+func releasedIn(changelog string) []string {
+	var versions []string
+	for _, found := range heading.FindAllStringSubmatch(changelog, -1) {
+		if !strings.Contains(found[2], "unreleased") {
+			versions = append(versions, found[1])
+		}
+	}
+	return versions
+}
+
+// changes are the files in which two packages of a chart differ, but for what no cluster and no values file meets: words.
+func changes(before, after *chart.Chart) []string {
+	was, is := content(before), content(after)
+	var files []string
+	for name, text := range was {
+		if other, kept := is[name]; !kept || other != text {
+			files = append(files, name)
+		}
+	}
+	for name := range is {
+		if _, had := was[name]; !had {
+			files = append(files, name)
+		}
+	}
+	if !reflect.DeepEqual(before.Metadata, after.Metadata) {
+		files = append(files, chartutil.ChartfileName)
+	}
+	slices.Sort(files)
+	return files
+}
+
+func content(of *chart.Chart) map[string]string {
+	files := map[string]string{}
+	for _, file := range of.Raw {
+		if !strings.HasPrefix(file.Name, "README.md") {
+			files[file.Name] = string(file.Data)
+		}
+	}
+	delete(files, chartutil.ChartfileName) // a package has it in words of its own
+	return files
+}

@@ -1,0 +1,213 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/flokoa/flokoa/ci/cmd/traffic/report"
+)
+
+// asProgram makes the test binary be the program, so that tests run it as processes of its own.
+const asProgram = "FLOKOA_TRAFFIC_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+func program(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), os.Args[0], args...)
+	cmd.Env = append(os.Environ(), asProgram+"=1", "PROVIDER_KEY=secret")
+	return cmd
+}
+
+// output runs the program to its end, and returns what it printed and its exit code.
+func output(t *testing.T, args ...string) (string, int) {
+	t.Helper()
+	cmd := program(t, args...)
+	out, _ := cmd.CombinedOutput()
+	return string(out), cmd.ProcessState.ExitCode()
+}
+
+// begin starts the program, and returns a function that ends it by SIGTERM and wants exit code 0.
+func begin(t *testing.T, args ...string) func() {
+	t.Helper()
+	cmd := program(t, args...)
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	require.NoError(t, cmd.Start())
+	return func() {
+		require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+		require.NoError(t, cmd.Wait(), said.String())
+	}
+}
+
+// succeeds waits until the program with these arguments exits with 0, and returns what it printed.
+func succeeds(t *testing.T, args ...string) string {
+	t.Helper()
+	var out string
+	require.Eventually(t, func() bool {
+		var code int
+		out, code = output(t, args...)
+		return code == 0
+	}, 15*time.Second, 20*time.Millisecond, "%v", args)
+	return out
+}
+
+func agent(t *testing.T) string {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Agent-Pod", "pod-1")
+		w.Header().Set("X-Agent-Version", "v1")
+		var rpc struct{ ID, Method string }
+		if r.Method == http.MethodGet || json.NewDecoder(r.Body).Decode(&rpc) != nil {
+			return
+		}
+		answer := fmt.Sprintf(`{"jsonrpc":"2.0","id":%q,"result":{"kind":"message"}}`, rpc.ID)
+		if rpc.Method == "message/stream" {
+			w.Header().Set("Content-Type", "text/event-stream")
+			answer = "data: " + answer + "\n\n"
+		}
+		_, _ = w.Write([]byte(answer))
+	}))
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
+func TestASecondProcessReadsTheResultsOfTheFirst(t *testing.T) {
+	socket := "unix:" + filepath.Join(t.TempDir(), "control")
+	end := begin(t, "load", "--target", agent(t), "--streams", "1", "--control", socket)
+	from, err := strconv.ParseInt(strings.TrimSpace(succeeds(t, "mark", "--control", socket)), 10, 64)
+	require.NoError(t, err)
+	require.InDelta(t, time.Now().UnixMilli(), from, 60_000)
+	summary := func(args ...string) report.Summary {
+		text, code := output(t, append([]string{"summary", "--control", socket}, args...)...)
+		require.Zero(t, code, text)
+		s, err := report.DecodeSummary(strings.NewReader(text))
+		require.NoError(t, err)
+		return s
+	}
+	require.Eventually(t, func() bool { return summary().Requests >= 20 }, 15*time.Second, 20*time.Millisecond)
+
+	to, code := output(t, "stop", "--control", socket)
+	require.Zero(t, code, to)
+	window := []string{"--from", strconv.FormatInt(from, 10), "--to", strings.TrimSpace(to)}
+	whole, s := summary(), summary(window...)
+	require.Zero(t, whole.Failures, whole)
+	require.Equal(t, map[string]int{"pod-1": s.Requests}, s.Pods)
+	require.Equal(t, map[string]int{"v1": s.Requests}, s.Versions)
+	require.Positive(t, whole.StreamsFinished)
+	require.Less(t, s.Requests, whole.Requests+1)
+	require.Equal(t, whole, summary(), "nothing new starts after stop")
+
+	text, code := output(t, append([]string{"results", "--control", socket}, window...)...)
+	require.Zero(t, code, text)
+	records, err := report.Decode(strings.NewReader(text))
+	require.NoError(t, err)
+	require.Equal(t, s, report.Summarize(records, s.From, s.To), "the suite comes to the same")
+
+	_, code = output(t, "reset", "--control", socket)
+	require.Zero(t, code)
+	require.Zero(t, summary().Requests)
+	end()
+}
+
+func TestTheGeneratorEndsAtOnceWithRequestsInFlight(t *testing.T) {
+	arrived, hold := make(chan struct{}, 999), make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		arrived <- struct{}{}
+		<-hold
+	}))
+	t.Cleanup(server.Close)
+	t.Cleanup(func() { close(hold) })
+	end := begin(t, "load", "--target", server.URL, "--timeout", "10m", "--control", "127.0.0.1:0")
+	<-arrived
+	began := time.Now()
+	end()
+	require.Less(t, time.Since(began), 10*time.Second)
+}
+
+// freePort is one that nobody listened on a moment ago.
+func freePort(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer func() { require.NoError(t, listener.Close()) }()
+	return strconv.Itoa(listener.Addr().(*net.TCPAddr).Port)
+}
+
+func TestServeIsTheOtherEndOfAProbe(t *testing.T) {
+	first, second, closed := freePort(t), freePort(t), freePort(t)
+	end := begin(t, "serve", "--tcp", first+","+second, "--udp", first)
+	require.Equal(t, "allowed\n", succeeds(t, "connect", "127.0.0.1", first))
+	require.Equal(t, "allowed\n", succeeds(t, "connect", "--protocol", "udp", "127.0.0.1", first))
+	require.Equal(t, "allowed\n", succeeds(t, "connect", "--no-echo", "127.0.0.1", second))
+	require.Equal(t, "200\nflokoa traffic\n\n", succeeds(t, "http", "http://127.0.0.1:"+second+"/any"))
+	require.Equal(t, "127.0.0.1\n", succeeds(t, "resolve", "127.0.0.1"))
+
+	text, code := output(t, "connect", "127.0.0.1", closed)
+	require.Equal(t, "reached: refused\n", text)
+	require.Equal(t, 1, code)
+	_, code = output(t, "connect", "127.0.0.1", closed, "--refused-is-reached")
+	require.Zero(t, code)
+
+	batch := program(t, "probe")
+	batch.Stdin = strings.NewReader(fmt.Sprintf(`{"id":"a","kind":"connect","host":"127.0.0.1","port":%s}`, first))
+	out, err := batch.Output()
+	require.NoError(t, err)
+	require.Contains(t, string(out), `{"id":"a","verdict":"allowed"`)
+	end()
+}
+
+func TestTheProviderWantsItsKey(t *testing.T) {
+	port := freePort(t)
+	end := begin(t, "provider", "--port", port)
+	require.True(t, strings.HasPrefix(succeeds(t, "http", "http://127.0.0.1:"+port+"/v1/models", "--header", "Authorization=Bearer secret"), "200\n"))
+	require.True(t, strings.HasPrefix(succeeds(t, "http", "http://127.0.0.1:"+port+"/v1/models"), "401\n"))
+	end()
+}
+
+func TestMistakesInTheArgumentsAreToldFromVerdicts(t *testing.T) {
+	for name, test := range map[string]struct {
+		args []string
+		want string
+		code int
+	}{
+		"nothing":             {nil, "give a sub-command: connect, http, load, mark, probe, provider, reset, resolve, results, serve, stop, summary", 2},
+		"no such sub-command": {[]string{"lod"}, "give a sub-command", 2},
+		"no such flag":        {[]string{"load", "--tarket", "x"}, "tarket", 2},
+		"no target":           {[]string{"load"}, "give a URL like", 2},
+		"a public control":    {[]string{"load", "--target", "http://a", "--control", "0.0.0.0:9790"}, "give 127.0.0.1:PORT or unix:/path", 1},
+		"words missing":       {[]string{"connect", "host"}, "HOST, PORT", 2},
+		"words too many":      {[]string{"mark", "now"}, "give 0 arguments", 2},
+		"no port number":      {[]string{"connect", "host", "http"}, "1 to 65535", 2},
+		"no header":           {[]string{"http", "http://a", "--header", "x"}, "NAME=VALUE", 2},
+		"nothing to serve":    {[]string{"serve"}, "--tcp or --udp", 2},
+		"no generator":        {[]string{"mark", "--control", "unix:/nowhere"}, "run this in the pod of traffic load", 1},
+		"help":                {[]string{"load", "--help"}, "-max-in-flight", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var out bytes.Buffer
+			code := run(t.Context(), test.args, streams{strings.NewReader(""), &out, &out})
+			require.Contains(t, out.String(), test.want)
+			require.Equal(t, test.code, code)
+		})
+	}
+}

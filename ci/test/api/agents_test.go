@@ -1,0 +1,283 @@
+package api_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flokoa/flokoa/operator/api/v1alpha1"
+)
+
+// A judgment is what a policy says of an Agent that is made.
+type judgment struct {
+	name string
+	make change
+	// says is the whole message of the policy that finds it wrong; empty when nothing is.
+	says string
+}
+
+const key = "sk-0123456789abcdefghijklmn" // no key: the shape of one
+
+func sidecar(c corev1.Container) change {
+	return runtimeSpec(func(s *v1alpha1.RuntimeSpec) { s.Sidecars = append(s.Sidecars, c) })
+}
+
+func initContainer(c corev1.Container) change {
+	return runtimeSpec(func(s *v1alpha1.RuntimeSpec) { s.InitContainers = append(s.InitContainers, c) })
+}
+
+// other is a container that is as it should be.
+func other(changes ...func(*corev1.Container)) corev1.Container {
+	most := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("100m"), corev1.ResourceMemory: resource.MustParse("64Mi")}
+	c := corev1.Container{Name: "other", Image: "registry.example/other:v1", Resources: corev1.ResourceRequirements{Requests: most, Limits: most}}
+	for _, change := range changes {
+		change(&c)
+	}
+	return c
+}
+
+func images() []judgment {
+	floats := func(image string) string {
+		return `image "` + image + `" is not pinned: write a version tag (repository:v1.2.3, not latest) or a digest (repository@sha256:...)`
+	}
+	digest := "@sha256:" + strings.Repeat("0a", 32)
+	rows := []judgment{
+		{"another container's", sidecar(other(func(c *corev1.Container) { c.Image = "a/b:latest" })), floats("a/b:latest")},
+		{"an init container's", initContainer(other(func(c *corev1.Container) { c.Image = "a/b" })), floats("a/b")},
+		{"a volume's", runtimeSpec(func(s *v1alpha1.RuntimeSpec) {
+			s.Volumes = []v1alpha1.Volume{{Name: "v", Image: &corev1.ImageVolumeSource{Reference: "a/model"}}}
+		}), floats("a/model")},
+		{"a volume's that is pinned", runtimeSpec(func(s *v1alpha1.RuntimeSpec) {
+			s.Volumes = []v1alpha1.Volume{{Name: "v", Image: &corev1.ImageVolumeSource{Reference: "a/model:v3"}}}
+		}), ""},
+	}
+	for image, pinned := range map[string]bool{
+		"a": false, "a/b": false, "a/b:latest": false, "reg:5000/a/b": false, "reg:5000/a/b:latest": false,
+		"a:v1": true, "reg:5000/a/b:v1": true, "a/b:latest-2024": true, "a/b:v1.2.3-rc.1": true,
+		"a/b" + digest: true, "a/b:latest" + digest: true, "a/b@sha256:short": false,
+	} {
+		says := ""
+		if !pinned {
+			says = floats(image)
+		}
+		rows = append(rows, judgment{image, imageOf(image), says})
+	}
+	return rows
+}
+
+func imageOf(reference string) change { return image(reference) }
+
+func resources() []judgment {
+	set := "every container needs requests and limits for cpu and memory: set "
+	without := func(kind, what string) change {
+		return container(func(c *corev1.Container) {
+			lists := map[string]corev1.ResourceList{"requests": c.Resources.Requests, "limits": c.Resources.Limits}
+			delete(lists[kind], corev1.ResourceName(what))
+		})
+	}
+	return []judgment{
+		{"no request for CPU", without("requests", "cpu"), set + "agent: resources.requests.cpu"},
+		{"no request for memory", without("requests", "memory"), set + "agent: resources.requests.memory"},
+		{"no limit for CPU", without("limits", "cpu"), set + "agent: resources.limits.cpu"},
+		{"no limit for memory", without("limits", "memory"), set + "agent: resources.limits.memory"},
+		{"a request that is zero", container(func(c *corev1.Container) { c.Resources.Requests["cpu"] = resource.MustParse("0") }), set + "agent: resources.requests.cpu"},
+		{"none at all", container(func(c *corev1.Container) { c.Resources = corev1.ResourceRequirements{} }), set +
+			"agent: resources.requests.cpu, agent: resources.requests.memory, agent: resources.limits.cpu, agent: resources.limits.memory"},
+		{"a sidecar without limits", sidecar(other(func(c *corev1.Container) { c.Resources.Limits = nil })), set + "other: resources.limits.cpu, other: resources.limits.memory"},
+		{"an init container without requests", initContainer(other(func(c *corev1.Container) { c.Resources.Requests = nil })), set + "other: resources.requests.cpu, other: resources.requests.memory"},
+		{"a sidecar that has them", sidecar(other()), ""},
+	}
+}
+
+func probes() []judgment {
+	own := func(readiness, liveness bool) change {
+		return container(func(c *corev1.Container) {
+			if !readiness {
+				c.ReadinessProbe = nil
+			}
+			if !liveness {
+				c.LivenessProbe = nil
+			}
+		})
+	}
+	none := func(a *v1alpha1.Agent) { a.Spec.Availability = &v1alpha1.Availability{Probes: v1alpha1.ProbesNone} }
+	noPorts := container(func(c *corev1.Container) { c.Ports = nil })
+	udp := container(func(c *corev1.Container) { c.Ports[0].Protocol = corev1.ProtocolUDP })
+	off := "readiness and liveness probes must be in effect: leave availability.probes out instead of None, or set both readinessProbe and livenessProbe of the container"
+	port := "readiness and liveness probes must be in effect, and without a TCP port none is added: give the container a port, or set both its readinessProbe and livenessProbe"
+	return []judgment{
+		{"the operator adds both", own(false, false), ""},
+		{"it adds the one that is left out", own(true, false), ""},
+		{"switched off, and none of one's own", inTurn(own(false, false), none), off},
+		{"switched off, and one of one's own", inTurn(own(true, false), none), off},
+		{"switched off, and both of one's own", none, ""},
+		{"no port to ask at", inTurn(own(false, false), noPorts), port},
+		{"no port that speaks TCP", inTurn(own(false, true), udp), port},
+		{"no port, and both of one's own", noPorts, ""},
+	}
+}
+
+func inTurn(changes ...change) change {
+	return func(a *v1alpha1.Agent) {
+		for _, change := range changes {
+			change(a)
+		}
+	}
+}
+
+func credentials() []judgment {
+	found := func(where string) string {
+		return where + ": looks like a credential in plain text; put it into a Secret and refer to it by valueFrom.secretKeyRef"
+	}
+	var rows []judgment
+	for _, name := range []string{
+		"OPENAI_API_KEY", "openai_api_key", "API_KEY", "APIKEY", "ANTHROPIC_KEY", "DB_PASSWORD", "PASSWD", "SECRET", "CLIENT_SECRET", "AWS_SECRET_ACCESS_KEY",
+		"TOKEN", "GITHUB_TOKEN", "SLACK_BOT_TOKEN", "JWT", "PRIVATE_KEY", "CREDENTIALS", "SSH_PASSPHRASE", "my.api-key",
+	} {
+		rows = append(rows, judgment{"by the name " + name, env(name, "opensesame"), found("agent: env " + name)})
+	}
+	for _, name := range []string{"MAX_TOKENS", "EOS_TOKEN", "TOKEN_URL", "API_KEY_FILE", "PUBLIC_KEY", "SECRET_NAME", "PASSWORD_POLICY", "TOKENIZER", "KEYBOARD", "ENVIRONMENT2"} {
+		rows = append(rows, judgment{"not by the name " + name, env(name, "opensesame"), ""})
+	}
+	for _, value := range []string{"$(OTHER)", "none", "EMPTY", "dummy", "not-needed", "4096", "true"} {
+		rows = append(rows, judgment{"not with the value " + value, env("API_KEY", value), ""})
+	}
+	for what, value := range map[string]string{
+		"OpenAI": key, "AWS": "AKIA0123456789ABCDEF", "GitHub": "ghp_" + strings.Repeat("a", 36), "GitLab": "glpat-" + strings.Repeat("a", 20),
+		"Hugging Face": "hf_" + strings.Repeat("a", 30), "Slack": "xoxb-0123456789", "Google": "AIza" + strings.Repeat("a", 35),
+		"a JWT": "eyJ" + strings.Repeat("a", 10) + ".eyJ" + strings.Repeat("a", 10) + "." + strings.Repeat("a", 10),
+		"a key": "-----BEGIN RSA PRIVATE KEY-----", "a URL": "postgres://me:opensesame@db/agents", "a long one": strings.Repeat("a", 3000) + "-----BEGIN PRIVATE KEY-----",
+	} {
+		rows = append(rows, judgment{"by the shape of " + what, env("SETTING", value), found("agent: env SETTING")})
+	}
+	return append(rows,
+		judgment{"not a URL without a password", env("SETTING", "https://api.example.com/v1"), ""},
+		judgment{"not a URL whose password is a reference", env("SETTING", "postgres://me:$(PW)@db/agents"), ""},
+		judgment{"not what only begins like one", env("SETTING", "risk-assessment-for-the-whole-company"), ""},
+		judgment{"not an empty value", env("API_KEY", ""), ""},
+		judgment{"not a reference to a Secret's neighbour", container(func(c *corev1.Container) {
+			c.Env = append(c.Env, corev1.EnvVar{Name: "API_KEY", ValueFrom: &corev1.EnvVarSource{ConfigMapKeyRef: &corev1.ConfigMapKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "c"}, Key: "k"}}})
+		}), ""},
+		judgment{"in an argument", container(func(c *corev1.Container) { c.Args = []string{"--key=" + key} }), found("agent: an argument")},
+		judgment{"in the command", container(func(c *corev1.Container) { c.Command = []string{"sh", "-c", "curl https://me:pw1@db"} }), found("agent: an argument")},
+		judgment{"in a sidecar", sidecar(other(func(c *corev1.Container) { c.Env = []corev1.EnvVar{{Name: "TOKEN", Value: "x1y2"}} })), found("other: env TOKEN")},
+		judgment{"in an init container", initContainer(other(func(c *corev1.Container) { c.Args = []string{key} })), found("other: an argument")},
+	)
+}
+
+func counts() []judgment {
+	few := func(n int) string {
+		return fmt.Sprintf("replicas is %d, and in production it must be 3 or more: set spec.runtime.spec.replicas, or stop the agent with spec.suspend: true", n)
+	}
+	autoscaled := func(least *int32, most int32) change {
+		return func(a *v1alpha1.Agent) {
+			a.Spec.Autoscaling = &v1alpha1.Autoscaling{MinReplicas: least, MaxReplicas: most}
+		}
+	}
+	none := runtimeSpec(func(s *v1alpha1.RuntimeSpec) { s.Replicas = nil })
+	return []judgment{
+		{"three", replicas(3), ""},
+		{"two", replicas(2), few(2)},
+		{"none", replicas(0), few(0)},
+		{"one, by default", none, few(1)},
+		{"two, suspended", inTurn(replicas(2), func(a *v1alpha1.Agent) { a.Spec.Suspend = true }), few(2)},
+		{"an autoscaler's three", inTurn(none, autoscaled(ptr.To[int32](3), 10)), ""},
+		{"an autoscaler's two", inTurn(none, autoscaled(ptr.To[int32](2), 10)), few(2)},
+		{"an autoscaler's default", inTurn(none, autoscaled(nil, 10)), few(1)},
+		{"three now, and an autoscaler that may go to two", inTurn(replicas(3), autoscaled(ptr.To[int32](2), 10)),
+			"spec.autoscaling.minReplicas is 2 (1 when left out), and in production it must be 3 or more"},
+	}
+}
+
+// Each policy, and what it does in dev and staging; in production each denies.
+var policies = []struct {
+	name         string
+	rows         []judgment
+	dev, staging string
+}{
+	{"flokoa-pinned-images", images(), "Warn", "Deny"},
+	{"flokoa-resources", resources(), "Warn", "Deny"},
+	{"flokoa-probes", probes(), "Warn", "Warn"},
+	{"flokoa-inline-credentials", credentials(), "Warn", "Deny"},
+	{"flokoa-replicas", counts(), "Audit", "Deny"},
+}
+
+func TestEachPolicyJudgesWhatItShouldByEnvironment(t *testing.T) {
+	somebody := as(t, "")
+	for _, policy := range policies {
+		t.Run(policy.name, func(t *testing.T) {
+			denied := 0
+			for _, row := range policy.rows {
+				t.Run(row.name, func(t *testing.T) {
+					err := somebody.Create(t.Context(), newAgent("production", "a", row.make), client.DryRunAll)
+					if row.says == "" {
+						require.NoError(t, err)
+						return
+					}
+					denied++
+					require.True(t, apierrors.IsForbidden(err), "%v", err)
+					require.EqualError(t, err, `agents.agent.flokoa.ai "a" is forbidden: ValidatingAdmissionPolicy '`+policy.name+`' with binding '`+policy.name+
+						`-production' denied request: `+row.says)
+				})
+			}
+			require.Positive(t, denied)
+			requireActions(t, policy.name, policy.rows, map[string]string{"dev": policy.dev, "staging": policy.staging})
+		})
+	}
+}
+
+// requireActions has the first Agent that a policy denies in production be made in other environments. Where fewer replicas are
+// enough, none are.
+func requireActions(t *testing.T, policy string, rows []judgment, actions map[string]string) {
+	t.Helper()
+	for _, row := range rows {
+		if row.says == "" {
+			continue
+		}
+		for namespace, action := range actions {
+			somebody := as(t, "")
+			wrong := newAgent(namespace, "a", row.make)
+			if policy == "flokoa-replicas" {
+				wrong = newAgent(namespace, "a", replicas(0))
+			}
+			err := somebody.Create(t.Context(), wrong, client.DryRunAll)
+			said := somebody.warned()
+			switch action {
+			case "Deny":
+				require.ErrorContains(t, err, policy+"-"+namespace)
+			case "Warn":
+				require.NoError(t, err)
+				require.Contains(t, said, "'"+policy+"-"+namespace+"'")
+				require.Contains(t, said, row.says)
+			default:
+				require.NoError(t, err)
+				require.Empty(t, said)
+			}
+		}
+		return
+	}
+}
+
+// Where no label says which environment a namespace is, nothing is judged.
+func TestANamespaceWithoutTheLabelIsNotGuarded(t *testing.T) {
+	somebody := as(t, "")
+	require.NoError(t, somebody.Create(t.Context(), newAgent("default", "a", image("a:latest"), replicas(1), env("TOKEN", "x1y2")), client.DryRunAll))
+	require.Empty(t, somebody.warned())
+}
+
+func TestTheGuidesAgentIsWelcomeInEveryEnvironment(t *testing.T) {
+	somebody := as(t, "")
+	for _, namespace := range environments {
+		agent := guides()
+		agent.Namespace = namespace
+		require.NoError(t, somebody.Create(t.Context(), agent, client.DryRunAll), namespace)
+		require.Empty(t, somebody.warned(), namespace)
+	}
+}

@@ -1,0 +1,101 @@
+package api_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flokoa/flokoa/operator/api/v1alpha1"
+)
+
+// oldNamespace becomes production only after Agents were made in it that production would refuse.
+func oldNamespace(t *testing.T, agents ...*v1alpha1.Agent) string {
+	t.Helper()
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "old-"}}
+	require.NoError(t, admin.Create(t.Context(), namespace))
+	for _, agent := range agents {
+		agent.Namespace = namespace.Name
+		require.NoError(t, admin.Create(t.Context(), agent))
+	}
+	patch := `{"metadata":{"labels":{"` + environment + `":"production"}}}`
+	require.NoError(t, admin.Patch(t.Context(), namespace, client.RawPatch(types.MergePatchType, []byte(patch))))
+	require.Eventually(t, func() bool {
+		return admin.Create(t.Context(), newAgent(namespace.Name, "canary", replicas(1)), client.DryRunAll) != nil
+	}, taking, taking/300)
+	return namespace.Name
+}
+
+// merge changes a stored Agent, and takes the change back.
+func merge(t *testing.T, who client.Client, agent *v1alpha1.Agent, patch string) error {
+	t.Helper()
+	return who.Patch(t.Context(), agent.DeepCopy(), client.RawPatch(types.MergePatchType, []byte(patch)), client.DryRunAll)
+}
+
+func scale(t *testing.T, who client.Client, agent *v1alpha1.Agent, to int32) error {
+	t.Helper()
+	wanted := &autoscalingv1.Scale{Spec: autoscalingv1.ScaleSpec{Replicas: to}}
+	return who.SubResource("scale").Update(t.Context(), agent.DeepCopy(), client.WithSubResourceBody(wanted), &client.SubResourceUpdateOptions{UpdateOptions: client.UpdateOptions{DryRun: []string{metav1.DryRunAll}}})
+}
+
+func TestAnAgentFromBeforeThePoliciesCanStillBeRun(t *testing.T) {
+	probeless := func(a *v1alpha1.Agent) {
+		a.Spec.Availability = &v1alpha1.Availability{Probes: v1alpha1.ProbesNone}
+		a.Spec.Runtime.Spec.Container.LivenessProbe = nil
+	}
+	old := newAgent("", "old", image("a:latest"), replicas(1), env("TOKEN", "x1y2"), probeless,
+		container(func(c *corev1.Container) { c.Resources = corev1.ResourceRequirements{} }))
+	oldNamespace(t, old)
+	require.NoError(t, scale(t, admin, old, 2), "scaled up, though not to three")
+	require.ErrorContains(t, scale(t, admin, old, 0), "scale to 3, or stop the agent with spec.suspend: true")
+	for name, patch := range map[string]string{
+		"suspended":                   `{"spec":{"suspend":true}}`,
+		"replicas upwards":            `{"spec":{"runtime":{"spec":{"replicas":2}}}}`,
+		"an autoscaler with a bound":  `{"spec":{"autoscaling":{"minReplicas":3,"maxReplicas":5}}}`,
+		"labels":                      `{"metadata":{"labels":{"a":"b"}}}`,
+		"a finalizer":                 `{"metadata":{"finalizers":["example.com/f"]}}`,
+		"how long it may take to end": `{"spec":{"runtime":{"spec":{"terminationGracePeriodSeconds":60}}}}`,
+		"where it runs":               `{"spec":{"runtime":{"spec":{"nodeSelector":{"a":"b"}}}}}`,
+		"its framework":               `{"spec":{"framework":"langgraph"}}`,
+	} {
+		require.NoError(t, merge(t, admin, old, patch), name)
+	}
+	require.NoError(t, admin.Status().Patch(t.Context(), old.DeepCopy(), client.RawPatch(types.MergePatchType, []byte(`{"status":{"replicas":1}}`))), "the operator's word")
+	for patch, says := range map[string]string{
+		`[{"op":"replace","path":"/spec/runtime/spec/container/image","value":"b:latest"}]`:                                                                   "flokoa-",
+		`[{"op":"add","path":"/spec/runtime/spec/container/env/-","value":{"name":"A","value":"b"}}]`:                                                         "flokoa-",
+		`[{"op":"add","path":"/spec/runtime/spec/sidecars","value":[{"name":"s","image":"b:v1"}]}]`:                                                           "flokoa-",
+		`[{"op":"replace","path":"/spec/runtime/spec/replicas","value":0}]`:                                                                                   "flokoa-replicas",
+		`[{"op":"add","path":"/spec/autoscaling","value":{"minReplicas":1,"maxReplicas":1}},{"op":"replace","path":"/spec/runtime/spec/replicas","value":0}]`: "replicas",
+	} {
+		err := admin.Patch(t.Context(), old.DeepCopy(), client.RawPatch(types.JSONPatchType, []byte(patch)), client.DryRunAll)
+		require.ErrorContains(t, err, says, patch)
+	}
+	require.NoError(t, admin.Delete(t.Context(), old))
+}
+
+func TestScaleIsJudgedLikeTheSpec(t *testing.T) {
+	agent := newAgent("production", "scaled", replicas(4))
+	require.NoError(t, admin.Create(t.Context(), agent))
+	require.NoError(t, scale(t, admin, agent, 3))
+	require.NoError(t, scale(t, admin, agent, 9))
+	require.EqualError(t, scale(t, admin, agent, 2), `agents.agent.flokoa.ai "scaled" is forbidden: ValidatingAdmissionPolicy 'flokoa-replicas' with binding 'flokoa-replicas-production' `+
+		`denied request: replicas is 2, and in production it must be 3 or more: scale to 3, or stop the agent with spec.suspend: true`)
+	require.NoError(t, merge(t, admin, agent, `{"spec":{"suspend":true}}`))
+	require.ErrorContains(t, merge(t, admin, agent, `{"spec":{"runtime":{"spec":{"replicas":2}}}}`), "flokoa-replicas")
+	require.ErrorContains(t, merge(t, admin, agent, `{"spec":{"autoscaling":{"minReplicas":2,"maxReplicas":9}}}`),
+		"spec.autoscaling.minReplicas is 2 (1 when left out), and in production it must be 3 or more", "the count is the same, and may fall")
+	require.NoError(t, admin.Delete(t.Context(), agent))
+}
+
+func TestProbesThatAreSwitchedOffAreAChangeOfProbes(t *testing.T) {
+	agent := newAgent("production", "probed", container(func(c *corev1.Container) { c.LivenessProbe, c.ReadinessProbe = nil, nil }))
+	require.NoError(t, admin.Create(t.Context(), agent))
+	require.ErrorContains(t, merge(t, admin, agent, `{"spec":{"availability":{"probes":"None"}}}`), "leave availability.probes out instead of None")
+	require.NoError(t, merge(t, admin, agent, `{"spec":{"availability":{"spread":"None"}}}`))
+	require.NoError(t, admin.Delete(t.Context(), agent))
+}

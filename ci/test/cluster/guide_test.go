@@ -1,0 +1,131 @@
+package cluster_test
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flokoa/flokoa/operator/api/v1alpha1"
+)
+
+const (
+	guidesManifest = "examples/agents/production-agent.yaml"
+	// guidesDigest is that of the manifest as the guide prints it.
+	guidesDigest = "c3d044367ea36b138c45e71ebaf889418b5f7328ef1f03628891e7b717eb0cec"
+	guidesAgent  = "production-agent"
+)
+
+// applyGuide does what the guide says: the Secret it refers to, its manifest byte for byte, and the wait.
+func applyGuide(s *scene) *v1alpha1.Agent {
+	s.Helper()
+	manifest, err := os.ReadFile(fromRoot(guidesManifest))
+	require.NoError(s, err)
+	require.Equal(s, guidesDigest, fmt.Sprintf("%x", sha256.Sum256(manifest)), "%s is not the guide's", guidesManifest)
+	s.kubectl("create", "secret", "generic", "agent-secrets", "--from-literal=api-key=x")
+	s.kubectl("apply", "-f", guidesManifest)
+	s.kubectl("wait", "--for=condition=Ready", "agent/"+guidesAgent, "--timeout=90s")
+	return s.settled(guidesAgent)
+}
+
+// table is what kubectl prints: the header, and the cells of the one row.
+func table(s *scene, args ...string) (string, []string) {
+	s.Helper()
+	lines := strings.Split(strings.TrimSpace(s.kubectl(args...)), "\n")
+	require.Len(s, lines, 2, "%v", lines)
+	return strings.Join(regexp.MustCompile(`\s{2,}`).Split(strings.TrimSpace(lines[0]), -1), " | "), strings.Fields(lines[1])
+}
+
+func TestTheGuidesManifestByteForByteReachesThreeAvailable(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	agent := applyGuide(s)
+	require.EqualValues(t, 3, agent.Status.AvailableReplicas)
+	require.Equal(t, "http://production-agent."+s.namespace+".svc:8080", agent.Status.URL)
+	require.Equal(t, "flokoa.ai/agent=production-agent", agent.Status.Selector)
+	require.Equal(t, "ghcr.io/example/my-agent:v2.0.0", agent.Status.Image)
+	require.Equal(t, metav1.ConditionTrue, condition(agent, v1alpha1.ConditionAvailable).Status)
+	model := condition(agent, v1alpha1.ConditionModelResolved)
+	require.Equal(t, metav1.ConditionUnknown, model.Status, "ModelResolved")
+	require.Equal(t, v1alpha1.ReasonNotResolved, model.Reason)
+
+	header, row := table(s, "get", "agents")
+	require.Equal(t, "NAME | FRAMEWORK | MODEL | REPLICAS | AVAILABLE REPLICAS | READY | REASON | AGE", header)
+	require.Equal(t, []string{guidesAgent, "pydantic-ai", "gpt-4o-model", "3", "3", "True", "RolloutComplete"}, row[:7])
+	header, row = table(s, "get", "agents", "-o", "wide")
+	require.Equal(t, "NAME | FRAMEWORK | MODEL | REPLICAS | AVAILABLE REPLICAS | READY | REASON | AGE | HA | CURRENT | UPDATED | IMAGE | URL", header)
+	require.Equal(t, []string{"True", "3", "3", agent.Status.Image, agent.Status.URL}, row[8:])
+	for _, other := range []string{"fa", "flokoa"} {
+		_, row = table(s, "get", other)
+		require.Contains(t, row[0], guidesAgent, "kubectl get %s", other)
+	}
+}
+
+func TestTheGuidesAgentIsSpreadOverThreeNodesAndThreeZones(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	agent := applyGuide(s)
+	nodes, zones := map[string]bool{}, map[string]bool{}
+	for _, pod := range s.list(&corev1.PodList{}) {
+		nodes[pod.(*corev1.Pod).Spec.NodeName] = true
+		node := &corev1.Node{}
+		require.NoError(t, api.Get(t.Context(), client.ObjectKey{Name: pod.(*corev1.Pod).Spec.NodeName}, node))
+		zones[node.Labels[corev1.LabelTopologyZone]] = true
+	}
+	require.Len(t, nodes, 3)
+	require.Len(t, zones, 3)
+	require.Equal(t, &v1alpha1.Placement{Nodes: 3, Zones: 3}, agent.Status.Placement)
+	s.note("placement %d nodes, %d zones", agent.Status.Placement.Nodes, agent.Status.Placement.Zones)
+}
+
+func TestTheGuidesCommandsDoWhatTheySay(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	applyGuide(s)
+	s.kubectl("scale", "agent", guidesAgent, "--replicas=5")
+	require.EqualValues(t, 5, s.settled(guidesAgent).Status.AvailableReplicas)
+
+	image := "ghcr.io/example/my-agent:v2.1.0"
+	s.kubectl("patch", "agent", guidesAgent, "--type=json",
+		`-p=[{"op": "replace", "path": "/spec/runtime/spec/container/image", "value": "`+image+`"}]`)
+	require.Equal(t, image, s.settled(guidesAgent).Status.Image)
+	require.Equal(t, image, read(s, guidesAgent, &appsv1.Deployment{}).Spec.Template.Spec.Containers[0].Image)
+	for _, pod := range s.list(&corev1.PodList{}, client.MatchingLabels{v1alpha1.LabelAgent: guidesAgent}) {
+		if pod.GetDeletionTimestamp() == nil {
+			require.Equal(t, image, pod.(*corev1.Pod).Spec.Containers[0].Image)
+		}
+	}
+
+	// Applied again, the manifest is the truth again.
+	s.kubectl("apply", "-f", guidesManifest)
+	agent := s.settled(guidesAgent)
+	require.Equal(t, "ghcr.io/example/my-agent:v2.0.0", agent.Status.Image)
+	require.EqualValues(t, 3, agent.Status.AvailableReplicas)
+	require.Contains(t, s.kubectl("describe", "agent", guidesAgent), "RolloutComplete")
+}
+
+func TestKubectlExplainsTheFieldsOfAnAgent(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	for path, want := range map[string][]string{
+		"agent":                   {"an AI agent that runs on Kubernetes", "DNS-1035"},
+		"agent.spec.runtime.spec": {"The number of pods wanted", "minReadySeconds", "one extra pod"},
+		"agent.spec.availability": {"drainSeconds", "preStop sleep", "Preferred"},
+		"agent.status":            {"availableReplicas", "Where the agent is reached"},
+		"agent.spec.runtime.spec.container.image": {"image <string>"},
+	} {
+		text := s.kubectl("explain", path)
+		for _, phrase := range want {
+			require.Contains(t, text, phrase, "kubectl explain %s", path)
+		}
+		require.NotContains(t, strings.ReplaceAll(text, "\n", " "), "<no description>", "kubectl explain %s", path)
+	}
+}

@@ -1,0 +1,143 @@
+package cluster_test
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/util/retry"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flokoa/flokoa/operator/api/v1alpha1"
+)
+
+// What a kubelet writes about pods that simulated nodes never would: why a container does not run, and Events.
+
+// unwell has the pods run without ever getting ready, until recovered.
+func unwell(a *v1alpha1.Agent) { simulated("never-ready", "true")(a) }
+
+// started are the pods of the Agent "a" once each runs on its node.
+func (s *scene) started() []*corev1.Pod {
+	s.Helper()
+	var pods []*corev1.Pod
+	s.eventually("the pods run", patience, func() error {
+		pods = nil
+		for _, object := range s.list(&corev1.PodList{}, client.MatchingLabels{v1alpha1.LabelAgent: "a"}) {
+			pod := object.(*corev1.Pod)
+			if pod.Status.Phase != corev1.PodRunning {
+				return fmt.Errorf("%s is %s", pod.Name, pod.Status.Phase)
+			}
+			pods = append(pods, pod)
+		}
+		if len(pods) == 0 {
+			return fmt.Errorf("no pod")
+		}
+		return nil
+	})
+	return pods
+}
+
+// write changes the status of a pod, as its kubelet may.
+func (s *scene) write(name string, change func(*corev1.Pod)) {
+	s.Helper()
+	require.NoError(s, retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		pod := read(s, name, &corev1.Pod{})
+		change(pod)
+		return api.Status().Update(s.Context(), pod)
+	}))
+}
+
+// container has the state of a container of every pod of the Agent be changed.
+func container(name string, change func(*corev1.ContainerStatus)) func(*scene) {
+	return func(s *scene) {
+		s.Helper()
+		for _, pod := range s.started() {
+			s.write(pod.Name, func(pod *corev1.Pod) {
+				for _, statuses := range [][]corev1.ContainerStatus{pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses} {
+					for i := range statuses {
+						if statuses[i].Name == name {
+							change(&statuses[i])
+						}
+					}
+				}
+			})
+		}
+	}
+}
+
+func waits(reason, message string) func(*corev1.ContainerStatus) {
+	return func(status *corev1.ContainerStatus) {
+		status.Ready, status.Started = false, ptr.To(false)
+		status.State = corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason, Message: message}}
+	}
+}
+
+// crashed is a container that waits for its next start after it ended.
+func crashed(code int32, reason, message string) func(*corev1.ContainerStatus) {
+	return func(status *corev1.ContainerStatus) {
+		waits("CrashLoopBackOff", "back-off 10s restarting failed container")(status)
+		status.RestartCount++
+		status.LastTerminationState = corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: code, Reason: reason, Message: message}}
+	}
+}
+
+// runsSince is a container that began some time ago.
+func runsSince(ago time.Duration) func(*corev1.ContainerStatus) {
+	return func(status *corev1.ContainerStatus) {
+		status.Started = ptr.To(true)
+		status.State = corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(time.Now().Add(-ago))}}
+	}
+}
+
+// recovered has the containers of every pod run, and get ready.
+func recovered(s *scene) {
+	s.Helper()
+	for _, pod := range s.started() {
+		s.write(pod.Name, func(pod *corev1.Pod) {
+			for i, init := range pod.Spec.InitContainers {
+				if init.RestartPolicy != nil {
+					runsSince(0)(&pod.Status.InitContainerStatuses[i])
+					continue
+				}
+				pod.Status.InitContainerStatuses[i].Ready = true
+				pod.Status.InitContainerStatuses[i].State = corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{Reason: "Completed"}}
+			}
+			for i := range pod.Status.ContainerStatuses {
+				runsSince(0)(&pod.Status.ContainerStatuses[i])
+			}
+		})
+		s.kubectl("annotate", "pod", pod.Name, "simulation/never-ready-")
+	}
+}
+
+// tells writes an Event about every pod of the Agent, as a kubelet does; container is empty for one about the whole pod.
+func tells(container, reason, message string) func(*scene) {
+	return func(s *scene) {
+		s.Helper()
+		for _, pod := range s.started() {
+			now := metav1.Now()
+			about := corev1.ObjectReference{APIVersion: "v1", Kind: "Pod", Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID}
+			if container != "" {
+				about.FieldPath = fmt.Sprintf("spec.containers{%s}", container)
+			}
+			require.NoError(s, api.Create(s.Context(), &corev1.Event{
+				ObjectMeta:     metav1.ObjectMeta{Namespace: pod.Namespace, GenerateName: pod.Name + "."},
+				InvolvedObject: about, Type: corev1.EventTypeWarning, Reason: reason, Message: message,
+				Source: corev1.EventSource{Component: "kubelet"}, FirstTimestamp: now, LastTimestamp: now, Count: 1,
+			}))
+		}
+	}
+}
+
+// inTurn does one thing after the other.
+func inTurn(steps ...func(*scene)) func(*scene) {
+	return func(s *scene) {
+		s.Helper()
+		for _, step := range steps {
+			step(s)
+		}
+	}
+}

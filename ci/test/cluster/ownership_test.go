@@ -1,0 +1,268 @@
+package cluster_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flokoa/flokoa/operator/api/v1alpha1"
+)
+
+// healing is how soon an Agent must be well again once the object in its way is gone.
+const healing = time.Minute
+
+func TestAHandEditedFieldIsPutBack(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.create("a", replicas(2))
+	s.settled("a")
+	deployment, service := read(s, "a", &appsv1.Deployment{}), read(s, "a", &corev1.Service{})
+	for _, edit := range []struct{ resource, patch string }{
+		{"deployment", `[{"op":"replace","path":"/spec/replicas","value":3}]`},
+		{"deployment", `[{"op":"replace","path":"/spec/template/spec/containers/0/image","value":"registry.example/other:v9"}]`},
+		{"deployment", `[{"op":"replace","path":"/metadata/labels/app.kubernetes.io~1part-of","value":"else"}]`},
+		{"deployment", `[{"op":"remove","path":"/metadata/labels/flokoa.ai~1agent"}]`},
+		{"deployment", `[{"op":"replace","path":"/spec/template/spec/containers/0/env/3/value","value":"debug"}]`},
+		{"deployment", `[{"op":"remove","path":"/spec/template/spec/containers/0/env/0"}]`},
+		{"deployment", `[{"op":"replace","path":"/spec/strategy/rollingUpdate/maxUnavailable","value":1}]`},
+		{"deployment", `[{"op":"remove","path":"/metadata/ownerReferences"},{"op":"add","path":"/metadata/annotations/flokoa.ai~1adopt","value":"a"}]`},
+		{"service", `[{"op":"replace","path":"/spec/ports/0/targetPort","value":9090}]`},
+		{"service", `[{"op":"replace","path":"/spec/selector/flokoa.ai~1agent","value":"else"}]`},
+		{"service", `[{"op":"replace","path":"/spec/ports/0/port","value":9090}]`},
+	} {
+		s.kubectl("patch", edit.resource, "a", "--type=json", "-p", edit.patch)
+		s.eventually(edit.resource+" is put back after "+edit.patch, patience, func() error {
+			live, served := read(s, "a", &appsv1.Deployment{}), &corev1.Service{}
+			return firstError(
+				api.Get(t.Context(), client.ObjectKeyFromObject(service), served), // one that was renumbered is made anew
+				differ("labels", deployment.Labels, live.Labels),
+				differ("owners", deployment.OwnerReferences, live.OwnerReferences),
+				differ("Deployment", deployment.Spec, live.Spec),
+				differ("Service's ports", service.Spec.Ports, served.Spec.Ports),
+				differ("Service's selector", service.Spec.Selector, served.Spec.Selector),
+			)
+		})
+	}
+	require.Equal(t, "registry.example/agent:v1", s.settled("a").Status.Image)
+	require.Equal(t, deployment.UID, read(s, "a", &appsv1.Deployment{}).UID)
+}
+
+// The number of a container's port is the key of its list, so Server-Side Apply takes a renumbered one for somebody else's,
+// and the API server refuses two ports of one name. Until the hand that did it takes it back, the Agent says so.
+func TestAContainerPortRenumberedByHandIsToldInTheStatus(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.create("a", replicas(1))
+	s.settled("a")
+	const port = `[{"op":"replace","path":"/spec/template/spec/containers/0/ports/0/containerPort","value":%d}]`
+	s.kubectl("patch", "deployment", "a", "--type=json", "-p", fmt.Sprintf(port, 9090))
+	s.eventually("the Agent says what is refused", patience, func() error {
+		message := condition(read(s, "a", &v1alpha1.Agent{}), v1alpha1.ConditionReady).Message
+		if !strings.Contains(message, `Duplicate value: "http"`) {
+			return errors.New(message)
+		}
+		return nil
+	})
+	s.kubectl("patch", "deployment", "a", "--type=json", "-p", fmt.Sprintf(port, 8080))
+	s.settled("a")
+}
+
+// differ says how two values differ, nil when they do not.
+func differ(what string, want, have any) error {
+	w, err := json.Marshal(want)
+	if err != nil {
+		return err
+	}
+	h, err := json.Marshal(have)
+	if err == nil && string(w) != string(h) {
+		err = fmt.Errorf("%s: want %s, have %s", what, w, h)
+	}
+	return err
+}
+
+func firstError(all ...error) error {
+	for _, err := range all {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func TestWhatOthersAddIsLeftAloneAlsoByTheNextRoll(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.create("a")
+	s.settled("a")
+	s.kubectl("annotate", "deployment/a", "service/a", "example.com/note=mine")
+	s.kubectl("label", "deployment/a", "service/a", "example.com/team=search")
+	injected := appsv1ac.Deployment("a", s.namespace).WithSpec(appsv1ac.DeploymentSpec().WithTemplate(corev1ac.PodTemplateSpec().
+		WithAnnotations(map[string]string{"example.com/inject": "yes"}).
+		WithSpec(corev1ac.PodSpec().WithContainers(corev1ac.Container().WithName("agent").
+			WithEnv(corev1ac.EnvVar().WithName("INJECTED").WithValue("yes"))))))
+	require.NoError(t, api.Apply(t.Context(), injected, client.FieldOwner("injector")))
+
+	left := func() error {
+		deployment, service := read(s, "a", &appsv1.Deployment{}), read(s, "a", &corev1.Service{})
+		for _, object := range []client.Object{deployment, service} {
+			if object.GetAnnotations()["example.com/note"] != "mine" || object.GetLabels()["example.com/team"] != "search" {
+				return fmt.Errorf("%T: %v %v", object, object.GetAnnotations(), object.GetLabels())
+			}
+		}
+		container := deployment.Spec.Template.Spec.Containers[0]
+		if deployment.Spec.Template.Annotations["example.com/inject"] != "yes" || envOf(container)["INJECTED"] != "yes" {
+			return fmt.Errorf("%v %v", deployment.Spec.Template.Annotations, container.Env)
+		}
+		return nil
+	}
+	s.settled("a")
+	s.stays("they are left", left)
+	s.patch("a", `[{"op":"replace","path":"/spec/runtime/spec/container/image","value":"registry.example/agent:v2"},
+		{"op":"remove","path":"/spec/runtime/spec/container/env"}]`)
+	s.settled("a")
+	s.stays("they are left by a roll", left)
+	container := read(s, "a", &appsv1.Deployment{}).Spec.Template.Spec.Containers[0]
+	require.Equal(t, "registry.example/agent:v2", container.Image)
+	require.NotContains(t, envOf(container), "LEVEL", "what the user no longer asks for goes")
+}
+
+func envOf(container corev1.Container) map[string]string {
+	env := map[string]string{}
+	for _, entry := range container.Env {
+		env[entry.Name] = entry.Value
+	}
+	return env
+}
+
+// strangers are objects that somebody else made under the name that an Agent will have.
+func strangers() map[string]client.Object {
+	return map[string]client.Object{
+		"Deployment": &appsv1.Deployment{Spec: appsv1.DeploymentSpec{
+			Replicas: ptr.To[int32](0),
+			Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "theirs"}},
+			Template: corev1.PodTemplateSpec{
+				ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "theirs"}},
+				Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "registry.example/theirs:v1"}}},
+			},
+		}},
+		"Service": &corev1.Service{Spec: corev1.ServiceSpec{
+			Selector: map[string]string{"app": "theirs"},
+			Ports:    []corev1.ServicePort{{Port: 80, TargetPort: intstr.FromInt32(80)}},
+		}},
+	}
+}
+
+func TestAStrangerOfTheSameNameIsNeverTouchedAndTheAgentHealsWhenItGoes(t *testing.T) {
+	t.Parallel()
+	for kind, stranger := range strangers() {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			s := newScene(t)
+			stranger.SetNamespace(s.namespace)
+			stranger.SetName("a")
+			require.NoError(t, api.Create(t.Context(), stranger))
+			s.eventually("Kubernetes itself is done with the stranger", patience, func() error { return observed(s, stranger) })
+			s.create("a")
+			conflicted := s.awaitAgent("a", "the conflict is told", patience, func(a *v1alpha1.Agent) bool {
+				return condition(a, v1alpha1.ConditionReady).Reason == v1alpha1.ReasonNameConflict
+			})
+			require.Contains(t, condition(conflicted, v1alpha1.ConditionReady).Message, fmt.Sprintf("a %s named %q exists", kind, "a"))
+			require.Equal(t, metav1.ConditionFalse, condition(conflicted, v1alpha1.ConditionReady).Status)
+			require.Equal(t, metav1.ConditionTrue, condition(conflicted, v1alpha1.ConditionStalled).Status)
+			require.Empty(t, condition(conflicted, v1alpha1.ConditionReconciling))
+			s.eventually("the rest of the Agent is made", patience, func() error { return theRestOf(s, kind) })
+			s.eventually("it is warned of", patience, func() error { return warned(s, "a", v1alpha1.ReasonNameConflict) })
+			s.stays("the stranger is not touched", func() error {
+				return differ("resourceVersion", stranger.GetResourceVersion(), read(s, "a", stranger.DeepCopyObject().(client.Object)).GetResourceVersion())
+			})
+
+			began := time.Now()
+			require.NoError(t, api.Delete(t.Context(), stranger))
+			healed := s.awaitAgent("a", "the Agent heals", healing, isReady)
+			s.note("healed in %.1fs", time.Since(began).Seconds())
+			require.Empty(t, condition(healed, v1alpha1.ConditionStalled))
+		})
+	}
+}
+
+// observed says that controllers of Kubernetes have still to write to an object; afterwards, a new resourceVersion is the
+// operator's doing.
+func observed(s *scene, object client.Object) error {
+	read(s, object.GetName(), object)
+	if deployment, ok := object.(*appsv1.Deployment); ok && (deployment.Status.ObservedGeneration != deployment.Generation || len(deployment.Status.Conditions) < 2) {
+		return fmt.Errorf("%+v", deployment.Status)
+	}
+	return nil
+}
+
+// theRestOf says whether the child is missing that no stranger stands in the way of.
+func theRestOf(s *scene, kind string) error {
+	var child client.Object = &corev1.Service{}
+	if kind == "Service" {
+		child = &appsv1.Deployment{}
+	}
+	if err := api.Get(s.Context(), client.ObjectKey{Namespace: s.namespace, Name: "a"}, child); err != nil {
+		return err
+	}
+	if !metav1.IsControlledBy(child, read(s, "a", &v1alpha1.Agent{})) {
+		return fmt.Errorf("%T is not the Agent's", child)
+	}
+	return nil
+}
+
+// warned says that a Warning with a reason is missing about an Agent.
+func warned(s *scene, name, reason string) error {
+	for _, object := range s.list(&eventsv1.EventList{}) {
+		event := object.(*eventsv1.Event)
+		if event.Regarding.Name == name && event.Type == corev1.EventTypeWarning && event.Reason == reason {
+			return nil
+		}
+	}
+	return fmt.Errorf("no Warning %s", reason)
+}
+
+func TestOrphansAreTakenOverOnlyByTheAnnotationAndNoPodRestarts(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.create("a", replicas(2))
+	s.settled("a")
+	pods := uids(s, &corev1.PodList{})
+	s.kubectl("delete", "agent", "a", "--cascade=orphan")
+	s.eventually("the children are orphans", patience, func() error {
+		for _, child := range []client.Object{&appsv1.Deployment{}, &corev1.Service{}, &policyv1.PodDisruptionBudget{}} {
+			if owners := read(s, "a", child).GetOwnerReferences(); len(owners) > 0 {
+				return fmt.Errorf("%T: %v", child, owners)
+			}
+		}
+		return nil
+	})
+	service := read(s, "a", &corev1.Service{}).UID
+	agent := s.create("a", replicas(2))
+	s.awaitAgent("a", "the conflict is told", patience, func(a *v1alpha1.Agent) bool {
+		return condition(a, v1alpha1.ConditionReady).Reason == v1alpha1.ReasonNameConflict
+	})
+	for _, kind := range []string{"Deployment", "Service", "PodDisruptionBudget"} {
+		require.Contains(t, condition(read(s, "a", &v1alpha1.Agent{}), v1alpha1.ConditionReady).Message, "a "+kind+` named "a" exists`, "all are told at once")
+	}
+	s.kubectl("annotate", "deployment/a", "service/a", "pdb/a", v1alpha1.AnnotationAdopt+"=a")
+	s.awaitAgent("a", "it takes them over", healing, isReady)
+	require.True(t, metav1.IsControlledBy(read(s, "a", &appsv1.Deployment{}), agent))
+	require.True(t, metav1.IsControlledBy(read(s, "a", &corev1.Service{}), agent))
+	require.Equal(t, service, read(s, "a", &corev1.Service{}).UID)
+	require.Equal(t, pods, uids(s, &corev1.PodList{}))
+}

@@ -1,0 +1,213 @@
+package cluster_test
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"sort"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	authorizationv1 "k8s.io/api/authorization/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flokoa/flokoa/ci/testkit/harness"
+	"github.com/flokoa/flokoa/ci/testkit/manifests"
+)
+
+var (
+	// forbidden is what the operator has no business with, as group/resource/subresource.
+	forbidden = []string{
+		"/secrets", "/namespaces", "/pods/exec", "/pods/attach", "/pods/portforward", "/serviceaccounts/token", "/nodes/proxy", "/nodes/status",
+		"rbac.authorization.k8s.io/roles", "rbac.authorization.k8s.io/rolebindings",
+		"rbac.authorization.k8s.io/clusterroles", "rbac.authorization.k8s.io/clusterrolebindings",
+		"apiextensions.k8s.io/customresourcedefinitions",
+	}
+	everyVerb = []string{"get", "list", "watch", "create", "update", "patch", "delete", "deletecollection", "use", "bind", "escalate", "impersonate", "*"}
+)
+
+// asOperator is a client with a token of the chart's ServiceAccount.
+func asOperator(t *testing.T) client.Client {
+	t.Helper()
+	token, err := newToken(t.Context())
+	require.NoError(t, err)
+	config := rest.AnonymousClientConfig(cluster.Config)
+	config.BearerToken, config.UserAgent, config.QPS = token, "e2e", -1
+	theirs, err := harness.NewClient(config)
+	require.NoError(t, err)
+	return theirs
+}
+
+// may asks the API server, as the operator, whether it may do something.
+func may(t *testing.T, who client.Client, namespace, verb, resource string) bool {
+	t.Helper()
+	parts := append(strings.Split(resource, "/"), "")
+	review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{
+		ResourceAttributes: &authorizationv1.ResourceAttributes{
+			Namespace: namespace, Verb: verb, Group: parts[0], Resource: parts[1], Subresource: parts[2],
+		},
+	}}
+	require.NoError(t, who.Create(t.Context(), review))
+	return review.Status.Allowed
+}
+
+func TestTheOperatorsAccountMayNotTouchSecretsShellsOrRoles(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	who := asOperator(t)
+	require.True(t, may(t, who, s.namespace, "patch", "apps/deployments"), "the question is asked as the operator")
+	asked := 0
+	for _, resource := range forbidden {
+		for _, verb := range everyVerb { // where it has a Role beside its ClusterRole
+			require.False(t, may(t, who, system, verb, resource), "%s %s", verb, resource)
+			asked++
+		}
+	}
+	s.note("%d questions, each answered no", asked)
+
+	s.kubectl("create", "secret", "generic", "s", "--from-literal=k=v")
+	err := who.Get(t.Context(), client.ObjectKey{Namespace: s.namespace, Name: "s"}, &corev1.Secret{})
+	require.True(t, apierrors.IsForbidden(err), "%v", err)
+	require.True(t, apierrors.IsForbidden(who.List(t.Context(), &corev1.SecretList{})))
+	for _, resource := range []string{"secrets", "pods/exec", "roles"} {
+		for _, verb := range []string{"get", "create"} {
+			out, err := s.command(t.Context(), "auth", "can-i", verb, resource, "--as="+harness.Account).CombinedOutput()
+			require.Error(t, err)
+			require.Equal(t, "no", strings.TrimSpace(string(out)))
+		}
+	}
+}
+
+// Kubernetes' controller adds the chart's rules to its own role a moment after both are there.
+func TestWhoMayViewANamespaceMayReadItsAgentsAndNoMore(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.kubectl("create", "rolebinding", "viewers", "--clusterrole=view", "--user=viewer")
+	can := func(verb, resource string) string {
+		out, _ := s.command(t.Context(), "auth", "can-i", verb, resource, "--as=viewer").Output() // no is an exit code too
+		return strings.TrimSpace(string(out))
+	}
+	s.eventually("the role has the chart's rules", patience, func() error {
+		if answer := can("list", "agents.agent.flokoa.ai"); answer != "yes" {
+			return errors.New(answer)
+		}
+		return nil
+	})
+	for question, want := range map[string]string{
+		"get agents.agent.flokoa.ai": "yes", "watch agents.agent.flokoa.ai": "yes", "get agents.agent.flokoa.ai/status": "yes",
+		"create agents.agent.flokoa.ai": "no", "patch agents.agent.flokoa.ai": "no", "delete agents.agent.flokoa.ai": "no",
+		"patch agents.agent.flokoa.ai/scale": "no", "patch agents.agent.flokoa.ai/status": "no",
+	} {
+		verb, resource, _ := strings.Cut(question, " ")
+		require.Equal(t, want, can(verb, resource), question)
+	}
+}
+
+// notUsed are permissions that the suite does not see at work, by what each is good for.
+var notUsed = map[string]string{
+	"update agent.flokoa.ai/agents/finalizers": "asked for by the admission plugin OwnerReferencesPermissionEnforcement, which is off here",
+}
+
+// grant is one verb on one resource that the chart gives the operator; an empty namespace is all of them.
+type grant struct {
+	namespace, group, resource, verb string
+	names                            []string
+}
+
+// String is a grant as notUsed and messages name it.
+func (g grant) String() string { return g.verb + " " + g.group + "/" + g.resource }
+
+// covers tells whether a request is allowed by a grant. RBAC knows no name in a create.
+func (g grant) covers(r request) bool {
+	return g.verb == r.Verb && g.group == r.ObjectRef.APIGroup && g.resource == r.Resource() &&
+		(g.namespace == "" || g.namespace == r.ObjectRef.Namespace) &&
+		(len(g.names) == 0 || slices.Contains(g.names, r.ObjectRef.Name))
+}
+
+// grants are all that the chart gives the operator.
+func grants() ([]grant, error) {
+	objects, err := manifests.Chart(fromRoot("charts/flokoa-operator"), nil, "flokoa-operator", system)
+	if err != nil {
+		return nil, err
+	}
+	var all []grant
+	for _, object := range manifests.Bound(objects) {
+		role := rbacv1.ClusterRole{}
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, &role); err != nil {
+			return nil, err
+		}
+		for _, rule := range role.Rules {
+			for _, verb := range rule.Verbs {
+				for _, resource := range rule.Resources {
+					all = append(all, grant{object.GetNamespace(), rule.APIGroups[0], resource, verb, rule.ResourceNames})
+				}
+			}
+		}
+	}
+	return all, nil
+}
+
+// asks are a request and what it asks for besides: a first apply is a patch, for which the API server also asks for create.
+func asks(r request) []request {
+	if r.Verb != "patch" || r.ResponseStatus.Code != http.StatusCreated {
+		return []request{r}
+	}
+	create := r
+	create.Verb = "create"
+	return []request{r, create}
+}
+
+// leastPrivilege compares what the operators of this run asked for with what the chart grants, both ways. It returns the
+// grants that were not used, with their reasons.
+func leastPrivilege() (string, error) {
+	all, err := grants()
+	if err != nil {
+		return "", err
+	}
+	requests, err := requestsSince(firstMark)
+	if err != nil {
+		return "", err
+	}
+	used := map[string]bool{}
+	var wrong []string
+	for _, r := range requests {
+		discovery := r.ObjectRef.Resource == "" && r.Verb == "get"
+		if !strings.HasPrefix(r.UserAgent, "flokoa-operator/") || discovery || comingUp(r) {
+			continue
+		}
+		for _, asked := range asks(r) {
+			granted := false
+			for _, g := range all {
+				if g.covers(asked) {
+					granted, used[g.String()] = true, true
+				}
+			}
+			if !granted || r.Annotations["authorization.k8s.io/decision"] != "allow" {
+				wrong = append(wrong, "asked for and not granted: "+asked.String())
+			}
+		}
+	}
+	var reasons []string
+	for _, g := range all {
+		switch reason := notUsed[g.String()]; {
+		case used[g.String()] && reason != "":
+			wrong = append(wrong, "used, against what notUsed says: "+g.String())
+		case !used[g.String()] && reason == "":
+			wrong = append(wrong, "granted and never used: "+g.String())
+		case !used[g.String()]:
+			reasons = append(reasons, fmt.Sprintf("%s (%s)", g, reason))
+		}
+	}
+	if len(wrong) > 0 {
+		sort.Strings(wrong)
+		return "", errors.New(strings.Join(slices.Compact(wrong), "\n  "))
+	}
+	return strings.Join(reasons, ", "), nil
+}

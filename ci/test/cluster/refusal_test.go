@@ -1,0 +1,324 @@
+package cluster_test
+
+import (
+	"context"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	admissionv1 "k8s.io/api/admission/v1"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flokoa/flokoa/operator/api/v1alpha1"
+)
+
+// The ways in which the API server refuses an Agent's children, or their pods.
+
+// unplaced is where the work stands when no pod could be made.
+const unplaced = "; 0 of 1 replicas updated, 0 available"
+
+func nameConflict() ailment {
+	var stranger client.Object
+	return ailment{
+		name: "with a stranger's Service", stalls: true,
+		before: func(s *scene) {
+			stranger = strangers()["Service"]
+			stranger.SetNamespace(s.namespace)
+			stranger.SetName("a")
+			require.NoError(s, api.Create(s.Context(), stranger))
+		},
+		agent:  []change{replicas(1)},
+		says:   `a Service named "a" exists that this Agent does not control: rename the Agent, delete the Service, or annotate it with flokoa.ai/adopt=a to let the Agent adopt it`,
+		cure:   func(s *scene) { require.NoError(s, api.Delete(s.Context(), stranger)) },
+		serves: true,
+	}
+}
+
+func refusedDeployment() ailment {
+	return ailment{
+		name: "for what the CRD cannot know to be wrong",
+		agent: []change{onContainer(func(c *corev1.Container) {
+			c.VolumeMounts = []corev1.VolumeMount{{Name: "nowhere", MountPath: "/data"}}
+		})},
+		says: `Deployment: Deployment.apps "a" is invalid: spec.template.spec.containers[0].volumeMounts[0].name: Not found: "nowhere"`,
+		cure: func(s *scene) { s.patch("a", `[{"op":"remove","path":"/spec/runtime/spec/container/volumeMounts"}]`) },
+	}
+}
+
+func exceededQuotas() []ailment {
+	return []ailment{
+		{
+			name:   "by one pod of three",
+			agent:  []change{replicas(3)},
+			before: quota("pods", "2"),
+			says:   `cannot create pods: pods "a-*" is forbidden: exceeded quota: q, requested: pods=1, used: pods=2, limited: pods=2; 2 of 3 replicas updated, 2 available`,
+			cure:   raised("pods", "3"),
+			within: trying,
+			serves: true,
+		},
+		{
+			name:   "by the Deployment itself",
+			before: quota("count/deployments.apps", "0"),
+			says:   `Deployment: deployments.apps "a" is forbidden: exceeded quota: q, requested: count/deployments.apps=1, used: count/deployments.apps=0, limited: count/deployments.apps=0`,
+			cure:   raised("count/deployments.apps", "1"),
+		},
+		{
+			name:   "by pods that do not say how much they need",
+			before: quota("requests.cpu", "1"),
+			says:   `cannot create pods: pods "a-*" is forbidden: failed quota: q: must specify requests.cpu for: agent` + unplaced,
+			cure: func(s *scene) {
+				s.patch("a", `[{"op":"add","path":"/spec/runtime/spec/container/resources","value":{"requests":{"cpu":"100m"}}}]`)
+			},
+		},
+	}
+}
+
+// quota limits something in the namespace, in force once its use has been counted.
+func quota(what, most string) func(*scene) {
+	return func(s *scene) {
+		s.Helper()
+		limit := corev1.ResourceList{corev1.ResourceName(what): resource.MustParse(most)}
+		require.NoError(s, api.Create(s.Context(), &corev1.ResourceQuota{
+			ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "q"}, Spec: corev1.ResourceQuotaSpec{Hard: limit},
+		}))
+		s.eventually("the quota is in force", patience, func() error {
+			if used := read(s, "q", &corev1.ResourceQuota{}).Status.Used; len(used) == 0 {
+				return fmt.Errorf("%v", used)
+			}
+			return nil
+		})
+	}
+}
+
+func raised(what, most string) func(*scene) {
+	return func(s *scene) {
+		s.Helper()
+		s.kubectl("patch", "resourcequota", "q", "--type=merge", "-p", fmt.Sprintf(`{"spec":{"hard":{%q:%q}}}`, what, most))
+	}
+}
+
+func policyViolations() []ailment {
+	const catalogue = "images come from the company's registry"
+	unbind := func(s *scene) {
+		require.NoError(s, api.Delete(s.Context(), &admissionregistrationv1.ValidatingAdmissionPolicyBinding{ObjectMeta: metav1.ObjectMeta{Name: s.namespace}}))
+	}
+	return []ailment{
+		{
+			name: "Pod Security",
+			agent: []change{onContainer(func(c *corev1.Container) {
+				c.SecurityContext = &corev1.SecurityContext{AllowPrivilegeEscalation: ptr.To(true)}
+			})},
+			before: func(s *scene) {
+				s.kubectl("label", "namespace", s.namespace, "pod-security.kubernetes.io/enforce=restricted")
+			},
+			says: `cannot create pods: pods "a-*" is forbidden: violates PodSecurity "restricted:latest": allowPrivilegeEscalation != false ` +
+				`(container "agent" must set securityContext.allowPrivilegeEscalation=false)` + unplaced,
+			cure: func(s *scene) {
+				s.patch("a", `[{"op":"remove","path":"/spec/runtime/spec/container/securityContext"}]`)
+			},
+		},
+		{
+			name: "a LimitRange",
+			agent: []change{onContainer(func(c *corev1.Container) {
+				c.Resources.Limits = corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("2")}
+			})},
+			before: func(s *scene) {
+				most := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1")}
+				require.NoError(s, api.Create(s.Context(), &corev1.LimitRange{
+					ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "l"},
+					Spec:       corev1.LimitRangeSpec{Limits: []corev1.LimitRangeItem{{Type: corev1.LimitTypeContainer, Max: most}}},
+				}))
+			},
+			says: `cannot create pods: pods "a-*" is forbidden: maximum cpu usage per Container is 1, but limit is 2` + unplaced,
+			cure: func(s *scene) { s.kubectl("delete", "limitrange", "l") }, within: trying,
+		},
+		{
+			name:   "an admission policy on pods",
+			before: policy("", "pods", "object.spec.containers.all(c, c.image.startsWith('company.example/'))", catalogue),
+			says:   `cannot create pods: pods "a-*" is forbidden: ValidatingAdmissionPolicy '*' with binding '*' denied request: ` + catalogue + unplaced,
+			cure:   unbind,
+		},
+		{
+			name:   "an admission policy on Deployments",
+			before: policy("apps", "deployments", "object.spec.template.spec.containers.all(c, c.image.startsWith('company.example/'))", catalogue),
+			says:   `Deployment: deployments.apps "a" is forbidden: ValidatingAdmissionPolicy '*' with binding '*' denied request: ` + catalogue,
+			cure:   unbind,
+		},
+		{
+			name:   "an admission webhook that gives no code",
+			before: webhook(catalogue),
+			says:   `Deployment: admission webhook "e2e.flokoa.ai" denied the request: ` + catalogue,
+			cure: func(s *scene) {
+				require.NoError(s, api.Delete(s.Context(), &admissionregistrationv1.ValidatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: s.namespace}}))
+			},
+		},
+	}
+}
+
+func (s *scene) thisNamespace() *metav1.LabelSelector {
+	return &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: s.namespace}}
+}
+
+// policy refuses what an expression does not hold for, in this namespace.
+func policy(group, resource, expression, message string) func(*scene) {
+	return func(s *scene) {
+		s.Helper()
+		rule := admissionregistrationv1.NamedRuleWithOperations{RuleWithOperations: admissionregistrationv1.RuleWithOperations{
+			Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Create, admissionregistrationv1.Update},
+			Rule:       admissionregistrationv1.Rule{APIGroups: []string{group}, APIVersions: []string{"v1"}, Resources: []string{resource}},
+		}}
+		s.deny(group,
+			&admissionregistrationv1.ValidatingAdmissionPolicy{
+				ObjectMeta: metav1.ObjectMeta{Name: s.namespace},
+				Spec: admissionregistrationv1.ValidatingAdmissionPolicySpec{
+					MatchConstraints: &admissionregistrationv1.MatchResources{ResourceRules: []admissionregistrationv1.NamedRuleWithOperations{rule}},
+					Validations:      []admissionregistrationv1.Validation{{Expression: expression, Message: message, Reason: ptr.To(metav1.StatusReasonForbidden)}},
+				},
+			},
+			&admissionregistrationv1.ValidatingAdmissionPolicyBinding{
+				ObjectMeta: metav1.ObjectMeta{Name: s.namespace},
+				Spec: admissionregistrationv1.ValidatingAdmissionPolicyBindingSpec{
+					PolicyName:        s.namespace,
+					ValidationActions: []admissionregistrationv1.ValidationAction{admissionregistrationv1.Deny},
+					MatchResources:    &admissionregistrationv1.MatchResources{NamespaceSelector: s.thisNamespace()},
+				},
+			})
+	}
+}
+
+// webhook refuses every Deployment in this namespace the way Kyverno does: without a code, for which the API server puts 400.
+func webhook(message string) func(*scene) {
+	return func(s *scene) {
+		s.Helper()
+		server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			review := &admissionv1.AdmissionReview{}
+			if err := json.NewDecoder(r.Body).Decode(review); err != nil {
+				http.Error(w, err.Error(), http.StatusBadRequest)
+				return
+			}
+			review.Response = &admissionv1.AdmissionResponse{UID: review.Request.UID, Result: &metav1.Status{Message: message}}
+			review.Request = nil
+			_ = json.NewEncoder(w).Encode(review)
+		}))
+		s.Cleanup(server.Close)
+		s.deny("apps", &admissionregistrationv1.ValidatingWebhookConfiguration{
+			ObjectMeta: metav1.ObjectMeta{Name: s.namespace},
+			Webhooks: []admissionregistrationv1.ValidatingWebhook{{
+				Name:                    "e2e.flokoa.ai",
+				AdmissionReviewVersions: []string{"v1"},
+				ClientConfig: admissionregistrationv1.WebhookClientConfig{
+					URL:      &server.URL,
+					CABundle: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}),
+				},
+				FailurePolicy:     ptr.To(admissionregistrationv1.Ignore), // of a run that was killed, nothing must be left in the way
+				SideEffects:       ptr.To(admissionregistrationv1.SideEffectClassNone),
+				NamespaceSelector: s.thisNamespace(),
+				Rules: []admissionregistrationv1.RuleWithOperations{{
+					Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Create, admissionregistrationv1.Update},
+					Rule:       admissionregistrationv1.Rule{APIGroups: []string{"apps"}, APIVersions: []string{"v1"}, Resources: []string{"deployments"}},
+				}},
+			}},
+		})
+	}
+}
+
+// deny makes objects that have the API server refuse others, and waits until it does: that takes it some seconds.
+func (s *scene) deny(group string, objects ...client.Object) {
+	s.Helper()
+	for _, object := range objects {
+		require.NoError(s, api.Create(s.Context(), object))
+		s.Cleanup(func() { _ = api.Delete(context.Background(), object) })
+	}
+	trial := strangers()["Deployment"]
+	if group == "" {
+		trial = &corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "registry.example/theirs:v1"}}}}
+	}
+	trial.SetNamespace(s.namespace)
+	trial.SetName("trial")
+	s.eventually("it is in force", patience, func() error {
+		err := api.Create(s.Context(), trial.DeepCopyObject().(client.Object), client.DryRunAll)
+		if err == nil || !strings.Contains(err.Error(), "denied") {
+			return fmt.Errorf("not denied: %w", err)
+		}
+		return nil
+	})
+}
+
+// --- a spec that the CRD refuses ----------------------------------------------------------------------------------------
+
+// brief is a grace period shorter than the drain, which a rule of the CRD refuses.
+func brief(a *v1alpha1.Agent) {
+	a.Spec.Runtime.Spec.TerminationGracePeriodSeconds = ptr.To[int64](3)
+}
+
+// The only way for such a spec to be stored is to have been stored before there was the rule. It runs alone: the CRD is
+// everybody's.
+func TestASpecStoredUnderOlderRulesIsToldAndHealsWithAnother(t *testing.T) {
+	s := newScene(t)
+	refused := func() error { return api.Create(t.Context(), s.newAgent("trial", brief), client.DryRunAll) }
+	require.ErrorContains(t, refused(), "must be greater than availability.drainSeconds")
+
+	restore := withoutRule(s, "terminationGracePeriodSeconds")
+	s.eventually("it can be stored", patience, func() error { return api.Create(t.Context(), s.newAgent("a", brief)) })
+	restore()
+	s.eventually("the rule holds again", patience, func() error {
+		if !apierrors.IsInvalid(refused()) {
+			return fmt.Errorf("it could still be stored")
+		}
+		return nil
+	})
+	w := ailment{stalls: true, says: "spec.runtime.spec.terminationGracePeriodSeconds is 3: it must be greater than spec.availability.drainSeconds, which is 5"}
+	reasons := followReasons(s)
+	told := s.awaitAgent("a", "it is told", patience, func(a *v1alpha1.Agent) bool { return w.isTold(a, v1alpha1.ReasonInvalidSpec) })
+	w.requireProgress(s, told)
+	require.Contains(t, condition(told, v1alpha1.ConditionHighlyAvailable).Message, "spec: it cannot be rendered")
+	s.stays("nobody tries again, for it would be in vain", func() error {
+		return differ("resourceVersion", told.ResourceVersion, read(s, "a", &v1alpha1.Agent{}).ResourceVersion)
+	})
+	s.patch("a", `[{"op":"replace","path":"/spec/runtime/spec/terminationGracePeriodSeconds","value":30}]`)
+	healed := s.awaitAgent("a", "it is well again", healing, isReady)
+	require.Empty(t, condition(healed, v1alpha1.ConditionStalled))
+	w.requireQuiet(s, v1alpha1.ReasonInvalidSpec, reasons)
+}
+
+// withoutRule takes the rule about a field out of the CRD, and returns what puts it back.
+func withoutRule(s *scene, field string) (restore func()) {
+	s.Helper()
+	live := &unstructured.Unstructured{}
+	live.SetGroupVersionKind(schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"})
+	require.NoError(s, api.Get(s.Context(), client.ObjectKey{Name: "agents.agent.flokoa.ai"}, live))
+	versions, _, err := unstructured.NestedSlice(live.Object, "spec", "versions")
+	require.NoError(s, err)
+	path := strings.Split("schema.openAPIV3Schema.properties.spec.x-kubernetes-validations", ".")
+	rules, _, err := unstructured.NestedSlice(versions[0].(map[string]any), path...)
+	require.NoError(s, err)
+	var others []any
+	for _, rule := range rules {
+		if !strings.Contains(rule.(map[string]any)["rule"].(string), field) {
+			others = append(others, rule)
+		}
+	}
+	require.Len(s, others, len(rules)-1)
+	put := func(rules []any) {
+		require.NoError(s, unstructured.SetNestedSlice(versions[0].(map[string]any), rules, path...))
+		patch, err := json.Marshal(map[string]any{"spec": map[string]any{"versions": versions}})
+		require.NoError(s, err)
+		require.NoError(s, api.Patch(context.Background(), live.DeepCopy(), client.RawPatch("application/merge-patch+json", patch)))
+	}
+	put(others)
+	s.Cleanup(func() { put(rules) })
+	return func() { put(rules) }
+}

@@ -1,0 +1,162 @@
+package cluster_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	appsv1 "k8s.io/api/apps/v1"
+
+	"github.com/flokoa/flokoa/ci/testkit/harness"
+	"github.com/flokoa/flokoa/operator/api/v1alpha1"
+)
+
+// restarts are the times in which the API server was down or coming up. While it comes up and has not read the roles yet, it
+// refuses what they allow.
+var restarts []restart
+
+type restart struct{ killed, back time.Time }
+
+// comingUp tells whether a request was received while the API server came up.
+func comingUp(r request) bool {
+	return slices.ContainsFunc(restarts, func(down restart) bool {
+		return r.RequestReceivedTimestamp.After(down.killed) && r.RequestReceivedTimestamp.Before(down.back)
+	})
+}
+
+func TestRolloutsOutliveTheAPIServer(t *testing.T) {
+	const agents, image = 40, "registry.example/agent:v2"
+	gone := []string{"gone-0", "gone-1", "gone-2"}
+	s := newScene(t)
+	server := apiServerProcess(t)
+	createMany(s, agents)
+	for _, name := range gone {
+		s.create(name)
+	}
+	s.eventually("all Agents are ready", patience, func() error { return unready(s, agents+len(gone)) })
+	before := generations(s)
+	mark, err := audited()
+	require.NoError(t, err)
+	s.since = mark
+
+	finish := rollAll(s, agents, image)
+	for _, name := range gone {
+		require.NoError(t, api.Delete(t.Context(), s.newAgent(name)))
+	}
+	killed := time.Now()
+	require.NoError(t, syscall.Kill(server, syscall.SIGKILL))
+	awaitSilence(s)
+	bringBack(t)
+	back := time.Now()
+	restarts = append(restarts, restart{killed, back})
+	require.NoError(t, finish())
+	s.heals("all Agents are ready with the new image", func() error { return rolled(s, agents, image) })
+	healed := time.Since(back)
+	require.NoError(t, operator.Await(t.Context(), "it leads", harness.Starting, operator.Leads))
+	s.eventually("nothing is left of the Agents that were deleted", patience, func() error {
+		if have := len(s.list(&appsv1.DeploymentList{})); have != agents {
+			return fmt.Errorf("%d Deployments", have)
+		}
+		return nil
+	})
+	for name, generation := range generations(s) {
+		require.Equal(t, before[name]+1, generation, "Deployment %s was changed once", name)
+	}
+	early, late := writtenAround(s, killed)
+	s.note("the API server was away for %.1fs; Deployments written %d + %d; all rolled %.1fs later", back.Sub(killed).Seconds(), early, late, healed.Seconds())
+}
+
+// writtenAround is how many Deployments were written before and after a time: each once, and once more where nobody learned
+// that it had been.
+func writtenAround(s *scene, killed time.Time) (early, late int) {
+	s.Helper()
+	wrote := map[string]int{}
+	for _, r := range s.requests() {
+		if r.Verb != "patch" || r.Resource() != "deployments" {
+			continue
+		}
+		wrote[r.ObjectRef.Name]++
+		if r.RequestReceivedTimestamp.Before(killed) {
+			early++
+		} else {
+			late++
+		}
+	}
+	require.LessOrEqual(s, most(wrote), 2)
+	require.NotZero(s, early, "it was killed before anything was rolled, or the audit log has forgotten")
+	require.NotZero(s, late, "it was killed when everything was rolled, or the audit log does not go on")
+	return early, late
+}
+
+// keepAlive starts an operator that has ended once more, as the kubelet does: one that cannot renew its lease in time, because
+// the API server is away or slow, must end.
+func keepAlive(s *scene) error {
+	if !operator.Ended() {
+		return nil
+	}
+	lines := operator.Lines("")
+	s.note("the operator ended: %s", lines[len(lines)-1])
+	next, err := operator.Again()
+	if err == nil {
+		operator = next
+	}
+	return err
+}
+
+// apiServerProcess is the process of the cluster's API server, which the cluster's script can bring back.
+func apiServerProcess(t *testing.T) int {
+	t.Helper()
+	script := exec.CommandContext(t.Context(), "ci/clusters/local/cluster.sh", "kubeconfig", filepath.Base(cluster.Folder))
+	script.Dir = root
+	known, err := script.Output()
+	require.NoError(t, err)
+	require.Equal(t, cluster.Kubeconfig, strings.TrimSpace(string(known)), "the script would bring back another cluster")
+	text, err := os.ReadFile(filepath.Join(cluster.Folder, "pids", "kube-apiserver.pid"))
+	require.NoError(t, err)
+	process, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	require.NoError(t, err)
+	if program, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", process)); err == nil {
+		require.Contains(t, string(program), filepath.Join(cluster.Folder, "bin", "kube-apiserver"), "the number belongs to another program")
+	}
+	return process
+}
+
+// awaitSilence waits until nothing listens where the API server did: a big process takes a while to die, and until then another
+// cannot listen there.
+func awaitSilence(s *scene) {
+	s.Helper()
+	address, err := url.Parse(cluster.Config.Host)
+	require.NoError(s, err)
+	s.eventually("nothing listens at "+address.Host, patience, func() error {
+		connection, err := net.DialTimeout("tcp", address.Host, time.Second)
+		if err != nil {
+			return nil //nolint:nilerr // that it fails is what is waited for
+		}
+		_ = connection.Close()
+		return errors.New("something does")
+	})
+}
+
+// bringBack starts what is missing of the cluster, and waits until its API server answers.
+func bringBack(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	defer cancel()
+	said, err := harness.Up(ctx, root, filepath.Base(cluster.Folder), os.Stderr)
+	require.NoError(t, err, said)
+	require.Contains(t, said, "restarting kube-apiserver")
+	require.NotContains(t, said, "afresh", "everything that was on the cluster is lost")
+	require.NoError(t, api.List(ctx, &v1alpha1.AgentList{}))
+}

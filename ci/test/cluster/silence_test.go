@@ -1,0 +1,268 @@
+package cluster_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flokoa/flokoa/ci/testkit/harness"
+	"github.com/flokoa/flokoa/operator/api/v1alpha1"
+)
+
+const (
+	// idleLimitKiB is what an operator may hold that has nothing to do.
+	idleLimitKiB = 40 * 1024
+	// calm is how long nothing must happen for a test to believe that nothing will. Of an Agent that is ready, nothing is kept back.
+	calm = 6 * time.Second
+)
+
+// replaceOperator stops the operator and starts another in its place, also when the first did not stop well: other tests
+// need one.
+func replaceOperator(t *testing.T) {
+	t.Helper()
+	stopped := stopGracefully(t.Context(), operator)
+	var err error
+	operator, err = startOperator(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, stopped)
+}
+
+// stays polls for a while whether something holds all the time.
+func (s *scene) stays(what string, broken func() error) {
+	s.Helper()
+	s.throughout(calm, what, broken)
+}
+
+// throughout polls for a given time whether something holds all the time.
+func (s *scene) throughout(limit time.Duration, what string, broken func() error) {
+	s.Helper()
+	err := wait.PollUntilContextTimeout(s.Context(), 100*time.Millisecond, limit, true, func(context.Context) (bool, error) {
+		return false, broken()
+	})
+	require.True(s, wait.Interrupted(err), "%s: %v", what, err)
+}
+
+func TestAnIdleOperatorIsSmall(t *testing.T) {
+	s := newScene(t)
+	agents := &v1alpha1.AgentList{}
+	require.NoError(t, api.List(t.Context(), agents))
+	require.Empty(t, agents.Items, "this test needs a cluster without Agents")
+	replaceOperator(t)
+	if operator.RSSKiB() == 0 {
+		t.Skip("no /proc tells the memory of a process here")
+	}
+	most := 0
+	s.stays("VmRSS", func() error {
+		most = max(most, operator.RSSKiB())
+		return nil
+	})
+	s.note("RSS %.1f MiB", float64(most)/1024)
+	require.LessOrEqual(t, most, idleLimitKiB, "KiB")
+}
+
+// The bars of the bench, which prints what a thousand Agents cost; how many status writes there are depends on how the steps of
+// pods fall together, so those are bounds.
+func TestChildrenAreWrittenOnceOnCreateAndOnceOnARoll(t *testing.T) {
+	for _, r := range []struct {
+		name             string
+		replicas         int32
+		children         map[string]int
+		statuses, rolled int
+	}{
+		// The beginning and the end; of a roll that takes longer than half a minute, how far it has come.
+		{"one replica", 1, map[string]int{"patch deployments": 1, "patch services": 1}, 2, 3},
+		// The beginning, and each of the three that comes to answer; a roll of three goes on for longer.
+		{"three replicas", 3, map[string]int{"patch deployments": 1, "patch services": 1, "patch poddisruptionbudgets": 1}, 4, 5},
+	} {
+		t.Run(r.name, func(t *testing.T) {
+			t.Parallel()
+			s := newScene(t)
+			s.create("a", replicas(r.replicas))
+			s.settled("a")
+			s.requireWrites("create", r.children, r.statuses, 1)
+
+			mark, err := audited()
+			require.NoError(t, err)
+			s.since = mark
+			s.roll("a", "registry.example/agent:v2")
+			s.settled("a")
+			s.requireWrites("roll", map[string]int{"patch deployments": 1}, r.rolled, 2)
+		})
+	}
+}
+
+// requireWrites is met when the operator wrote exactly these children, a status no more often than this, and so many Events.
+func (s *scene) requireWrites(what string, children map[string]int, statuses, events int) {
+	s.Helper()
+	wrote := s.quietCounts()
+	s.note("%s: %v", what, wrote)
+	require.LessOrEqual(s, wrote["patch agents/status"], statuses, what)
+	delete(wrote, "patch agents/status")
+	require.Equal(s, children, wrote, what)
+	sent := 0
+	for _, r := range s.requests() {
+		if r.ObjectRef.Resource == "events" {
+			sent++
+		}
+	}
+	require.Equal(s, events, sent, "%s: Events", what)
+}
+
+// quietCounts waits until the operator has nothing more to write in this namespace, and counts what it wrote. None of it was
+// refused: all that may fail is the read that finds a name to be free.
+func (s *scene) quietCounts() map[string]int {
+	s.Helper()
+	last := -1
+	s.eventually("the operator is done", patience, func() error {
+		now := len(s.requests())
+		if now == last {
+			return nil
+		}
+		last = now
+		s.stays("a moment", func() error { return nil })
+		return fmt.Errorf("%d requests", now)
+	})
+	requests := s.requests()
+	for _, r := range requests {
+		free := r.Verb == "get" && r.ResponseStatus.Code == 404
+		require.True(s, r.ResponseStatus.Code < 400 || free, "%s", r)
+	}
+	return harness.Counts(requests)
+}
+
+func TestARestartWithTwoHundredSettledAgentsWritesNothing(t *testing.T) {
+	const agents = 200
+	s := newScene(t)
+	began := time.Now()
+	createMany(s, agents, everything)
+	s.eventually("all Agents are ready", 3*time.Minute, func() error { return unready(s, agents) })
+	s.note("%d Agents ready after %.1fs, RSS %.1f MiB", agents, time.Since(began).Seconds(), float64(operator.RSSKiB())/1024)
+	made := s.quietCounts()
+	s.note("status writes per Agent %.1f", float64(made["patch agents/status"])/agents)
+	delete(made, "patch agents/status")
+	require.Equal(t, map[string]int{
+		"patch deployments": agents, "patch services": agents, "patch configmaps": agents,
+		"patch poddisruptionbudgets": agents, "patch horizontalpodautoscalers": agents,
+	}, made)
+	before := versions(s)
+	require.Len(t, before, 4*agents)
+
+	replaceOperator(t)
+	require.NoError(t, operator.Await(t.Context(), "its queue is drained", patience, func(ctx context.Context) bool {
+		return operator.Metric(ctx, "controller_runtime_reconcile_total", `controller="agent"`) >= agents &&
+			operator.Metric(ctx, "workqueue_depth", `name="agent"`) == 0 &&
+			operator.Metric(ctx, "controller_runtime_active_workers", `controller="agent"`) == 0
+	}))
+	s.stays("the operator writes nothing", func() error {
+		requests, err := requestsSince(s.since)
+		require.NoError(t, err)
+		for _, r := range requests {
+			if r.By(operator.Credential) && r.Changes() {
+				return fmt.Errorf("%s", r)
+			}
+		}
+		return nil
+	})
+	require.Equal(t, before, versions(s), "resourceVersions")
+	mark, err := audited()
+	require.NoError(t, err)
+	s.throughout(10*time.Second, "the operator asks for nothing", func() error {
+		requests, err := requestsSince(mark)
+		require.NoError(t, err)
+		for _, r := range requests {
+			if r.ObjectRef.Resource != "leases" && r.Verb != "watch" {
+				return fmt.Errorf("%s", r)
+			}
+		}
+		return nil
+	})
+	s.note("after the restart: %.0f passes, no write, RSS %.1f MiB",
+		operator.Metric(t.Context(), "controller_runtime_reconcile_total", `controller="agent"`), float64(operator.RSSKiB())/1024)
+}
+
+// everything gives an Agent every child there is.
+func everything(a *v1alpha1.Agent) {
+	sound(a)
+	a.Spec.Runtime.Spec.Replicas = ptr.To[int32](2)
+	a.Spec.Card = &v1alpha1.Card{Description: "Answers.", Version: "1"}
+	a.Spec.Autoscaling = &v1alpha1.Autoscaling{MinReplicas: ptr.To[int32](2), MaxReplicas: 4}
+}
+
+// createMany makes Agents, a few at a time.
+func createMany(s *scene, count int, changes ...change) {
+	s.Helper()
+	require.NoError(s, forEach(many(count), 8, func(name string) error { return api.Create(s.Context(), s.newAgent(name, changes...)) }))
+}
+
+// many are the names of the Agents that createMany makes.
+func many(count int) []string {
+	names := make([]string, count)
+	for i := range names {
+		names[i] = fmt.Sprintf("a-%d", i)
+	}
+	return names
+}
+
+// forEach does something for every name, a few at a time, and returns what went wrong.
+func forEach(names []string, atATime int, do func(name string) error) error {
+	queue := make(chan string)
+	var workers sync.WaitGroup
+	var mutex sync.Mutex
+	var failures []error
+	for range atATime {
+		workers.Go(func() {
+			for name := range queue {
+				if err := do(name); err != nil {
+					mutex.Lock()
+					failures = append(failures, fmt.Errorf("%s: %w", name, err))
+					mutex.Unlock()
+				}
+			}
+		})
+	}
+	for _, name := range names {
+		queue <- name
+	}
+	close(queue)
+	workers.Wait()
+	return errors.Join(failures...)
+}
+
+// unready says how many Agents of the namespace are not ready.
+func unready(s *scene, count int) error {
+	ready := 0
+	for _, agent := range s.list(&v1alpha1.AgentList{}) {
+		if isReady(agent.(*v1alpha1.Agent)) {
+			ready++
+		}
+	}
+	if ready != count {
+		return fmt.Errorf("%d of %d are", ready, count)
+	}
+	return nil
+}
+
+// versions are the resourceVersions of what is in the namespace and that only an operator could have written; budgets and
+// autoscalers have their status written by others.
+func versions(s *scene) map[string]string {
+	s.Helper()
+	all := map[string]string{}
+	for _, kind := range []client.ObjectList{&v1alpha1.AgentList{}, &appsv1.DeploymentList{}, &corev1.ServiceList{}, &corev1.ConfigMapList{}} {
+		for _, object := range s.list(kind) {
+			if object.GetName() != "kube-root-ca.crt" { // every namespace has this ConfigMap
+				all[fmt.Sprintf("%T %s", object, object.GetName())] = object.GetResourceVersion()
+			}
+		}
+	}
+	return all
+}

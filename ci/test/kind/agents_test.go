@@ -1,0 +1,256 @@
+package kind_test
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/flokoa/flokoa/operator/api/v1alpha1"
+)
+
+// What is done to one Agent leaves the others alone, so these run side by side, each with its own callers.
+func TestAnAgentThatIsChangedOrHitLosesNoRequest(t *testing.T) {
+	for _, row := range []struct {
+		name, environment string
+		test              func(*scene)
+	}{
+		{"long streams during a rolling update", "production", streamsRolled},
+		{"a full quota, rolled", "dev", fullQuotaRolled},
+		{"changes that do not work", "production", brokenChanges},
+		{"scaled by its CPU", "staging", scaledByCPU}, // production refuses fewer than three replicas
+		{"the guide's manifest, rolled", "production", guideRolled},
+		{"four replicas, rolled", "production", fourRolled},
+		{"scaled by hand", "staging", scaledByHand},
+		{"a pod deleted and a container killed", "production", podsHit},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			row.test(in(t, row.environment))
+		})
+	}
+}
+
+// The guide's manifest is applied unchanged, and changed by the guide's patch.
+func guideRolled(s *scene) {
+	manifest := "examples/agents/production-agent.yaml"
+	s.kubectl("apply", "--filename", manifest)
+	s.removeAfterwards("production-agent")
+	if cluster.kind == "" {
+		s.Logf("the guide's image is not here: it is replaced by %s", oldImage())
+		s.roll("production-agent", oldImage())
+	}
+	s.settled("production-agent")
+	l := s.call("production-agent")
+	o := l.disturb("its image is patched, 3 replicas (the guide's Agent)", 3, neverFewer(3), func() {
+		s.kubectl("patch", "agent", "production-agent", "--type=json",
+			"-p", `[{"op": "replace", "path": "/spec/runtime/spec/container/image", "value": "`+newImage()+`"}]`)
+		s.settled("production-agent")
+	})
+	requireVersions(s.T, o, "v2.0.0", "v2.1.0")
+}
+
+// requireVersions is met when both builds answered, which proves that the pods really changed under the calls.
+func requireVersions(t *testing.T, o outcome, versions ...string) {
+	t.Helper()
+	require.Equal(t, versions, slices.Sorted(maps.Keys(o.Versions)))
+}
+
+func fourRolled(s *scene) {
+	s.create("four", 4)
+	l := s.call("four")
+	o := l.disturb("its image is patched, 4 replicas", 4, neverFewer(4), func() {
+		s.roll("four", newImage())
+		s.settled("four")
+	})
+	requireVersions(s.T, o, "v2.0.0", "v2.1.0")
+}
+
+// Each of these keeps the new pods from ever being ready; the old ones go on, the status names the cause, and the old spec heals.
+func brokenChanges(s *scene) {
+	s.create("broken", 3)
+	l := s.call("broken")
+	container := "/spec/runtime/spec/container/"
+	for _, row := range []struct {
+		what, patch, undo, reason string
+		words                     []string
+	}{
+		{"an image that does not exist is patched in",
+			`[{"op":"replace","path":"` + container + `image","value":"` + image("my-agent", "v9.9.9") + `"}]`,
+			`[{"op":"replace","path":"` + container + `image","value":"` + oldImage() + `"}]`,
+			v1alpha1.ReasonImagePullFailed, []string{image("my-agent", "v9.9.9")}},
+		{"a Secret that does not exist is referred to",
+			`[{"op":"add","path":"` + container + `env","value":[{"name":"API_KEY","valueFrom":{"secretKeyRef":{"name":"nowhere","key":"api-key"}}}]}]`,
+			`[{"op":"remove","path":"` + container + `env"}]`,
+			v1alpha1.ReasonConfigMissing, []string{`"nowhere"`}},
+		{"an image that runs as root is patched in",
+			`[{"op":"replace","path":"` + container + `image","value":"` + image("my-agent", "v2.0.0-root") + `"}]`,
+			`[{"op":"replace","path":"` + container + `image","value":"` + oldImage() + `"}]`,
+			v1alpha1.ReasonContainerConfigError, []string{"root"}},
+		{"a readiness probe that fails is patched in",
+			`[{"op":"add","path":"` + container + `readinessProbe","value":{"httpGet":{"path":"/nowhere","port":8080},"periodSeconds":1}}]`,
+			`[{"op":"remove","path":"` + container + `readinessProbe"}]`,
+			v1alpha1.ReasonProbeFailing, []string{"404"}},
+	} {
+		told := bar{neverFewer(3).text + "; Ready says " + row.reason, neverFewer(3).holds}
+		l.disturb(row.what+", then taken back", 3, told, func() {
+			s.patch("broken", row.patch)
+			s.told("broken", row.reason, row.words...)
+			s.patch("broken", row.undo)
+			s.settled("broken")
+		})
+	}
+}
+
+func podsHit(s *scene) {
+	s.create("hit", 3)
+	l := s.call("hit")
+	l.disturb("one pod is deleted", 3, nothingLost, func() {
+		victim := s.pods("hit")[0].Name
+		s.kubectl("delete", "pod", victim)
+		s.settled("hit")
+	})
+	s.Run("killed", func(t *testing.T) {
+		needsKind(t, "killing a container with no warning")
+		killed(l.as(t))
+	})
+}
+
+// killed ends a container as nothing in Kubernetes would, without a signal that it could answer. What was in flight is lost, and
+// what is sent until its endpoint is withdrawn is refused.
+func killed(l *load) {
+	s := l.scene
+	counted := bar{"counted: what was in flight there, and until its endpoint is withdrawn", func(o outcome) (string, error) {
+		lasted := max(0, o.LastFailure-o.began)
+		if o.Failures > rate*5 || lasted > 10_000 {
+			return "", fmt.Errorf("failures for %d ms: %s", lasted, o.Summary)
+		}
+		return fmt.Sprintf("the last failed after %.1f s", float64(lasted)/1000), nil
+	}}
+	l.disturb("one container is killed (kill -9)", 3, counted, func() {
+		victim := s.pods("hit")[0]
+		id := strings.TrimPrefix(victim.Status.ContainerStatuses[0].ContainerID, "containerd://")
+		_, err := onNode(s.Context(), victim.Spec.NodeName, "ctr", "--namespace", "k8s.io", "tasks", "kill", "--signal", "SIGKILL", id)
+		require.NoError(s, err)
+		s.eventually("its container was started again", patience, func() error {
+			if restarts := s.lives("hit")[victim.UID]; restarts == 0 {
+				return fmt.Errorf("%d restarts", restarts)
+			}
+			return nil
+		})
+		s.settled("hit")
+	})
+}
+
+func scaledByHand(s *scene) {
+	s.create("scaled", 3)
+	l := s.call("scaled")
+	before := s.lives("scaled")
+	l.disturb("it is scaled from 3 to 6 to 2", 2, neverFewer(2), func() {
+		for _, replicas := range []int32{6, 2} {
+			s.kubectl("scale", "agent", "scaled", fmt.Sprintf("--replicas=%d", replicas))
+			s.settled("scaled")
+			require.Equal(s, replicas, s.agent("scaled").Status.AvailableReplicas)
+		}
+	})
+	for id, restarts := range s.lives("scaled") {
+		require.Equal(s, before[id], restarts, "no container was started again")
+	}
+}
+
+func scaledByCPU(s *scene) {
+	if !cpuIsMeasured(s.Context()) {
+		s.Skip("skipped: nobody serves metrics.k8s.io here, so nobody knows what pods use: install metrics-server")
+	}
+	s.create("elastic", 2, func(a *v1alpha1.Agent) {
+		a.Spec.Runtime.Spec.Replicas = nil
+		quick := &autoscalingv2.HPAScalingRules{StabilizationWindowSeconds: ptr.To[int32](15)}
+		a.Spec.Autoscaling = &v1alpha1.Autoscaling{MinReplicas: ptr.To[int32](2), MaxReplicas: 5, Metrics: []autoscalingv2.MetricSpec{cpuOf(30)}, Behavior: &autoscalingv2.HorizontalPodAutoscalerBehavior{ScaleDown: quick}}
+	})
+	l := s.call("elastic")
+	before := s.lives("elastic")
+	l.disturb("an autoscaler follows its CPU up from 2 and down again", 2, neverFewer(2), func() {
+		rushes := s.rush("elastic")
+		for _, rush := range rushes {
+			require.NoError(s, api.Delete(s.Context(), rush))
+		}
+		s.eventually("there are two again", 2*patience, func() error {
+			if wanted := ptr.Deref(s.agent("elastic").Spec.Runtime.Spec.Replicas, 0); wanted != 2 {
+				return fmt.Errorf("%d wanted", wanted)
+			}
+			return nil
+		})
+		s.settled("elastic")
+	})
+	for id, restarts := range s.lives("elastic") {
+		require.Equal(s, before[id], restarts, "no container was started again")
+	}
+}
+
+// rush sends more and more callers to an Agent of two replicas until it has more: how many that takes is the machine's affair.
+func (s *scene) rush(agent string) []*corev1.Pod {
+	s.Helper()
+	const most, reaction = 6, time.Minute // an autoscaler looks every 15 s at what was measured every 15 s
+	var rushes []*corev1.Pod
+	more := func(context.Context) error {
+		if available := s.agent(agent).Status.AvailableReplicas; available <= 2 {
+			return fmt.Errorf("%d available", available)
+		}
+		return nil
+	}
+	for {
+		rush := trafficPod("live-gateway", fmt.Sprintf("rush-%d", len(rushes)), "gateway",
+			[]string{"load", "--target", urlOf(agent, s.namespace), "--rate", "200", "--connections", "16", "--new-connections", "0"}, atHome)
+		s.Cleanup(func() { _ = api.Delete(context.Background(), rush) })
+		require.NoError(s, start(s.Context(), rush))
+		rushes = append(rushes, rush)
+		err := await(s.Context(), fmt.Sprintf("%d rushes have made more than two replicas", len(rushes)), reaction, more)
+		if err == nil || len(rushes) == most {
+			require.NoError(s, err)
+			return rushes
+		}
+	}
+}
+
+// cpuOf is a target for the CPU that pods use, in percent of what they ask for.
+func cpuOf(percent int32) autoscalingv2.MetricSpec {
+	return autoscalingv2.MetricSpec{Type: autoscalingv2.ResourceMetricSourceType, Resource: &autoscalingv2.ResourceMetricSource{
+		Name: corev1.ResourceCPU, Target: autoscalingv2.MetricTarget{Type: autoscalingv2.UtilizationMetricType, AverageUtilization: ptr.To(percent)}}}
+}
+
+// Streams of 30 seconds need a pod that goes to have longer than that.
+func streamsRolled(s *scene) {
+	s.create("streams", 3, env("OPENAI_BASE_URL", fmt.Sprintf("http://%s:%d/v1", providerAddress, providerPort)), env("MODEL", "stub-30s"),
+		func(a *v1alpha1.Agent) {
+			a.Spec.Runtime.Spec.TerminationGracePeriodSeconds = ptr.To[int64](60)
+		}, credential)
+	l := s.call("streams", "--post-path=", "--streams", "8", "--stream-seconds", "30")
+	whole := bar{"no stream cut, 0 failed, never fewer available than wanted", func(o outcome) (string, error) {
+		if o.StreamsCut > 0 || o.StreamsFinished < 16 {
+			return "", fmt.Errorf("%s", o.Summary)
+		}
+		measured, err := neverFewer(3).holds(o)
+		return fmt.Sprintf("%d streams of 30 s whole%s", o.StreamsFinished, measured), err
+	}}
+	o := l.disturb("its image is patched while 8 streams of 30 s are read", 3, whole, func() {
+		s.roll("streams", newImage())
+		s.settled("streams")
+		l.pass(35 * time.Second) // until the streams that began last are over
+	})
+	requireVersions(s.T, o, "v2.0.0", "v2.1.0")
+}
+
+// credential gives the container what the guide's has: the provider's key, from a Secret.
+func credential(a *v1alpha1.Agent) {
+	container := &a.Spec.Runtime.Spec.Container
+	container.Env = append(container.Env, corev1.EnvVar{Name: "API_KEY", ValueFrom: &corev1.EnvVarSource{
+		SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "agent-secrets"}, Key: "api-key"}}})
+}

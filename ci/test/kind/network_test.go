@@ -1,0 +1,270 @@
+package kind_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/flokoa/flokoa/ci/cmd/traffic/probe"
+	"github.com/flokoa/flokoa/operator/api/v1alpha1"
+)
+
+// flow is a connection that somebody tries.
+type flow struct {
+	from, to, protocol string
+	port               int
+	allowed            bool
+}
+
+// name is how a flow is told in a test's name.
+func (f flow) name() string { return fmt.Sprintf("%s to %s %s %d", f.from, f.to, f.protocol, f.port) }
+
+const (
+	yes = true
+	no  = false
+)
+
+// flows are those of the environments, as the network policies promise them. Whoever is denied is denied a place that is there
+// and answers somebody else: requireEveryPlaceToAnswer asks from where no policy is.
+var flows = []flow{
+	// Agents call each other inside of an environment, and nobody in another.
+	{"dev", "dev's agent", "tcp", 8080, yes},
+	{"staging", "staging's agent", "tcp", 8080, yes},
+	{"production", "production's agent", "tcp", 8080, yes},
+	{"production", "production's agent", "tcp", 9090, yes},
+	{"dev", "staging's agent", "tcp", 8080, no},
+	{"dev", "production's agent", "tcp", 8080, no},
+	{"dev", "production's agent", "tcp", 9090, no},
+	{"dev", "production's tool", "tcp", 8080, no},
+	{"staging", "production's agent", "tcp", 8080, no},
+	{"production", "dev's agent", "tcp", 8080, no},
+	{"production", "staging's agent", "tcp", 8080, no},
+	// Models.
+	{"production", "provider", "tcp", providerPort, yes},
+	{"staging", "provider", "tcp", providerPort, yes},
+	{"dev", "provider", "tcp", providerPort, no},
+	{"production", "gateway", "tcp", 8080, no},
+	{"production", "stranger", "tcp", 8080, no},
+	// Who calls in.
+	{"gateway", "production's agent", "tcp", 8080, yes},
+	{"gateway", "dev's agent", "tcp", 8080, yes},
+	{"gateway", "production's agent", "tcp", 9090, no},
+	{"console", "production's agent", "tcp", 8080, no},
+	{"stranger", "production's agent", "tcp", 8080, no},
+	{"stranger", "dev's agent", "tcp", 8080, no},
+	{"prometheus", "production's agent", "tcp", 9090, yes},
+	{"prometheus", "dev's agent", "tcp", 9090, yes},
+	{"prometheus", "production's agent", "tcp", 8080, no},
+	{"grafana", "production's agent", "tcp", 9090, no},
+	{"stranger", "production's agent", "tcp", 9090, no},
+	// DNS is all that everybody may ask.
+	{"dev", "DNS", "udp", 53, yes},
+	{"dev", "DNS", "tcp", 53, yes},
+	{"production", "DNS", "udp", 53, yes},
+	{"production", "DNS", "tcp", 53, yes},
+	{"production", "API server", "tcp", 443, no},
+	{"dev", "API server", "tcp", 443, no},
+	{"staging", "API server", "tcp", 443, no},
+}
+
+// outsideFlows need addresses that are not the cluster's.
+var outsideFlows = []flow{
+	{"dev", "public address", "tcp", 443, yes},
+	{"dev", "public address", "tcp", 80, no},
+	{"staging", "public address", "tcp", 443, no},
+	{"production", "public address", "tcp", 443, no},
+	{"dev", "metadata address", "tcp", 80, no},
+	{"dev", "metadata address", "tcp", 443, no},
+	{"staging", "metadata address", "tcp", 80, no},
+	{"production", "metadata address", "tcp", 80, no},
+	{"dev", "node", "tcp", 443, no},
+	{"production", "node", "tcp", 443, no},
+}
+
+// Real packets, from one pod to another: each flow that a policy allows, and each that it must not.
+func TestNetworkPoliciesWithRealPackets(t *testing.T) {
+	n := newNetwork(t)
+	tried := flows
+	if cluster.kind == "" {
+		t.Log("skipped: public and metadata addresses, which are set up on the nodes of a kind cluster")
+	} else {
+		n.addOutside()
+		tried = append(tried, outsideFlows...)
+	}
+	n.requireEveryPlaceToAnswer(tried)
+	for _, f := range n.ask(tried) {
+		t.Run(f.name(), func(t *testing.T) {
+			require.Equal(t, f.allowed, f.verdict.Verdict == probe.Allowed, "it was %s", f.verdict)
+			if !f.allowed {
+				require.Equal(t, probe.Denied, f.verdict.Verdict, "nothing may come back, not even a refusal: %s", f.verdict)
+			}
+		})
+	}
+	met := !t.Failed()
+	results.add(row{disturbance: fmt.Sprintf("%d connections are tried, from pod to pod and to the outside", len(tried)), bar: "each allowed or denied as the network policies say", met: met})
+}
+
+// network is everybody who calls or is called: pods by who they are, and the address of each place.
+type network struct {
+	*testing.T
+	pods   map[string]corev1.Pod
+	places map[string]string
+}
+
+// newNetwork makes an Agent that echoes in each environment, a tool beside production's, and everybody outside.
+func newNetwork(t *testing.T) *network {
+	t.Helper()
+	in(t, "production") // says how it went
+	n := &network{T: t, pods: map[string]corev1.Pod{}, places: map[string]string{}}
+	var others []*corev1.Pod
+	for who, where := range map[string]string{"gateway": "live-gateway", "console": "live-gateway", "prometheus": "live-monitoring", "grafana": "live-monitoring", "stranger": "live-stranger"} {
+		others = append(others, trafficPod(where, who, who, []string{"serve", "--tcp", "8080", "--udp", "8080"}))
+	}
+	tool := trafficPod("flokoa-production", "tool", "tool", []string{"serve", "--tcp", "8080"})
+	others = append(others, tool)
+	t.Cleanup(func() {
+		for _, pod := range others {
+			_ = api.Delete(context.Background(), pod)
+		}
+	})
+	require.NoError(t, start(t.Context(), others...))
+	for _, pod := range others {
+		n.add(pod.Name, *pod)
+	}
+	n.places["production's tool"] = tool.Status.PodIP
+	for _, environment := range []string{"dev", "staging", "production"} {
+		s := &scene{T: t, namespace: "flokoa-" + environment}
+		s.create("echo", 3, echoes)
+		pods := s.pods("echo")
+		n.pods[environment] = pods[0]
+		n.places[environment+"'s agent"] = pods[1].Status.PodIP
+	}
+	n.places["provider"] = providerAddress
+	n.places["DNS"] = "" // the pod's own
+	n.places["API server"] = "kubernetes.default.svc"
+	return n
+}
+
+func (n *network) add(name string, pod corev1.Pod) {
+	n.pods[name], n.places[name] = pod, pod.Status.PodIP
+}
+
+// echoes makes an Agent of the program of these tests, which answers whoever reaches it, with a port for metrics.
+func echoes(a *v1alpha1.Agent) {
+	container := &a.Spec.Runtime.Spec.Container
+	container.Image, container.Args = image("traffic", "test"), []string{"serve", "--tcp", "8080,9090"}
+	container.Ports = append(container.Ports, corev1.ContainerPort{Name: "metrics", ContainerPort: 9090})
+}
+
+// The addresses of nobody: one that documentation uses and dev takes for public, and the one where clouds tell a machine its secrets.
+const (
+	publicAddress   = "203.0.113.10"
+	metadataAddress = "169.254.169.254"
+)
+
+// addOutside has the node of the callers answer at addresses that are not the cluster's, as the internet and a cloud would.
+func (n *network) addOutside() {
+	n.Helper()
+	home := &corev1.Node{}
+	require.NoError(n, api.Get(n.Context(), keyOf(cluster.home), home))
+	address := home.Status.Addresses[0].Address
+	for _, there := range []string{publicAddress, metadataAddress} {
+		_, err := onNode(n.Context(), cluster.home, "ip", "address", "replace", there+"/32", "dev", "lo")
+		require.NoError(n, err)
+		for _, node := range cluster.nodes {
+			_, err := onNode(n.Context(), node.Name, "ip", "route", "replace", there, "via", address)
+			require.NoError(n, err)
+		}
+	}
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: outside, Labels: mark}} // where the node's network may be used
+	require.NoError(n, api.Create(n.Context(), namespace))
+	n.Cleanup(func() { _ = api.Delete(context.Background(), namespace) })
+	listener := trafficPod(namespace.Name, "outside", "outside", []string{"serve", "--tcp", "80,443"}, atHome, func(pod *corev1.Pod) {
+		pod.Spec.HostNetwork = true
+		pod.Spec.SecurityContext = nil
+		pod.Spec.Containers[0].SecurityContext = &corev1.SecurityContext{RunAsUser: ptr.To[int64](0)}
+	})
+	require.NoError(n, start(n.Context(), listener))
+	n.places["public address"], n.places["metadata address"], n.places["node"] = publicAddress, metadataAddress, address
+}
+
+// judged is a flow and what became of it.
+type judged struct {
+	flow
+	verdict probe.Verdict
+}
+
+// ask tries flows, all those from one pod by one command in it.
+func (n *network) ask(flows []flow) []judged {
+	n.Helper()
+	questions := map[string][]string{}
+	for i, f := range flows {
+		questions[f.from] = append(questions[f.from], n.question(i, f))
+	}
+	answered := make([]judged, len(flows))
+	for who, lines := range questions {
+		pod, there := n.pods[who]
+		require.True(n, there, "there is no %s", who)
+		out, err := traffic(n.Context(), pod.Namespace, pod.Name, strings.Join(lines, "\n"), "probe")
+		require.NoError(n, err)
+		verdicts := json.NewDecoder(strings.NewReader(out))
+		for range lines {
+			var verdict probe.Verdict
+			require.NoError(n, verdicts.Decode(&verdict))
+			var i int
+			_, err := fmt.Sscan(verdict.ID, &i)
+			require.NoError(n, err)
+			answered[i] = judged{flows[i], verdict}
+		}
+	}
+	return answered
+}
+
+// question is a flow as a probe. The API server and DNS do not echo: a handshake, or a name's address, is their answer.
+func (n *network) question(i int, f flow) string {
+	n.Helper()
+	host, there := n.places[f.to]
+	require.True(n, there, "there is no %s", f.to)
+	question := probe.Question{ID: fmt.Sprint(i), Kind: probe.Connect, Protocol: f.protocol, Host: host, Port: f.port, NoEcho: f.to == "API server" || f.to == "provider"}
+	if f.to == "DNS" {
+		question = probe.Question{ID: fmt.Sprint(i), Kind: probe.Resolve, Protocol: f.protocol, Host: "kubernetes.default.svc.cluster.local"}
+	}
+	text, err := json.Marshal(question)
+	require.NoError(n, err)
+	return string(text)
+}
+
+// requireEveryPlaceToAnswer waits until it shows that a place whose callers are denied is there: it answers where no policy is in the
+// way, after the API server was away not at once everywhere. What is
+// protected itself answers those that it allows, which are among the flows.
+func (n *network) requireEveryPlaceToAnswer(tried []flow) {
+	n.Helper()
+	answers := map[string]bool{}
+	var open []flow
+	for _, f := range tried {
+		place := fmt.Sprint(f.to, f.protocol, f.port)
+		if f.allowed {
+			answers[place] = true
+		} else if !strings.Contains(f.to, "'s ") && !answers[place] {
+			open = append(open, flow{"stranger", f.to, f.protocol, f.port, yes})
+		}
+	}
+	for began := time.Now(); ; {
+		silent := slices.DeleteFunc(n.ask(open), func(f judged) bool { return f.verdict.Verdict == probe.Allowed })
+		if len(silent) == 0 {
+			return
+		}
+		f := silent[0]
+		n.Logf("after %.1f s: %s, where no policy is: %s", time.Since(began).Seconds(), f.name(), f.verdict)
+		require.Less(n, time.Since(began), patience, "%s, where no policy is: %s", f.name(), f.verdict)
+	}
+}

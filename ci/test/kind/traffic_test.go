@@ -1,0 +1,121 @@
+package kind_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+const (
+	// providerPort is where the provider of models listens; the stub has no certificate, so it is not 443.
+	providerPort = 8443
+	providerKey  = "stub-key"
+)
+
+// providerAddress is the provider's address, which production's and staging's network policies name, as they would a real one's.
+var providerAddress string
+
+// place says more of a pod than its program.
+type place func(*corev1.Pod)
+
+// trafficPod is a pod that runs a command of ci/cmd/traffic, restricted as Pod Security asks.
+func trafficPod(namespace, name, app string, command []string, places ...place) *corev1.Pod {
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: map[string]string{"app": app}},
+		Spec: corev1.PodSpec{
+			AutomountServiceAccountToken:  ptr.To(false),
+			TerminationGracePeriodSeconds: ptr.To[int64](1),
+			SecurityContext: &corev1.PodSecurityContext{
+				RunAsNonRoot: ptr.To(true), RunAsUser: ptr.To[int64](65532), SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}},
+			Containers: []corev1.Container{{
+				Name: "traffic", Image: image("traffic", "test"), Args: command,
+				// Where the machine is short of CPU, callers come before those that they call, or they would measure themselves.
+				Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("200m"), corev1.ResourceMemory: resource.MustParse("16Mi")}},
+				SecurityContext: &corev1.SecurityContext{
+					AllowPrivilegeEscalation: ptr.To(false), ReadOnlyRootFilesystem: ptr.To(true), Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}}},
+			}},
+		},
+	}
+	for _, place := range places {
+		place(pod)
+	}
+	return pod
+}
+
+// atHome runs a pod on the node that is left in peace.
+func atHome(pod *corev1.Pod) { onNodeNamed(cluster.home)(pod) }
+
+// onNodeNamed runs a pod on a node, whatever its taints.
+func onNodeNamed(node string) place {
+	return func(pod *corev1.Pod) {
+		pod.Spec.NodeSelector = map[string]string{corev1.LabelHostname: node}
+		pod.Spec.Tolerations = []corev1.Toleration{{Operator: corev1.TolerationOpExists}}
+	}
+}
+
+// placeTraffic makes the namespaces of everybody who is not an Agent, and the provider of models.
+func placeTraffic(ctx context.Context) error {
+	if err := makeNamespaces(ctx, callers...); err != nil {
+		return err
+	}
+	provider := trafficPod("live-provider", "provider", "provider", []string{"provider", "--port", fmt.Sprint(providerPort)}, atHome,
+		func(pod *corev1.Pod) {
+			pod.Spec.Containers[0].Env = []corev1.EnvVar{{Name: "PROVIDER_KEY", Value: providerKey}}
+		})
+	if err := start(ctx, provider); err != nil {
+		return err
+	}
+	providerAddress = provider.Status.PodIP
+	return nil
+}
+
+// start creates pods and waits until they run.
+func start(ctx context.Context, pods ...*corev1.Pod) error {
+	for _, pod := range pods {
+		if err := api.Create(ctx, pod); err != nil {
+			return err
+		}
+	}
+	for _, pod := range pods {
+		err := await(ctx, "pod "+pod.Name+" is ready", patience, func(ctx context.Context) error {
+			if err := api.Get(ctx, client.ObjectKeyFromObject(pod), pod); err != nil {
+				return err
+			}
+			if !isReady(pod) {
+				return fmt.Errorf("it is %s: %v", pod.Status.Phase, pod.Status.ContainerStatuses)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func isReady(pod *corev1.Pod) bool {
+	return pod.Status.PodIP != "" && slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
+	})
+}
+
+// traffic runs a command of ci/cmd/traffic inside of a pod of it, with something to read, and returns what it printed.
+func traffic(ctx context.Context, namespace, pod, input string, command ...string) (string, error) {
+	args := append([]string{"--namespace", namespace, "exec", "--stdin", pod, "--", "/traffic"}, command...)
+	run := kubectl(ctx, args...)
+	run.Stdin = strings.NewReader(input)
+	var failure strings.Builder
+	run.Stderr = &failure
+	out, err := run.Output()
+	if err != nil {
+		return string(out), fmt.Errorf("traffic %s in %s: %w: %s", strings.Join(command, " "), pod, err, failure.String())
+	}
+	return string(out), nil
+}

@@ -1,0 +1,119 @@
+package examples_test
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
+)
+
+// helmTemplate is what the pinned Helm prints for the chart under testdata. `make test-unit` builds Helm beforehand, so that
+// the minutes this takes on a new machine are not silent ones here.
+func helmTemplate(t *testing.T, args ...string) string {
+	t.Helper()
+	folder, err := exec.CommandContext(t.Context(), "../../../tools/build.sh", "helm").Output()
+	require.NoError(t, err)
+	helm := exec.CommandContext(t.Context(), filepath.Join(strings.TrimSpace(string(folder)), "helm"), append([]string{"template", "team", "testdata/chart"}, args...)...)
+	helm.Env = []string{"HOME=" + t.TempDir()}
+	out, err := helm.Output()
+	require.NoError(t, err)
+	return string(out)
+}
+
+// kustomizeBuild is what kustomize prints for a folder, by the library that is kustomize, and kubectl kustomize.
+func kustomizeBuild(t *testing.T, folder string) string {
+	t.Helper()
+	objects, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), folder)
+	require.NoError(t, err)
+	out, err := objects.AsYaml()
+	require.NoError(t, err)
+	return string(out)
+}
+
+// summary is the part of a report in JSON that counts.
+func summary(t *testing.T, o outcome) map[string]int {
+	t.Helper()
+	var report struct{ Summary map[string]int }
+	require.NoError(t, json.Unmarshal([]byte(o.stdout), &report), o.stdout+o.stderr)
+	return report.Summary
+}
+
+func TestWhatHelmPrintsCanBePipedIn(t *testing.T) {
+	rendered := helmTemplate(t, "--namespace", "team-a")
+	got := check(t, rendered, "-f", "-", "-o", "json")
+	require.Equal(t, highlyAvailable, got.code, got.stdout)
+	require.Equal(t, map[string]int{"agents": 2, "highlyAvailable": 2, "problems": 0, "passedOver": 2}, summary(t, got))
+
+	got = check(t, rendered, "-f", "-")
+	require.Contains(t, got.stdout, "team-a/front (standard input:")
+	require.Contains(t, got.stdout, "; 2 other objects passed over\n")
+
+	got = check(t, helmTemplate(t, "--set", "replicas=2"), "-f", "-")
+	require.Equal(t, missing, got.code)
+	require.Equal(t, 2, strings.Count(got.stdout, "\n  replicas: 2, the guide asks for three or more\n"), got.stdout)
+
+	got = check(t, helmTemplate(t, "--set", "replicas=many"), "-f", "-")
+	require.Equal(t, mistake, got.code)
+	require.Equal(t, 2, strings.Count(got.stdout, "spec.runtime.spec.replicas takes a whole number, not a string\n"), got.stdout)
+}
+
+func TestAChartThatWasNotRenderedIsToldFromAgents(t *testing.T) {
+	got := check(t, "", "testdata/chart")
+	require.Equal(t, mistake, got.code)
+	require.Contains(t, got.stdout, "mistake: testdata/chart/templates/agents.yaml:")
+	require.Contains(t, got.stdout, "this looks like a Helm template that was not rendered: pipe in what helm template prints, with -f -\n")
+}
+
+func TestWhatKustomizePrintsCanBePipedIn(t *testing.T) {
+	got := check(t, kustomizeBuild(t, "testdata/overlays/production"), "-f", "-", "-o", "json")
+	require.Equal(t, highlyAvailable, got.code, got.stdout)
+	require.Equal(t, map[string]int{"agents": 1, "highlyAvailable": 1, "problems": 0, "passedOver": 1}, summary(t, got))
+
+	got = check(t, kustomizeBuild(t, "testdata/overlays/base"), "-f", "-")
+	require.Equal(t, missing, got.code)
+	for _, id := range []string{"replicas", "image", "resources"} {
+		require.Contains(t, got.stdout, "\n  "+id+": ")
+	}
+}
+
+func TestRenderedObjectsCanBeJudgedOnTheirWayThroughAPipe(t *testing.T) {
+	got := check(t, kustomizeBuild(t, "testdata/overlays/production"), "-f", "-", "--render")
+	require.Equal(t, highlyAvailable, got.code)
+	require.Contains(t, got.stderr, "production/planner (standard input:")
+
+	again := check(t, got.stdout, "-f", "-")
+	require.Equal(t, mistake, again.code, "what the operator makes is no Agent")
+	require.Contains(t, again.stdout, "3 other objects passed over\n", "but every document can be read: Deployment, Service, PodDisruptionBudget")
+}
+
+func TestAPipeThatAShellMakesCanBeNamed(t *testing.T) {
+	script := `"$1" check -f <(cat "$2") -f <(cat "$3")`
+	out, err := exec.CommandContext(t.Context(), "bash", "-c", script, "bash", binary, agents+"/autoscaled.yaml", agents+"/"+guideAgent).CombinedOutput()
+	require.NoError(t, err, string(out))
+	require.Contains(t, string(out), "\n2 Agents judged: 2 highly available, 0 not\n")
+}
+
+func TestHelpIsFoundFromTheOperatorsOwn(t *testing.T) {
+	require.Contains(t, run(t, "", "--help").stdout+run(t, "", "--help").stderr, "flokoa-operator check --help\n")
+	got := check(t, "", "--help")
+	require.Equal(t, highlyAvailable, got.code)
+	require.Contains(t, got.stdout, "helm template my-release my-chart | flokoa-operator check -f -\n")
+	require.Empty(t, got.stderr)
+}
+
+func TestAWrongCommandLineEndsAsAMistake(t *testing.T) {
+	got := check(t, "", "--rendr")
+	require.Equal(t, outcome{mistake, "", "flokoa-operator check: flag provided but not defined: -rendr: see check --help\n"}, got)
+
+	unreadable := filepath.Join(t.TempDir(), "absent.yaml")
+	_, err := os.Stat(unreadable)
+	require.ErrorIs(t, err, os.ErrNotExist)
+	got = check(t, "", unreadable)
+	require.Equal(t, outcome{mistake, "mistake: " + unreadable + ": no such file or directory\n\nno Agent judged; 1 mistake\n", ""}, got)
+}

@@ -1,0 +1,146 @@
+// Package gitops_test holds the examples for Flux and Argo CD against the CustomResourceDefinitions of both, against what the
+// repository has, and against the rules that keep a team's identity apart from the platform's. No controller runs here.
+package gitops_test
+
+import (
+	"encoding/json"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	structuralschema "k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/pruning"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/yaml"
+)
+
+const root = "../../../.."
+
+// A source is a published module that carries CustomResourceDefinitions. Its code is not used: only these files are read, from
+// Go's module cache, and sum is that of the whole module as go.sum would have it.
+type source struct {
+	module, sum string
+	files       []string
+}
+
+var sources = []source{
+	{"github.com/fluxcd/kustomize-controller@v1.9.6", "h1:XB+G3A0mky0j5uVHZWv4oSlS2RvZBoNIUhstIvY0JKE=", []string{"config/crd/bases/kustomize.toolkit.fluxcd.io_kustomizations.yaml"}},
+	{"github.com/fluxcd/source-controller@v1.9.6", "h1:nG534/bI6nVpyHra7ONAk6xDB3xPsVT+EOLHZHXPrrc=", []string{"config/crd/bases/source.toolkit.fluxcd.io_gitrepositories.yaml"}},
+	{"github.com/argoproj/argo-cd/v3@v3.5.4", "h1:kngQVnz+M+ytW/urkUWTSh8+zI+Hi/XhLespL5roYK0=", []string{
+		"manifests/crds/application-crd.yaml", "manifests/crds/applicationset-crd.yaml", "manifests/crds/appproject-crd.yaml",
+	}},
+}
+
+// schemas are the structural schemas that the sources define, by apiVersion and kind.
+func schemas(t *testing.T) map[string]*apiextensions.JSONSchemaProps {
+	t.Helper()
+	all := map[string]*apiextensions.JSONSchemaProps{}
+	for _, source := range sources {
+		dir := download(t, source)
+		for _, file := range source.files {
+			text, err := os.ReadFile(filepath.Join(dir, file))
+			require.NoError(t, err)
+			crd := &apiextensionsv1.CustomResourceDefinition{}
+			require.NoError(t, yaml.Unmarshal(text, crd))
+			for _, version := range crd.Spec.Versions {
+				schema := &apiextensions.JSONSchemaProps{}
+				require.NoError(t, apiextensionsv1.Convert_v1_JSONSchemaProps_To_apiextensions_JSONSchemaProps(version.Schema.OpenAPIV3Schema, schema, nil))
+				all[crd.Spec.Group+"/"+version.Name+" "+crd.Spec.Names.Kind] = schema
+			}
+		}
+	}
+	return all
+}
+
+// download puts a module into Go's cache, if it is not there, and returns its folder.
+func download(t *testing.T, source source) string {
+	t.Helper()
+	t.Logf("go mod download %s", source.module)
+	command := exec.CommandContext(t.Context(), "go", "mod", "download", "-json", source.module)
+	command.Dir = t.TempDir() // outside any module, so that it changes no go.mod
+	out, err := command.Output()
+	require.NoError(t, err, "go mod download %s: %s; modules come from `go env GOPROXY`", source.module, out)
+	module := struct{ Dir, Sum string }{}
+	require.NoError(t, json.Unmarshal(out, &module))
+	require.Equal(t, source.sum, module.Sum, source.module)
+	return module.Dir
+}
+
+// examples are all objects of a folder, by the file that they are in.
+func examples(t *testing.T, folder string) map[string][]unstructured.Unstructured {
+	t.Helper()
+	all := map[string][]unstructured.Unstructured{}
+	base := filepath.Join(root, "examples/gitops", folder)
+	require.NoError(t, filepath.WalkDir(base, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || filepath.Ext(path) != ".yaml" || entry.Name() == "kustomization.yaml" {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		require.NoError(t, err)
+		for _, document := range strings.Split(string(text), "\n---\n") {
+			object := unstructured.Unstructured{}
+			require.NoError(t, yaml.UnmarshalStrict([]byte(document), &object.Object), path)
+			require.NotEmpty(t, object.GetName(), path)
+			all[path] = append(all[path], object)
+		}
+		return nil
+	}))
+	require.NotEmpty(t, all)
+	return all
+}
+
+// faults are what a CustomResourceDefinition finds wrong with an object: values it refuses and fields it does not know.
+func faults(t *testing.T, schema *apiextensions.JSONSchemaProps, object unstructured.Unstructured) []string {
+	t.Helper()
+	validator, _, err := validation.NewSchemaValidator(schema)
+	require.NoError(t, err)
+	var found []string
+	for _, fault := range validation.ValidateCustomResource(nil, object.Object, validator) {
+		found = append(found, fault.Error())
+	}
+	structural, err := structuralschema.NewStructural(schema)
+	require.NoError(t, err)
+	options := structuralschema.UnknownFieldPathOptions{TrackUnknownFieldPaths: true}
+	for _, field := range pruning.PruneWithOptions(runtime.DeepCopyJSON(object.Object), structural, true, options) {
+		found = append(found, "unknown field "+field)
+	}
+	return found
+}
+
+func TestEveryExampleIsAsItsDefinitionAsks(t *testing.T) {
+	known := schemas(t)
+	checked := map[string]int{}
+	for _, folder := range []string{"flux", "argocd"} {
+		for path, objects := range examples(t, folder) {
+			for _, object := range objects {
+				schema, theirs := known[object.GetAPIVersion()+" "+object.GetKind()]
+				if !theirs {
+					require.Contains(t, []string{"v1", "rbac.authorization.k8s.io/v1"}, object.GetAPIVersion(), "%s: no definition of %s", path, object.GetKind())
+					continue
+				}
+				require.Empty(t, faults(t, schema, object), "%s: %s", path, object.GetName())
+				checked[object.GetKind()]++
+			}
+		}
+	}
+	require.Equal(t, map[string]int{"AppProject": 2, "Application": 1, "ApplicationSet": 2, "GitRepository": 4, "Kustomization": 8}, checked)
+}
+
+func TestAMistakeInAnExampleIsFound(t *testing.T) {
+	schema := schemas(t)["kustomize.toolkit.fluxcd.io/v1 Kustomization"]
+	object := examples(t, "flux")[filepath.Join(root, "examples/gitops/flux/cluster/platform.yaml")][0]
+	require.Empty(t, faults(t, schema, object))
+	spec := object.Object["spec"].(map[string]any)
+	spec["serviceAccount"], spec["interval"] = "flokoa-platform", "often"
+	found := strings.Join(faults(t, schema, object), "\n")
+	require.Contains(t, found, "unknown field spec.serviceAccount")
+	require.Contains(t, found, "spec.interval")
+}

@@ -1,0 +1,120 @@
+// Package environment_test asks of the namespaces that flokoa-environment makes whether they hold what they promise: as sums, as
+// packets that may pass or may not, as verdicts on pods and as permissions, without a cluster.
+package guardrails_test
+
+import (
+	"fmt"
+	"maps"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/flokoa/flokoa/ci/testkit/manifests"
+)
+
+const environmentChart = "../../../../charts/flokoa-environment"
+
+// leastReplicas is how many replicas of each Agent the policy flokoa-replicas asks for; without one, an Agent has one.
+var leastReplicas = map[string]int64{"dev": 1, "staging": 2, "production": 3}
+
+// render renders an environment with its values file and more values laid over it.
+func render(t *testing.T, environment string, more map[string]any) []unstructured.Unstructured {
+	t.Helper()
+	objects, err := tryRender(t, environment, more)
+	require.NoError(t, err)
+	return objects
+}
+
+func tryRender(t *testing.T, environment string, more map[string]any) ([]unstructured.Unstructured, error) {
+	t.Helper()
+	values, err := manifests.Values(environmentChart + "/values-" + environment + ".yaml")
+	require.NoError(t, err)
+	return manifests.Chart(environmentChart, overlaid(values, more), "flokoa-"+environment, manifests.Platform)
+}
+
+// overlaid lays values over others, map by map, as Helm does with several values files.
+func overlaid(under, over map[string]any) map[string]any {
+	merged := maps.Clone(under)
+	for key, value := range over {
+		above, isMap := value.(map[string]any)
+		if below, wasMap := merged[key].(map[string]any); isMap && wasMap {
+			merged[key] = overlaid(below, above)
+			continue
+		}
+		merged[key] = value
+	}
+	return merged
+}
+
+// all are the objects of one kind, typed.
+func all[T any](t *testing.T, objects []unstructured.Unstructured, kind string) []T {
+	t.Helper()
+	var found []T
+	for _, object := range objects {
+		if object.GetKind() == kind {
+			var typed T
+			require.NoError(t, runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, &typed))
+			found = append(found, typed)
+		}
+	}
+	require.NotEmpty(t, found, "no %s is rendered", kind)
+	return found
+}
+
+// Every object of an environment, as they are named in the README, in other teams' patches and in kubectl.
+func TestEveryEnvironmentHasTheseObjects(t *testing.T) {
+	for _, environment := range manifests.Environments {
+		t.Run(environment, func(t *testing.T) {
+			want := []string{
+				"Namespace flokoa-" + environment,
+				"NetworkPolicy default-deny",
+				"NetworkPolicy allow-dns",
+				"NetworkPolicy allow-within",
+				"ResourceQuota flokoa",
+				"ResourceQuota flokoa-best-effort",
+				"ResourceQuota flokoa-system-priority",
+				"LimitRange flokoa",
+				"ServiceAccount agent-deployer",
+				"Role agent-viewer",
+				"Role agent-editor",
+				"Role agent-deployer",
+				"Role secret-manager",
+				"Role secret-user",
+				"RoleBinding agent-viewer",
+				"RoleBinding agent-editor",
+				"RoleBinding agent-deployer",
+				"RoleBinding secret-manager",
+				"RoleBinding secret-user",
+			}
+			if environment == "dev" {
+				want = append(want, "NetworkPolicy allow-public")
+			}
+			var have []string
+			for _, object := range render(t, environment, nil) {
+				have = append(have, object.GetKind()+" "+object.GetName())
+			}
+			require.ElementsMatch(t, want, have)
+		})
+	}
+}
+
+// Helm makes the Namespace first, so that one release can hold it and what is in it.
+func TestNamespaceIsInstalledFirst(t *testing.T) {
+	for _, environment := range manifests.Environments {
+		require.Equal(t, "Namespace", render(t, environment, nil)[0].GetKind(), environment)
+	}
+}
+
+// All three may be releases on one cluster: none has an object that another has too, in its own namespace or in none.
+func TestEnvironmentsShareNoObject(t *testing.T) {
+	owner := map[string]string{}
+	for _, environment := range manifests.Environments {
+		for _, object := range render(t, environment, nil) {
+			id := fmt.Sprintf("%s %s/%s", object.GetKind(), object.GetNamespace(), object.GetName())
+			require.Empty(t, owner[id], "%s is also made by %s", id, environment)
+			owner[id] = environment
+		}
+	}
+}

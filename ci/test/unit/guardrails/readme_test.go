@@ -1,0 +1,86 @@
+package guardrails_test
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+
+	"github.com/flokoa/flokoa/ci/testkit/manifests"
+)
+
+// The tables of the README say what the values files say. A column is an environment.
+func TestReadmeSaysTheNumbers(t *testing.T) {
+	readme, err := os.ReadFile(environmentChart + "/README.md")
+	require.NoError(t, err)
+	type row struct {
+		head string
+		cell func(hard, demand corev1.ResourceList, limits corev1.LimitRangeItem) string
+	}
+	rows := []row{
+		{"requests cpu / memory", func(hard, _ corev1.ResourceList, _ corev1.LimitRangeItem) string {
+			return text(hard, "requests.cpu") + " / " + text(hard, "requests.memory")
+		}},
+		{"limits cpu / memory", func(hard, _ corev1.ResourceList, _ corev1.LimitRangeItem) string {
+			return text(hard, "limits.cpu") + " / " + text(hard, "limits.memory")
+		}},
+		{"pods", func(hard, _ corev1.ResourceList, _ corev1.LimitRangeItem) string { return text(hard, "pods") }},
+		{"Agents", func(hard, _ corev1.ResourceList, _ corev1.LimitRangeItem) string { return text(hard, countAgents) }},
+		{"Deployments, Services", func(hard, _ corev1.ResourceList, _ corev1.LimitRangeItem) string {
+			require.Equal(t, text(hard, "count/deployments.apps"), text(hard, "services"))
+			return text(hard, "services")
+		}},
+		{"Secrets, ConfigMaps", func(hard, _ corev1.ResourceList, _ corev1.LimitRangeItem) string {
+			return text(hard, "secrets") + ", " + text(hard, "configmaps")
+		}},
+		{"container: default request", func(_, _ corev1.ResourceList, limits corev1.LimitRangeItem) string {
+			return text(limits.DefaultRequest, "cpu") + " / " + text(limits.DefaultRequest, "memory")
+		}},
+		{"container: default limit", func(_, _ corev1.ResourceList, limits corev1.LimitRangeItem) string {
+			return text(limits.Default, "cpu") + " / " + text(limits.Default, "memory")
+		}},
+		{"container: highest limit", func(_, _ corev1.ResourceList, limits corev1.LimitRangeItem) string {
+			return text(limits.Max, "cpu") + " / " + text(limits.Max, "memory")
+		}},
+	}
+	for _, name := range []corev1.ResourceName{"requests.cpu", "requests.memory", "limits.cpu", "limits.memory"} {
+		rows = append(rows, row{string(name), func(hard, demand corev1.ResourceList, _ corev1.LimitRangeItem) string {
+			return text(demand, name) + " of " + text(hard, name)
+		}})
+	}
+	for _, row := range rows {
+		line := "| " + row.head
+		for _, environment := range manifests.Environments {
+			hard, demand := rollingUpdate(t, environment)
+			line += " | " + row.cell(hard, demand, limitRange(t, environment))
+		}
+		require.Contains(t, string(readme), line+" |\n")
+	}
+}
+
+func text(list corev1.ResourceList, name corev1.ResourceName) string {
+	quantity := list[name]
+	return quantity.String()
+}
+
+// Whoever reads the README learns the name of every network policy that there may be.
+func TestReadmeNamesEveryNetworkPolicy(t *testing.T) {
+	readme, err := os.ReadFile(environmentChart + "/README.md")
+	require.NoError(t, err)
+	_, row, found := strings.Cut(string(readme), "| NetworkPolicies ")
+	require.True(t, found)
+	row, _, _ = strings.Cut(row, "|")
+	names := map[string]bool{}
+	for _, environment := range manifests.Environments {
+		for _, policy := range all[networkingv1.NetworkPolicy](t, render(t, environment, decided[environment]), "NetworkPolicy") {
+			names[policy.Name] = true
+		}
+	}
+	require.Len(t, names, 8)
+	for name := range names {
+		require.Contains(t, row, "`"+name+"`")
+	}
+}
