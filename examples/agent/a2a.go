@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Error codes of JSON-RPC 2.0, section 5.1, and, from -32001 on, of A2A 0.3, section 8.
+// Error codes of JSON-RPC 2.0, section 5.1. The codes from -32001 are those of A2A 0.3, section 8.
 const (
 	codeParse          = -32700
 	codeInvalidRequest = -32600
@@ -22,7 +22,7 @@ const (
 	codeContentType    = -32005
 )
 
-// rpcRequest is a request of JSON-RPC 2.0.
+// rpcRequest is a JSON-RPC 2.0 request.
 type rpcRequest struct {
 	JSONRPC string          `json:"jsonrpc"`
 	ID      json.RawMessage `json:"id"`
@@ -30,7 +30,7 @@ type rpcRequest struct {
 	Params  json.RawMessage `json:"params"`
 }
 
-// rpcResponse is its answer: a result or an error. Without an ID it has null for one.
+// rpcResponse is a JSON-RPC 2.0 response: a result or an error. The ID is null if the request had none.
 type rpcResponse struct {
 	JSONRPC string          `json:"jsonrpc"`
 	ID      json.RawMessage `json:"id"`
@@ -60,7 +60,7 @@ type part struct {
 	Text string `json:"text"`
 }
 
-// statusUpdate tells how a task is doing: of a stream it is each event.
+// statusUpdate is the status of a task: each event of a stream.
 type statusUpdate struct {
 	Kind      string `json:"kind"`
 	TaskID    string `json:"taskId"`
@@ -75,27 +75,27 @@ type status struct {
 	Timestamp string   `json:"timestamp"`
 }
 
-// An agent answers messages. It keeps nothing between two of them, so that any replica can take the next one.
+// An agent answers messages. It keeps no state between messages, so that any replica can answer the next one.
 type agent struct {
 	card  card
 	model model
 	log   *slog.Logger
 }
 
-// parse reads a request. What it returns has an ID, if there is one, even when it is wrong otherwise.
+// parse reads a request. An invalid request keeps its ID, if it has one, for the error response.
 func parse(body []byte) (rpcRequest, error) {
 	var request rpcRequest
 	if !json.Valid(body) {
 		return request, &rpcError{codeParse, "the body is not JSON"}
 	}
 	if err := json.Unmarshal(body, &request); err != nil {
-		return rpcRequest{}, &rpcError{codeInvalidRequest, "the body is no JSON-RPC request; batches are not supported"}
+		return rpcRequest{}, &rpcError{codeInvalidRequest, "the body is not a JSON-RPC request; batches are not supported"}
 	}
 	if len(request.ID) == 0 || strings.ContainsAny(string(request.ID[:1]), "{[tf") {
-		return rpcRequest{}, &rpcError{codeInvalidRequest, "id must be a string or a number: every A2A request is answered"}
+		return rpcRequest{}, &rpcError{codeInvalidRequest, "id must be a string or a number; A2A has no notifications"}
 	}
 	if request.JSONRPC != "2.0" || request.Method == "" {
-		return request, &rpcError{codeInvalidRequest, `jsonrpc must be "2.0", and method must be given`}
+		return request, &rpcError{codeInvalidRequest, `jsonrpc must be "2.0", and method must be set`}
 	}
 	return request, nil
 }
@@ -113,8 +113,8 @@ func (a *agent) send(ctx context.Context, params json.RawMessage) (*message, err
 	return reply(asked.ContextID, "", answer), nil
 }
 
-// stream answers message/stream with updates of a task: that it is worked on, each piece of the answer, and, as the final one,
-// the whole answer. A failure comes instead of the final one.
+// stream answers message/stream with updates of a task: first that the agent works on it, then each piece of the answer, and last the
+// whole answer. An error replaces the last update.
 func (a *agent) stream(ctx context.Context, params json.RawMessage, event func(any) error) error {
 	asked, text, err := userMessage(params)
 	if err != nil {
@@ -137,13 +137,13 @@ func (a *agent) stream(ctx context.Context, params json.RawMessage, event func(a
 	return update("completed", reply(asked.ContextID, task, answer))
 }
 
-// userMessage is the message in the params, which begins a conversation when it names none, and its text.
+// userMessage returns the message in the params, and its text. A message without a contextId starts a conversation.
 func userMessage(params json.RawMessage) (message, string, error) {
 	var given struct {
 		Message message `json:"message"`
 	}
 	if err := json.Unmarshal(params, &given); err != nil {
-		return message{}, "", &rpcError{codeInvalidParams, "params must be an object with a message"}
+		return message{}, "", &rpcError{codeInvalidParams, "params must be an object that contains a message"}
 	}
 	asked := given.Message
 	if asked.Role != "user" || asked.MessageID == "" || len(asked.Parts) == 0 {
@@ -155,7 +155,7 @@ func userMessage(params json.RawMessage) (message, string, error) {
 	var text strings.Builder
 	for _, p := range asked.Parts {
 		if p.Kind != "text" {
-			return message{}, "", &rpcError{codeContentType, "params.message.parts: this agent reads parts of kind text only"}
+			return message{}, "", &rpcError{codeContentType, "params.message.parts: this agent supports only parts of kind text"}
 		}
 		text.WriteString(p.Text)
 	}
@@ -165,10 +165,10 @@ func userMessage(params json.RawMessage) (message, string, error) {
 	return asked, text.String(), nil
 }
 
-// errNoSuchTask is for whoever asks after a task: each has ended with the stream that told of it.
-var errNoSuchTask = &rpcError{codeNoSuchTask, "no such task: this agent keeps none, so begin with a new message without taskId"}
+// errNoSuchTask answers requests about a task: a task ends with its stream.
+var errNoSuchTask = &rpcError{codeNoSuchTask, "no such task: this agent stores no tasks; send a new message without taskId"}
 
-// unsupported is the answer to a method that is neither message/send nor message/stream.
+// unsupported is the error for a method other than message/send and message/stream.
 func unsupported(method string) error {
 	switch {
 	case method == "tasks/get", method == "tasks/cancel", method == "tasks/resubscribe":
@@ -176,10 +176,10 @@ func unsupported(method string) error {
 	case strings.HasPrefix(method, "tasks/pushNotificationConfig/"):
 		return &rpcError{codeNoPush, "this agent sends no push notifications"}
 	}
-	return &rpcError{codeNoSuchMethod, "no such method: this agent has message/send and message/stream of A2A " + protocolVersion}
+	return &rpcError{codeNoSuchMethod, "no such method: this agent supports message/send and message/stream of A2A " + protocolVersion}
 }
 
-// asRPCError is an error as the caller sees it. Of one that nobody foresaw it sees only that there is one.
+// asRPCError converts an error for the caller. It hides the text of unexpected errors.
 func asRPCError(err error) *rpcError {
 	if known := new(rpcError); errors.As(err, &known) {
 		return known
@@ -194,5 +194,5 @@ func reply(contextID, taskID, text string) *message {
 	return &message{"message", "agent", []part{{"text", text}}, newID(), contextID, taskID}
 }
 
-// newID is 26 random letters and digits.
+// newID returns 26 random letters and digits.
 func newID() string { return rand.Text() }

@@ -12,7 +12,7 @@ import (
 	"github.com/flokoa/flokoa/ci/testkit/modelstub"
 )
 
-// withProvider is the environment of an agent that asks a model of a stub.
+// withProvider is the environment of an agent that calls a stub provider.
 func withProvider(t *testing.T, model string, handler http.Handler) map[string]string {
 	t.Helper()
 	stub := httptest.NewServer(handler)
@@ -45,13 +45,13 @@ func TestAMessageIsAnswered(t *testing.T) {
 	}
 }
 
-func TestAConversationIsBegunWhenNoneIsNamed(t *testing.T) {
+func TestAMessageWithoutAContextStartsAConversation(t *testing.T) {
 	p := start(t, nil)
 	got := p.rpc(t, strings.Replace(ask("message/send", "hello"), `"contextId":"c1",`, "", 1))
 	require.NotEmpty(t, got.Result.ContextID)
 }
 
-func TestAStreamTellsEachPieceAndAtLastTheWhole(t *testing.T) {
+func TestAStreamSendsEachPieceThenTheWholeAnswer(t *testing.T) {
 	for name, row := range map[string]struct {
 		env    map[string]string
 		want   string
@@ -86,7 +86,7 @@ func TestAStreamTellsEachPieceAndAtLastTheWhole(t *testing.T) {
 	}
 }
 
-func TestEachMistakeHasItsCode(t *testing.T) {
+func TestEachInvalidRequestHasItsErrorCode(t *testing.T) {
 	p := start(t, nil)
 	good := ask("message/send", "hello")
 	change := func(old, text string) string {
@@ -145,7 +145,7 @@ func TestEachMistakeHasItsCode(t *testing.T) {
 	})
 }
 
-// answering is a provider that answers each call alike.
+// answering is a provider that answers every call with the same response.
 func answering(status int, body string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(status)
@@ -153,7 +153,7 @@ func answering(status int, body string) http.Handler {
 	})
 }
 
-func TestAFailureOfTheProviderIsToldWithoutTheKey(t *testing.T) {
+func TestProviderErrorsNeverContainTheKey(t *testing.T) {
 	down := withProvider(t, "stub", nil)
 	down["OPENAI_BASE_URL"] = "http://127.0.0.1:1/v1"
 	slow := withProvider(t, "stub-1h", modelstub.New(""))
@@ -162,11 +162,11 @@ func TestAFailureOfTheProviderIsToldWithoutTheKey(t *testing.T) {
 		env  map[string]string
 		want string
 	}{
-		"down":          {down, "the model provider cannot be reached: dial tcp 127.0.0.1:1: connect: connection refused"},
+		"down":          {down, "cannot reach the model provider: dial tcp 127.0.0.1:1: connect: connection refused"},
 		"slow":          {slow, "the model provider sent nothing for 200ms: try again, or raise MODEL_TIMEOUT"},
-		"a refused key": {withProvider(t, "stub", modelstub.New("another")), "the model provider answered 401: it refuses the key; check API_KEY"},
-		"no such model": {withProvider(t, "gpt-9", modelstub.New("")), `the model provider answered 404: The model "gpt-9" does not exist: ask for stub, or for stub-30s`},
-		"too many":      {withProvider(t, "stub", answering(429, "slow down")), "the model provider answered 429: its rate limit is reached"},
+		"a refused key": {withProvider(t, "stub", provider.New("another")), "the model provider answered 401: the provider rejects the key; check API_KEY"},
+		"no such model": {withProvider(t, "gpt-9", provider.New("")), `the model provider answered 404: The model "gpt-9" does not exist: ask for stub, or for stub-30s`},
+		"too many":      {withProvider(t, "stub", answering(429, "slow down")), "the model provider answered 429: rate limit reached"},
 		"a redirect":    {withProvider(t, "stub", http.RedirectHandler("http://127.0.0.1:1/", http.StatusTemporaryRedirect)), "the model provider answered 307"},
 		"a chatty one":  {withProvider(t, "stub", answering(500, `{"error":{"message":"with `+key+` I fail"}}`)), "the model provider answered 500: with [API_KEY] I fail"},
 	} {
@@ -181,19 +181,19 @@ func TestAFailureOfTheProviderIsToldWithoutTheKey(t *testing.T) {
 			require.Equal(t, "working", all[0].Result.Status.State)
 			require.Equal(t, -32603, all[1].Error.Code)
 			require.Equal(t, row.want, all[1].Error.Message)
-			require.Equal(t, http.StatusOK, p.do(t, "GET", "/ready", "").status, "the provider's failure is not the pod's")
+			require.Equal(t, http.StatusOK, p.do(t, "GET", "/ready", "").status, "a failure of the provider does not make the pod unready")
 		})
 	}
 }
 
-func TestAnAnswerThatCannotBeReadIsAnError(t *testing.T) {
+func TestAnUnreadableAnswerIsAnError(t *testing.T) {
 	for name, row := range map[string]struct{ method, body, want string }{
-		"no JSON":             {"message/send", "<html>", "the model provider's answer cannot be read: is OPENAI_BASE_URL right?"},
-		"no choice":           {"message/send", "{}", "the model provider's answer cannot be read: is OPENAI_BASE_URL right?"},
-		"no JSON in a stream": {"message/stream", "data: <html>\n\n", "the model provider's stream cannot be read: is OPENAI_BASE_URL right?"},
-		"a stream's error":    {"message/stream", `data: {"error":{"message":"` + key + `"}}` + "\n\n", "the model provider failed in the middle of its answer: [API_KEY]"},
+		"no JSON":             {"message/send", "<html>", "cannot read the answer of the model provider: check OPENAI_BASE_URL"},
+		"no choice":           {"message/send", "{}", "cannot read the answer of the model provider: check OPENAI_BASE_URL"},
+		"no JSON in a stream": {"message/stream", "data: <html>\n\n", "cannot read the stream of the model provider: check OPENAI_BASE_URL"},
+		"a stream's error":    {"message/stream", `data: {"error":{"message":"` + key + `"}}` + "\n\n", "the model provider failed during its answer: [API_KEY]"},
 		"a stream's early end": {"message/stream", `data: {"choices":[{"delta":{"content":"hel"}}]}` + "\n\n",
-			"the model provider's answer broke off: try again"},
+			"the answer of the model provider ended early: try again"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := start(t, withProvider(t, "stub", answering(200, row.body)))
@@ -204,8 +204,8 @@ func TestAnAnswerThatCannotBeReadIsAnError(t *testing.T) {
 	}
 }
 
-func TestAStreamMayTakeLongerThanTheTimeoutOfEachPiece(t *testing.T) {
-	env := withProvider(t, "stub-3s", modelstub.New(key))
+func TestTheTimeoutAppliesToEachPieceOfAStream(t *testing.T) {
+	env := withProvider(t, "stub-3s", provider.New(key))
 	env["MODEL_TIMEOUT"] = "2s"
 	p := start(t, env)
 	begun := time.Now()

@@ -11,14 +11,14 @@ import (
 // protocolVersion is the version of A2A that this agent speaks.
 const protocolVersion = "0.3.0"
 
-// A card is the A2A agent card as it is served, and what of it the agent itself uses.
+// A card is the A2A agent card as served, and the members that the agent itself uses.
 type card struct {
 	text              []byte
 	name, description string
 }
 
-// loadCard reads the card that Flokoa made of spec.card, or makes one when there is none, and adds what only the server knows:
-// where it is reached and what it speaks. Members of the file that this agent does not know are served as they are.
+// loadCard reads the card that Flokoa mounted for spec.card, or creates a default card if there is none. It adds what only the
+// server knows: its URL and its protocol. It serves unknown members of the file unchanged.
 func loadCard(settings config) (card, error) {
 	members, err := cardMembers(settings)
 	if err != nil {
@@ -26,7 +26,7 @@ func loadCard(settings config) (card, error) {
 	}
 	for _, required := range []string{"name", "description", "version"} {
 		if text, _ := members[required].(string); text == "" {
-			return card{}, fmt.Errorf("agent card %s: %s is missing: A2A requires it", settings.cardFile, required)
+			return card{}, fmt.Errorf("agent card %s: %s is missing; A2A requires it", settings.cardFile, required)
 		}
 	}
 	members["url"] = settings.url
@@ -56,7 +56,7 @@ func cardMembers(settings config) (map[string]any, error) {
 	}
 	var members map[string]any
 	if err := json.Unmarshal(text, &members); err != nil {
-		return nil, fmt.Errorf("agent card %s is no JSON object: %w", settings.cardFile, err)
+		return nil, fmt.Errorf("agent card %s is not a JSON object: %w", settings.cardFile, err)
 	}
 	return members, nil
 }

@@ -10,25 +10,25 @@ import (
 	"time"
 )
 
-// config is every setting. The README has the table.
+// config is every setting. README.md documents them.
 type config struct {
 	port            string
-	cardFile        string // where Flokoa mounts spec.card
-	name, url       string // what Flokoa tells every agent about itself
-	version, pod    string // who answers
+	cardFile        string // the path at which Flokoa mounts spec.card
+	name, url       string // set by Flokoa for every agent
+	version, pod    string // response headers
 	model           modelConfig
 	drain, shutdown time.Duration
 }
 
-// modelConfig is how the model is reached; without baseURL there is none.
+// modelConfig is how to reach the model. Without baseURL there is no model.
 type modelConfig struct {
 	baseURL, name, key string
 	timeout            time.Duration
 }
 
-// readConfig reads the settings and says what is wrong with the first that cannot be.
+// readConfig reads the settings from the environment. The error names the first invalid variable.
 func readConfig(getenv func(string) string) (config, error) {
-	pod, err := os.Hostname() // of a pod it is its name
+	pod, err := os.Hostname() // the hostname of a pod is its name
 	if err != nil {
 		return config{}, err
 	}
@@ -50,40 +50,40 @@ func readConfig(getenv func(string) string) (config, error) {
 	return c, err
 }
 
-// readModelConfig never repeats the key, nor the address, which may hold one.
+// readModelConfig never repeats the key or the URL in an error, because a URL may contain a key.
 func readModelConfig(getenv func(string) string) (modelConfig, error) {
 	m := modelConfig{
 		baseURL: strings.TrimRight(getenv("OPENAI_BASE_URL"), "/"),
 		name:    getenv("MODEL"),
-		key:     strings.TrimSpace(getenv("API_KEY")), // a Secret made from a file ends in a newline
+		key:     strings.TrimSpace(getenv("API_KEY")), // a Secret created from a file ends with a newline
 	}
 	var err error
 	m.timeout, err = time.ParseDuration(cmp.Or(getenv("MODEL_TIMEOUT"), "60s"))
 	if err != nil || m.timeout <= 0 {
-		return m, fmt.Errorf("MODEL_TIMEOUT: %q is no positive duration: write it like 60s", getenv("MODEL_TIMEOUT"))
+		return m, fmt.Errorf("MODEL_TIMEOUT: %q is not a positive duration: use a value like 60s", getenv("MODEL_TIMEOUT"))
 	}
 	if m.baseURL == "" {
 		return m, nil
 	}
 	address, err := url.Parse(m.baseURL)
 	if err != nil || address.Host == "" || address.User != nil || address.Scheme != "http" && address.Scheme != "https" {
-		return m, fmt.Errorf("OPENAI_BASE_URL: write it like https://api.openai.com/v1, without a user; the key goes into API_KEY")
+		return m, fmt.Errorf("OPENAI_BASE_URL: use a URL like https://api.openai.com/v1, without user information; set the key in API_KEY")
 	}
 	if m.name == "" {
-		return m, fmt.Errorf("MODEL: name the model to ask for, because OPENAI_BASE_URL is set")
+		return m, fmt.Errorf("MODEL is missing: set the name of the model, because OPENAI_BASE_URL is set")
 	}
 	if strings.ContainsFunc(m.key, func(r rune) bool { return r < ' ' || r > '~' }) {
-		return m, fmt.Errorf("API_KEY: it holds a character that no HTTP header may: look at the Secret")
+		return m, fmt.Errorf("API_KEY contains a character that is not allowed in an HTTP header: check the Secret")
 	}
 	return m, nil
 }
 
-// seconds is a whole number of seconds of 0 or more.
+// seconds parses a whole number of seconds, 0 or more.
 func seconds(getenv func(string) string, name string, byDefault int) (time.Duration, error) {
 	text := cmp.Or(getenv(name), strconv.Itoa(byDefault))
 	count, err := strconv.ParseUint(text, 10, 31)
 	if err != nil {
-		return 0, fmt.Errorf("%s: %q is no whole number of seconds", name, text)
+		return 0, fmt.Errorf("%s: %q is not a whole number of seconds", name, text)
 	}
 	return time.Duration(count) * time.Second, nil
 }

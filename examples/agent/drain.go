@@ -7,43 +7,43 @@ import (
 	"time"
 )
 
-// quiet is how long no connection must have been open before a drain ends early: clients that open one for each request have
-// none between two of them.
-const quiet = time.Second
+// quietPeriod is how long no connection must be open before a drain ends early. A client that opens a connection for each request
+// has none open between two requests.
+const quietPeriod = time.Second
 
-// drain goes on serving, new connections included, while draining makes each answer send its connection away. It returns when
-// all connections have gone, or at the limit.
+// drain keeps serving, new connections included, while each response closes its connection. It returns when no connection is left,
+// or at the limit.
 //
-// It comes before Shutdown, which closes idle connections at once: a client that is just sending on one would lose its request.
+// It runs before Shutdown, which closes idle connections at once: a client that is sending on one would lose its request.
 func (s *server) drain(limit time.Duration) {
 	start := time.Now()
 	end := time.NewTimer(limit)
 	defer end.Stop()
-	look := time.NewTicker(quiet / 20)
-	defer look.Stop()
+	poll := time.NewTicker(quietPeriod / 20)
+	defer poll.Stop()
 	for {
 		select {
 		case <-end.C:
 			return
-		case now := <-look.C:
-			if s.connections.noneSince(now.Add(-quiet)) && now.Sub(start) >= quiet {
+		case now := <-poll.C:
+			if s.connections.noneSince(now.Add(-quietPeriod)) && now.Sub(start) >= quietPeriod {
 				return
 			}
 		}
 	}
 }
 
-// closing adds "Connection: close" to answers that begin while the server drains: their client uses the connection no more,
-// and opens its next one to another pod.
-func (s *server) closing(next http.Handler) http.Handler {
+// closeWhileDraining adds "Connection: close" to responses that start while the server drains. The client then opens its next
+// connection to another pod.
+func (s *server) closeWhileDraining(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		answer := &closingWriter{ResponseWriter: w, draining: s.draining.Load}
 		next.ServeHTTP(answer, r)
-		answer.begin() // for an answer without a body
+		answer.begin() // for a response without a body
 	})
 }
 
-// closingWriter looks at the last moment whether the server drains, so that a request that came before and takes long counts.
+// closingWriter checks for the drain when the response starts, not when the request arrives, so that it covers long requests.
 type closingWriter struct {
 	http.ResponseWriter
 	draining func() bool
@@ -70,7 +70,7 @@ func (w *closingWriter) Write(text []byte) (int, error) {
 // Unwrap lets http.ResponseController flush and set deadlines.
 func (w *closingWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// connections counts those that are open.
+// connections counts open connections.
 type connections struct {
 	mutex sync.Mutex
 	open  int
@@ -95,7 +95,7 @@ func (c *connections) count() int {
 	return c.open
 }
 
-// noneSince is whether no connection has been open after a time.
+// noneSince reports whether no connection has been open since a time.
 func (c *connections) noneSince(when time.Time) bool {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()

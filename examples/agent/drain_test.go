@@ -15,7 +15,7 @@ import (
 	"github.com/flokoa/flokoa/ci/testkit/modelstub"
 )
 
-// wire is one connection, without a client that would mend what breaks.
+// wire is one connection, without a client that would reconnect.
 type wire struct {
 	net.Conn
 	in *bufio.Reader
@@ -38,9 +38,9 @@ func (w *wire) begin(t *testing.T, body string) {
 	require.NoError(t, request.Write(w))
 }
 
-// head is what is known of an answer when its head has been read.
+// head is a response whose headers have been read.
 type head struct {
-	closes bool // the answer says that the connection ends
+	closes bool // the response has Connection: close
 	body   io.Reader
 }
 
@@ -52,7 +52,7 @@ func (w *wire) head(t *testing.T) head {
 	return head{response.Close, response.Body}
 }
 
-// exchange sends a request, reads its whole answer, and is whether the answer says that the connection ends.
+// exchange sends a request, reads the whole response, and returns whether the response has Connection: close.
 func (w *wire) exchange(t *testing.T) (closes bool) {
 	t.Helper()
 	w.begin(t, ask("message/send", "hello"))
@@ -63,14 +63,14 @@ func (w *wire) exchange(t *testing.T) (closes bool) {
 	return response.closes
 }
 
-// isClosed reads the end of a connection.
+// isClosed requires that the server has closed the connection.
 func (w *wire) isClosed(t *testing.T) {
 	t.Helper()
 	_, err := w.in.ReadByte()
 	require.ErrorIs(t, err, io.EOF)
 }
 
-func TestADrainSendsClientsAwayAndLosesNothing(t *testing.T) {
+func TestADrainClosesConnectionsAndLosesNoRequest(t *testing.T) {
 	p := start(t, nil)
 	kept := make([]*wire, 20)
 	for i := range kept {
@@ -79,17 +79,17 @@ func TestADrainSendsClientsAwayAndLosesNothing(t *testing.T) {
 	}
 	p.terminate(t)
 	for _, w := range kept {
-		require.True(t, w.exchange(t), "the first answer after SIGTERM says Connection: close")
+		require.True(t, w.exchange(t), "the first response after SIGTERM has Connection: close")
 		w.isClosed(t)
 		require.True(t, p.dial(t).exchange(t), "new connections are served")
 	}
 	require.Equal(t, 0, p.ended(t))
 }
 
-// clientsTogether is how many clients send without pause while the agent is told to stop.
+// clientsTogether is how many clients send without pause while the agent stops.
 const clientsTogether = 8
 
-func TestClientsThatNeverPauseSeeNoFailureAcrossTheSignal(t *testing.T) {
+func TestBusyClientsSeeNoFailureOnSIGTERM(t *testing.T) {
 	p := start(t, nil)
 	results := make(chan error, clientsTogether)
 	for range clientsTogether {
@@ -102,7 +102,7 @@ func TestClientsThatNeverPauseSeeNoFailureAcrossTheSignal(t *testing.T) {
 	require.Equal(t, 0, p.ended(t))
 }
 
-// sendUntilClosed sends one request after another on one connection until an answer says that it ends.
+// sendUntilClosed sends requests on one connection until a response has Connection: close.
 func (p *process) sendUntilClosed() error {
 	connection, err := net.Dial("tcp", p.address)
 	if err != nil {
@@ -130,29 +130,29 @@ func (p *process) sendUntilClosed() error {
 	}
 }
 
-func TestWhatIsInFlightIsFinishedAfterTheDrain(t *testing.T) {
-	env := withProvider(t, "stub-3s", modelstub.New(key))
+func TestRequestsInFlightFinishAfterTheDrain(t *testing.T) {
+	env := withProvider(t, "stub-3s", provider.New(key))
 	env["DRAIN_SECONDS"] = "1"
 	p := start(t, env)
 	idle, stream, whole := p.dial(t), p.dial(t), p.dial(t)
 	stream.begin(t, ask("message/stream", "hello"))
 	streamed := stream.head(t)
-	require.True(t, streamed.closes, "a stream may outlive the drain, so its head says that its connection ends")
+	require.True(t, streamed.closes, "a stream may outlive the drain, so its headers have Connection: close")
 	whole.begin(t, ask("message/send", "hello"))
 	p.terminate(t)
 	require.NoError(t, p.command.Process.Signal(syscall.SIGTERM), "a second signal changes nothing")
-	p.await(t, "finishing what is in flight")
+	p.await(t, "waiting for requests in flight")
 	idle.isClosed(t)
 
 	all := events(t, streamed.body)
 	require.True(t, all[len(all)-1].Result.Final)
 	answered := whole.head(t)
-	require.True(t, answered.closes, "its request came before the signal, its answer after it")
+	require.True(t, answered.closes, "the request arrived before the signal, and the response started after it")
 	text, err := io.ReadAll(answered.body)
 	require.NoError(t, err)
 	require.Contains(t, string(text), "You said: hello")
 	require.Equal(t, 0, p.ended(t))
-	require.Nil(t, p.logged(t, "requests were cut off: raise SHUTDOWN_SECONDS and the pod's grace period"))
+	require.Nil(t, p.logged(t, "requests were cut off: raise SHUTDOWN_SECONDS and terminationGracePeriodSeconds"))
 }
 
 func TestADrainEndsWhenNoConnectionIsLeft(t *testing.T) {
@@ -165,13 +165,13 @@ func TestADrainEndsWhenNoConnectionIsLeft(t *testing.T) {
 	kept := p.dial(t)
 	kept.exchange(t)
 	p.terminate(t)
-	require.Never(t, func() bool { return p.logged(t, "ended") != nil }, 2*time.Second, 50*time.Millisecond, "one is left")
+	require.Never(t, func() bool { return p.logged(t, "stopped") != nil }, 2*time.Second, 50*time.Millisecond, "one is left")
 	require.True(t, kept.exchange(t))
 	require.Equal(t, 0, p.ended(t))
 }
 
-func TestWhatTakesLongerThanTheShutdownIsCutOff(t *testing.T) {
-	env := withProvider(t, "stub-1h", modelstub.New(key))
+func TestShutdownCutsOffRequestsThatTakeTooLong(t *testing.T) {
+	env := withProvider(t, "stub-1h", provider.New(key))
 	env["DRAIN_SECONDS"], env["SHUTDOWN_SECONDS"] = "0", "1"
 	p := start(t, env)
 	stream := p.dial(t)
@@ -179,5 +179,5 @@ func TestWhatTakesLongerThanTheShutdownIsCutOff(t *testing.T) {
 	stream.head(t)
 	p.terminate(t)
 	require.Equal(t, 0, p.ended(t))
-	require.NotNil(t, p.logged(t, "requests were cut off: raise SHUTDOWN_SECONDS and the pod's grace period"))
+	require.NotNil(t, p.logged(t, "requests were cut off: raise SHUTDOWN_SECONDS and terminationGracePeriodSeconds"))
 }

@@ -1,13 +1,13 @@
-// Command agent is a small AI agent that speaks A2A, the protocol by which agents call each other, and that no rollout, drain or
-// scale-down costs a request. It is an example to start from: each file has one subject.
+// Command agent is a small AI agent that speaks A2A, the protocol with which agents call each other. It loses no request in a
+// rollout, a drain, or a scale-down. It is an example to start from; each file has one subject.
 //
-//	main.go    start and end
-//	config.go  settings, all from the environment
-//	card.go    who the agent is
-//	a2a.go     what it is asked and what it answers, as A2A and JSON-RPC have it
-//	model.go   the model that thinks of the answer
+//	main.go    startup and shutdown
+//	config.go  settings, all from environment variables
+//	card.go    the agent card
+//	a2a.go     requests and responses of A2A and JSON-RPC
+//	model.go   the model that generates the answer
 //	server.go  HTTP
-//	drain.go   how it stops without losing a request
+//	drain.go   connection draining
 package main
 
 import (
@@ -21,24 +21,24 @@ import (
 	"os/signal"
 	"syscall"
 
-	_ "golang.org/x/crypto/x509roots/fallback" // the image has no certificates of its own; SSL_CERT_FILE still wins
+	_ "golang.org/x/crypto/x509roots/fallback" // the image has no CA certificates; SSL_CERT_FILE takes precedence
 )
 
-// version is that of the build, set by -ldflags "-X main.version=v1.2.3". AGENT_VERSION wins over it.
+// version is the version of the build, set with -ldflags "-X main.version=v1.2.3". AGENT_VERSION takes precedence.
 var version = "dev"
 
 func main() {
 	log := slog.New(slog.NewJSONHandler(os.Stderr, nil))
 	if err := run(log); err != nil {
-		log.Error("the agent ends", "error", err.Error())
+		log.Error("the agent failed", "error", err.Error())
 		os.Exit(1)
 	}
 }
 
-// run serves from the first moment, so that probes are answered while the rest is loaded, and until it has ended gracefully.
+// run serves from the start, so that probes get an answer while the card loads. It returns after a graceful shutdown.
 func run(log *slog.Logger) error {
 	stop := make(chan os.Signal, 1)
-	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT) // for good: a second signal does not cut the drain short
+	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT) // never reset: a second signal does not cut the drain short
 	settings, err := readConfig(os.Getenv)
 	if err != nil {
 		return err
@@ -60,11 +60,11 @@ func run(log *slog.Logger) error {
 	case err := <-failed:
 		return err
 	case <-stop:
-		return served.end(settings)
+		return served.terminate(settings)
 	}
 }
 
-// load makes the agent that the server waits for.
+// load creates the agent, after which the server is ready.
 func (s *server) load(settings config) error {
 	card, err := loadCard(settings)
 	if err != nil {
@@ -75,19 +75,19 @@ func (s *server) load(settings config) error {
 	return nil
 }
 
-// end drains, and finishes what is in flight.
-func (s *server) end(settings config) error {
+// terminate drains connections, then waits for requests in flight.
+func (s *server) terminate(settings config) error {
 	s.draining.Store(true)
-	s.log.Info("draining: new requests are served, and each answer closes its connection", "atMost", settings.drain.String())
+	s.log.Info("draining: still serving, and closing the connection after each response", "atMost", settings.drain.String())
 	s.drain(settings.drain)
-	s.log.Info("finishing what is in flight", "connections", s.connections.count(), "atMost", settings.shutdown.String())
+	s.log.Info("waiting for requests in flight", "connections", s.connections.count(), "atMost", settings.shutdown.String())
 	ctx, cancel := context.WithTimeout(context.Background(), settings.shutdown)
 	defer cancel()
 	if err := s.Shutdown(ctx); errors.Is(err, context.DeadlineExceeded) {
-		s.log.Warn("requests were cut off: raise SHUTDOWN_SECONDS and the pod's grace period", "connections", s.connections.count())
+		s.log.Warn("requests were cut off: raise SHUTDOWN_SECONDS and terminationGracePeriodSeconds", "connections", s.connections.count())
 	} else if err != nil && !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
-	s.log.Info("ended")
+	s.log.Info("stopped")
 	return nil
 }

@@ -21,7 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// key is the provider's. No answer and no log may hold it.
+// key is the provider's API key. No response and no log may contain it.
 const key = "sk-very-secret"
 
 // binary is the agent, built once for all tests.
@@ -57,7 +57,7 @@ type process struct {
 	exited  chan struct{} // closed when it has ended
 }
 
-// journal is what the agent has logged so far.
+// journal is the log of the agent so far.
 type journal struct {
 	mutex sync.Mutex
 	text  bytes.Buffer
@@ -75,7 +75,7 @@ func (j *journal) String() string {
 	return j.text.String()
 }
 
-// launch runs an agent with nothing of this machine in its environment.
+// launch runs an agent without the environment of this machine.
 func launch(t *testing.T, env map[string]string) *process {
 	t.Helper()
 	settings := map[string]string{"PORT": "0", "AGENT_CARD_FILE": filepath.Join(t.TempDir(), "none.json")}
@@ -88,7 +88,7 @@ func launch(t *testing.T, env map[string]string) *process {
 	}
 	require.NoError(t, p.command.Start())
 	go func() {
-		_ = p.command.Wait() // its code is asked for later
+		_ = p.command.Wait() // ended reads the exit code
 		close(p.exited)
 	}()
 	t.Cleanup(func() {
@@ -140,25 +140,25 @@ func (p *process) logged(t *testing.T, message string) map[string]any {
 	return nil
 }
 
-// terminate sends SIGTERM and waits until the agent knows.
+// terminate sends SIGTERM and waits until the agent drains.
 func (p *process) terminate(t *testing.T) {
 	t.Helper()
 	require.NoError(t, p.command.Process.Signal(syscall.SIGTERM))
-	p.await(t, "draining: new requests are served, and each answer closes its connection")
+	p.await(t, "draining: still serving, and closing the connection after each response")
 }
 
-// ended waits for the agent's end, and is its exit code.
+// ended waits until the agent exits, and returns the exit code.
 func (p *process) ended(t *testing.T) int {
 	t.Helper()
 	select {
 	case <-p.exited:
 	case <-time.After(20 * time.Second):
-		require.Fail(t, "the agent goes on", p.log.String())
+		require.Fail(t, "the agent still runs", p.log.String())
 	}
 	return p.command.ProcessState.ExitCode()
 }
 
-// reply is an answer, read whole.
+// reply is a whole response.
 type reply struct {
 	status int
 	header http.Header
@@ -178,12 +178,12 @@ func (p *process) do(t *testing.T, method, path, body string) reply {
 	return reply{response.StatusCode, response.Header, string(text)}
 }
 
-// ask is a request in JSON-RPC with one text part.
+// ask is a JSON-RPC request with one text part.
 func ask(method, text string) string {
 	return fmt.Sprintf(`{"jsonrpc":"2.0","id":7,"method":%q,"params":{"message":{"kind":"message","role":"user","messageId":"m1","contextId":"c1","parts":[{"kind":"text","text":%q}]}}}`, method, text)
 }
 
-// said is what tests read of a JSON-RPC response, a message or a status-update.
+// said is the part of a JSON-RPC response that tests read: a message or a status-update.
 type said struct {
 	JSONRPC string
 	ID      any
@@ -222,7 +222,7 @@ func decode(t *testing.T, text string) said {
 	return answer
 }
 
-// events are those of a stream, whole.
+// events reads all events of a stream.
 func events(t *testing.T, body io.Reader) []said {
 	t.Helper()
 	var all []said

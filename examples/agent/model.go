@@ -16,32 +16,32 @@ import (
 )
 
 const (
-	// answerLimit is how many bytes of a whole answer are read, and lineLimit of one event of a stream.
+	// answerLimit bounds a whole answer in bytes, and lineLimit one event of a stream.
 	answerLimit = 8 << 20
 	lineLimit   = 1 << 20
 )
 
-// A model thinks of an answer to a text. With a piece function it calls it with each part of the answer as it comes, and gives
-// up when that fails.
+// A model generates an answer to a text. If piece is set, answer calls it with each part of the answer as it arrives, and stops if
+// piece fails.
 type model interface {
 	answer(ctx context.Context, text string, piece func(string) error) (string, error)
 }
 
-// newModel is the provider that is configured, or else an echo.
+// newModel returns the configured provider, or an echo.
 func newModel(settings modelConfig, who card, log *slog.Logger) model {
 	if settings.baseURL == "" {
-		log.Warn("no model: OPENAI_BASE_URL is not set, so answers repeat the question")
+		log.Warn("no model: OPENAI_BASE_URL is not set, so the agent repeats each question")
 		return echo{}
 	}
 	return &provider{
 		modelConfig:  settings,
 		instructions: "You are " + who.name + ". " + who.description,
-		// A redirect would take the key to an address that nobody configured.
+		// Following a redirect would send the key to a host that nobody configured.
 		client: &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 	}
 }
 
-// echo repeats what it is told, word by word. With it the agent runs without a provider.
+// echo repeats the question, word by word, so that the agent runs without a provider.
 type echo struct{}
 
 func (echo) answer(_ context.Context, text string, piece func(string) error) (string, error) {
@@ -56,11 +56,11 @@ func (echo) answer(_ context.Context, text string, piece func(string) error) (st
 	return whole, nil
 }
 
-// A modelError says why there is no answer. The reason is this agent's and may be logged; the detail is the provider's own
-// text, which may repeat what it was asked, and so goes to the caller alone.
+// A modelError says why there is no answer. The reason may be logged. The detail quotes the provider, which may repeat the question,
+// so only the caller gets it.
 type modelError struct{ reason, detail string }
 
-// Error never holds the key.
+// Error never contains the key.
 func (e *modelError) Error() string {
 	if e.detail == "" {
 		return e.reason
@@ -68,23 +68,23 @@ func (e *modelError) Error() string {
 	return e.reason + ": " + e.detail
 }
 
-// provider asks an endpoint of the form of OpenAI's chat completions.
+// provider calls an endpoint that is compatible with the OpenAI chat completions API.
 type provider struct {
 	modelConfig
 	instructions string
 	client       *http.Client
 }
 
-// errSlow ends a call on which nothing came for too long.
-var errSlow = errors.New("slow")
+// errSlow cancels a call that received nothing within the timeout.
+var errSlow = errors.New("timeout")
 
-// answer waits for the timeout at most: for the whole answer, or, of a stream, for each piece of it.
+// answer waits at most the timeout: for the whole answer or, in a stream, for each piece.
 func (p *provider) answer(ctx context.Context, text string, piece func(string) error) (string, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	patience := time.AfterFunc(p.timeout, func() { cancel(errSlow) })
-	defer patience.Stop()
-	whole, err := p.ask(ctx, text, piece, func() { patience.Reset(p.timeout) })
+	timer := time.AfterFunc(p.timeout, func() { cancel(errSlow) })
+	defer timer.Stop()
+	whole, err := p.ask(ctx, text, piece, func() { timer.Reset(p.timeout) })
 	if err != nil && errors.Is(context.Cause(ctx), errSlow) {
 		return "", &modelError{reason: fmt.Sprintf("the model provider sent nothing for %s: try again, or raise MODEL_TIMEOUT", p.timeout)}
 	}
@@ -98,14 +98,14 @@ func (p *provider) ask(ctx context.Context, text string, piece func(string) erro
 	}
 	defer func() { _ = reply.Body.Close() }()
 	if reply.StatusCode != http.StatusOK {
-		return "", p.refused(reply)
+		return "", p.statusError(reply)
 	}
 	if piece != nil {
 		return p.readStream(reply.Body, piece, alive)
 	}
 	var completion completion
 	if err := json.NewDecoder(io.LimitReader(reply.Body, answerLimit)).Decode(&completion); err != nil || len(completion.Choices) == 0 {
-		return "", &modelError{reason: "the model provider's answer cannot be read: is OPENAI_BASE_URL right?"}
+		return "", &modelError{reason: "cannot read the answer of the model provider: check OPENAI_BASE_URL"}
 	}
 	return completion.Choices[0].Message.Content, nil
 }
@@ -127,13 +127,13 @@ func (p *provider) post(ctx context.Context, text string, stream bool) (*http.Re
 		request.Header.Set("Authorization", "Bearer "+p.key)
 	}
 	reply, err := p.client.Do(request)
-	if inner := new(url.Error); errors.As(err, &inner) { // whose own text holds the address
-		return nil, &modelError{"the model provider cannot be reached", inner.Err.Error()}
+	if inner := new(url.Error); errors.As(err, &inner) { // its text contains the URL
+		return nil, &modelError{"cannot reach the model provider", inner.Err.Error()}
 	}
 	return reply, err
 }
 
-// completion is what is read of a chat completion, of a piece of one, and of an error.
+// completion is the part of a chat completion, of a chunk, or of an error that the agent reads.
 type completion struct {
 	Choices []struct {
 		Message, Delta struct {
@@ -146,7 +146,7 @@ type completion struct {
 	} `json:"error"`
 }
 
-// readStream reads Server-Sent Events until the one that says that the answer is whole.
+// readStream reads Server-Sent Events until the event that ends the answer.
 func (p *provider) readStream(body io.Reader, piece func(string) error, alive func()) (string, error) {
 	var whole strings.Builder
 	finished := false
@@ -163,13 +163,13 @@ func (p *provider) readStream(body io.Reader, piece func(string) error, alive fu
 		}
 		var event completion
 		if err := json.Unmarshal([]byte(data), &event); err != nil {
-			return "", &modelError{reason: "the model provider's stream cannot be read: is OPENAI_BASE_URL right?"}
+			return "", &modelError{reason: "cannot read the stream of the model provider: check OPENAI_BASE_URL"}
 		}
 		if event.Error != nil {
-			return "", &modelError{"the model provider failed in the middle of its answer", p.redact(event.Error.Message)}
+			return "", &modelError{"the model provider failed during its answer", p.redact(event.Error.Message)}
 		}
 		if len(event.Choices) == 0 {
-			continue // usage, for example
+			continue // for example, usage
 		}
 		finished = finished || event.Choices[0].FinishReason != ""
 		if text := event.Choices[0].Delta.Content; text != "" {
@@ -180,19 +180,20 @@ func (p *provider) readStream(body io.Reader, piece func(string) error, alive fu
 		}
 	}
 	if !finished {
-		return "", &modelError{reason: "the model provider's answer broke off: try again"}
+		return "", &modelError{reason: "the answer of the model provider ended early: try again"}
 	}
 	return whole.String(), nil
 }
 
-// refused is the error behind a status. What comes with a refused key is not passed on: it often holds a part of the key.
-func (p *provider) refused(reply *http.Response) error {
+// statusError describes an HTTP status that is not 200. It omits the body of a response that rejects the key, because that body
+// often contains a part of the key.
+func (p *provider) statusError(reply *http.Response) error {
 	said := fmt.Sprintf("the model provider answered %d", reply.StatusCode)
 	switch reply.StatusCode {
 	case http.StatusUnauthorized, http.StatusForbidden:
-		return &modelError{reason: said + ": it refuses the key; check API_KEY"}
+		return &modelError{reason: said + ": the provider rejects the key; check API_KEY"}
 	case http.StatusTooManyRequests:
-		said += ": its rate limit is reached"
+		said += ": rate limit reached"
 	}
 	var body completion
 	if json.NewDecoder(io.LimitReader(reply.Body, lineLimit)).Decode(&body) != nil || body.Error == nil {
@@ -201,7 +202,7 @@ func (p *provider) refused(reply *http.Response) error {
 	return &modelError{said, p.redact(body.Error.Message)}
 }
 
-// redact takes the key out of a text of the provider's.
+// redact removes the key from a text of the provider.
 func (p *provider) redact(text string) string {
 	if p.key != "" {
 		text = strings.ReplaceAll(text, p.key, "[API_KEY]")

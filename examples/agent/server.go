@@ -12,17 +12,17 @@ import (
 )
 
 const (
-	// bodyLimit is how many bytes a request may have, and bodyTimeout how long they may take to arrive.
+	// bodyLimit bounds a request body in bytes, and bodyTimeout the time to read it.
 	bodyLimit   = 1 << 20
 	bodyTimeout = 30 * time.Second
-	// eventTimeout is how long a client may take to accept one event of a stream.
+	// eventTimeout bounds the time to write one event of a stream.
 	eventTimeout = 30 * time.Second
-	// idleTimeout is longer than clients keep a connection that they do not use (Google's load balancers have the longest
-	// time of the common ones, 600 s). So it is the client that closes it, and never meets one that closes under its request.
+	// idleTimeout is longer than clients keep idle connections; of the common ones, Google Cloud load balancers keep them longest,
+	// 600 s. So the client closes the connection first, and never sends a request on a connection that is being closed.
 	idleTimeout = 620 * time.Second
 )
 
-// server is the HTTP side of the agent, which is nil until it is loaded.
+// server is the HTTP server. Its agent is nil until it is loaded.
 type server struct {
 	*http.Server
 	agent       atomic.Pointer[agent]
@@ -35,27 +35,27 @@ func newServer(settings config, log *slog.Logger) *server {
 	s := &server{log: log}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /health", func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintln(w, "alive") })
-	// Ready while it drains, too: the pod has left the Service by then, and what still comes is served.
+	// Ready during the drain, too: the pod has left the endpoints of the Service, and the agent serves what still arrives.
 	mux.Handle("GET /ready", s.whenLoaded(func(_ *agent, w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintln(w, "ready") }))
 	mux.Handle("GET /.well-known/agent-card.json", s.whenLoaded(serveCard))
 	mux.Handle("POST /{$}", s.whenLoaded(serveRPC))
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = fmt.Fprintln(w, "An A2A agent: its card is at /.well-known/agent-card.json, and it answers JSON-RPC by POST here.")
+		_, _ = fmt.Fprintln(w, "An A2A agent: GET /.well-known/agent-card.json returns its card, and POST / takes JSON-RPC requests.")
 	})
 	s.Server = &http.Server{
-		Handler:           signed(settings, s.closing(mux)),
+		Handler:           identified(settings, s.closeWhileDraining(mux)),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       idleTimeout,
 		ConnState:         s.connections.track,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
-		// No WriteTimeout, which would cut long streams, and no ReadTimeout, which would end the context of a long answer:
-		// deadlines are set where something is read or written.
+		// WriteTimeout would cut long streams, and ReadTimeout would cancel the context of a long answer. Deadlines are set at each
+		// read and write instead.
 	}
 	return s
 }
 
-// signed says in each answer which pod of which version gave it.
-func signed(settings config, next http.Handler) http.Handler {
+// identified adds the pod and the version to the headers of each response.
+func identified(settings config, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Agent-Pod", settings.pod)
 		w.Header().Set("X-Agent-Version", settings.version)
@@ -63,13 +63,13 @@ func signed(settings config, next http.Handler) http.Handler {
 	})
 }
 
-// whenLoaded answers 503 until there is an agent.
+// whenLoaded responds with 503 until the agent is loaded.
 func (s *server) whenLoaded(next func(*agent, http.ResponseWriter, *http.Request)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		loaded := s.agent.Load()
 		if loaded == nil {
 			w.Header().Set("Retry-After", "1")
-			http.Error(w, "not ready: the configuration is being loaded", http.StatusServiceUnavailable)
+			http.Error(w, "not ready: loading the configuration", http.StatusServiceUnavailable)
 			return
 		}
 		next(loaded, w, r)
@@ -81,18 +81,18 @@ func serveCard(a *agent, w http.ResponseWriter, _ *http.Request) {
 	_, _ = w.Write(a.card.text)
 }
 
-// serveRPC answers one JSON-RPC request. Its errors have status 200, as is usual for JSON-RPC, but for a body that is too large.
+// serveRPC handles one JSON-RPC request. Errors have HTTP status 200, as is usual for JSON-RPC, except for a body that is too large.
 func serveRPC(a *agent, w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	body, err := readBody(w, r)
 	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
-		answer(w, http.StatusRequestEntityTooLarge, nil, nil, &rpcError{codeInvalidRequest, fmt.Sprintf("the body has more than %d bytes", tooLarge.Limit)})
+		answer(w, http.StatusRequestEntityTooLarge, nil, nil, &rpcError{codeInvalidRequest, fmt.Sprintf("the body is larger than %d bytes", tooLarge.Limit)})
 		return
 	} else if err != nil {
-		return // whoever does not send a request gets no answer
+		return // the client did not send a whole request
 	}
 	request, err := parse(body)
-	method := "other" // what a caller makes up is not logged
+	method := "other" // the log never contains an arbitrary method from a client
 	switch {
 	case err != nil:
 		answer(w, http.StatusOK, request.ID, nil, err)
@@ -111,21 +111,21 @@ func serveRPC(a *agent, w http.ResponseWriter, r *http.Request) {
 	a.record(r, method, time.Since(start), err)
 }
 
-// record logs that a request was answered and how, never what it said.
+// record logs the outcome of a request, never its content.
 func (a *agent) record(r *http.Request, method string, took time.Duration, err error) {
 	log := a.log.With("method", method, "took", took.String())
 	if r.Context().Err() != nil {
-		log.Info("the caller went away")
+		log.Info("the client disconnected")
 		return
 	}
 	if failed := new(modelError); errors.As(err, &failed) {
 		log = log.With("reason", failed.reason)
 	}
 	if err != nil {
-		log.Warn("answered with an error", "code", asRPCError(err).Code)
+		log.Warn("request failed", "code", asRPCError(err).Code)
 		return
 	}
-	log.Info("answered")
+	log.Info("request answered")
 }
 
 func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
@@ -135,11 +135,11 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	return io.ReadAll(http.MaxBytesReader(w, r.Body, bodyLimit))
 }
 
-// answer writes a result, or an error when there is one.
+// answer writes a result or an error.
 func answer(w http.ResponseWriter, code int, id json.RawMessage, result any, err error) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
-	_ = json.NewEncoder(w).Encode(response(id, result, err)) // a caller that has gone needs no answer
+	_ = json.NewEncoder(w).Encode(response(id, result, err)) // a write error means that the client has disconnected
 }
 
 func response(id json.RawMessage, result any, err error) rpcResponse {
@@ -149,8 +149,8 @@ func response(id json.RawMessage, result any, err error) rpcResponse {
 	return rpcResponse{JSONRPC: "2.0", ID: id, Result: result}
 }
 
-// serveStream answers with Server-Sent Events, each a JSON-RPC response. A stream has a connection of its own: it may outlive
-// the drain, and its headers, sent long before, are the only place to say that nothing can follow it.
+// serveStream responds with Server-Sent Events, each a JSON-RPC response. A stream always closes its connection: it may outlive the
+// drain, and its headers are sent before the drain starts.
 func (a *agent) serveStream(w http.ResponseWriter, r *http.Request, request rpcRequest) error {
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-cache")

@@ -22,7 +22,7 @@ func cardFile(t *testing.T, text string) string {
 	return path
 }
 
-func TestTheCardIsTheMountedOneWithWhatTheServerKnows(t *testing.T) {
+func TestTheMountedCardIsServedWithURLAndProtocol(t *testing.T) {
 	p := start(t, map[string]string{"AGENT_CARD_FILE": cardFile(t, mounted), "FLOKOA_AGENT_URL": "http://desk.team.svc:8080", "FLOKOA_AGENT_NAME": "desk"})
 	got := p.do(t, "GET", "/.well-known/agent-card.json", "")
 	require.Equal(t, "application/json", got.header.Get("Content-Type"))
@@ -34,7 +34,7 @@ func TestTheCardIsTheMountedOneWithWhatTheServerKnows(t *testing.T) {
 	require.JSONEq(t, string(text), got.body)
 }
 
-func TestTheCardIsMadeWhereNoneIsMounted(t *testing.T) {
+func TestADefaultCardIsServedIfNoneIsMounted(t *testing.T) {
 	p := start(t, map[string]string{"FLOKOA_AGENT_URL": "http://desk.team.svc:8080", "FLOKOA_AGENT_NAME": "desk"})
 	var got map[string]any
 	require.NoError(t, json.Unmarshal([]byte(p.do(t, "GET", "/.well-known/agent-card.json", "").body), &got))
@@ -61,7 +61,7 @@ func TestTheAgentIsAliveBeforeItIsReady(t *testing.T) {
 	require.Nil(t, p.rpc(t, ask("message/send", "hello")).Error)
 }
 
-func TestEachAnswerSaysWhoGaveIt(t *testing.T) {
+func TestEachResponseNamesPodAndVersion(t *testing.T) {
 	host, err := os.Hostname()
 	require.NoError(t, err)
 	for want, env := range map[string]map[string]string{"v1.2.3": nil, "blue": {"AGENT_VERSION": "blue"}} {
@@ -77,7 +77,7 @@ func TestEachAnswerSaysWhoGaveIt(t *testing.T) {
 	}
 }
 
-func TestAMistakeInTheSettingsIsSaidAtTheStart(t *testing.T) {
+func TestInvalidSettingsFailAtStartup(t *testing.T) {
 	with := func(name, value string) map[string]string {
 		return map[string]string{"OPENAI_BASE_URL": "http://127.0.0.1:1/v1", "MODEL": "stub", "API_KEY": key, name: value}
 	}
@@ -85,23 +85,23 @@ func TestAMistakeInTheSettingsIsSaidAtTheStart(t *testing.T) {
 		env  map[string]string
 		want string
 	}{
-		"a drain in words":           {with("DRAIN_SECONDS", "ten"), `DRAIN_SECONDS: "ten" is no whole number of seconds`},
-		"a negative end":             {with("SHUTDOWN_SECONDS", "-1"), `SHUTDOWN_SECONDS: "-1" is no whole number of seconds`},
-		"a timeout without a unit":   {with("MODEL_TIMEOUT", "60"), `MODEL_TIMEOUT: "60" is no positive duration: write it like 60s`},
-		"a provider without a model": {with("MODEL", ""), "MODEL: name the model to ask for, because OPENAI_BASE_URL is set"},
-		"no address":                 {with("OPENAI_BASE_URL", "api.openai.com"), "OPENAI_BASE_URL: write it like"},
-		"a key in the address":       {with("OPENAI_BASE_URL", "https://"+key+"@api.openai.com/v1"), "OPENAI_BASE_URL: write it like"},
-		"a key of two lines":         {with("API_KEY", key+"\n"+key), "API_KEY: it holds a character that no HTTP header may"},
+		"a drain in words":           {with("DRAIN_SECONDS", "ten"), `DRAIN_SECONDS: "ten" is not a whole number of seconds`},
+		"a negative end":             {with("SHUTDOWN_SECONDS", "-1"), `SHUTDOWN_SECONDS: "-1" is not a whole number of seconds`},
+		"a timeout without a unit":   {with("MODEL_TIMEOUT", "60"), `MODEL_TIMEOUT: "60" is not a positive duration: use a value like 60s`},
+		"a provider without a model": {with("MODEL", ""), "MODEL is missing: set the name of the model, because OPENAI_BASE_URL is set"},
+		"no address":                 {with("OPENAI_BASE_URL", "api.openai.com"), "OPENAI_BASE_URL: use a URL like"},
+		"a key in the address":       {with("OPENAI_BASE_URL", "https://"+key+"@api.openai.com/v1"), "OPENAI_BASE_URL: use a URL like"},
+		"a key of two lines":         {with("API_KEY", key+"\n"+key), "API_KEY contains a character that is not allowed in an HTTP header"},
 		"no port":                    {with("PORT", "http-8080"), "PORT: listen tcp"},
-		"a card that is no JSON":     {with("AGENT_CARD_FILE", cardFile(t, "{")), "is no JSON object"},
-		"a card without a version":   {with("AGENT_CARD_FILE", cardFile(t, `{"name":"a","description":"b"}`)), "version is missing: A2A requires it"},
+		"a card that is no JSON":     {with("AGENT_CARD_FILE", cardFile(t, "{")), "is not a JSON object"},
+		"a card without a version":   {with("AGENT_CARD_FILE", cardFile(t, `{"name":"a","description":"b"}`)), "version is missing; A2A requires it"},
 		"a card that is nothing":     {with("AGENT_CARD_FILE", cardFile(t, `null`)), "name is missing"},
 		"a card that is a folder":    {with("AGENT_CARD_FILE", t.TempDir()), "is a directory"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := launch(t, row.env)
 			require.Equal(t, 1, p.ended(t))
-			require.Contains(t, p.logged(t, "the agent ends")["error"], row.want)
+			require.Contains(t, p.logged(t, "the agent failed")["error"], row.want)
 		})
 	}
 }
