@@ -1,5 +1,5 @@
--- Health of an Agent for Argo CD, from the conditions that the operator writes.
-local hs = {status = "Progressing", message = "the operator has not looked at this Agent yet"}
+-- Health of an Agent for Argo CD, computed from its status conditions.
+local hs = {status = "Progressing", message = "the operator has not observed this generation of the Agent yet"}
 if obj.status == nil or obj.status.conditions == nil or obj.status.observedGeneration ~= obj.metadata.generation then
   return hs
 end
