@@ -13,5 +13,5 @@ trap 'rm -rf "$raw"' EXIT
 go run ./ci/generate/crds "$raw/agent.flokoa.ai_agents.yaml" \
   operator/api/crds/agent.flokoa.ai_agents.yaml charts/flokoa-crds/templates/agents.yaml
 
-"$(ci/tools/build.sh helm-docs)/helm-docs" --chart-search-root charts --log-level error
+"$(ci/tools/build.sh helm-docs)/helm-docs" --chart-search-root charts --sort-values-order file --log-level error
 go run ./ci/generate/overlays

@@ -42,7 +42,7 @@ func TestReadmeSaysTheNumbers(t *testing.T) {
 		{"container: default limit", func(_, _ corev1.ResourceList, limits corev1.LimitRangeItem) string {
 			return text(limits.Default, "cpu") + " / " + text(limits.Default, "memory")
 		}},
-		{"container: highest limit", func(_, _ corev1.ResourceList, limits corev1.LimitRangeItem) string {
+		{"container: maximum limit", func(_, _ corev1.ResourceList, limits corev1.LimitRangeItem) string {
 			return text(limits.Max, "cpu") + " / " + text(limits.Max, "memory")
 		}},
 	}
