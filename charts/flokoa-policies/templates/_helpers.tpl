@@ -1,6 +1,6 @@
 {{/*
-Metadata of an object: a dict of root and name. The keep policy is merged last, so that no value can take it away. Flux and Argo CD
-are told the same; there a value may say otherwise.
+Metadata of an object; takes a dict of root and name. helm.sh/resource-policy is merged last, so that no value can override it. The
+annotations for Flux and Argo CD come first: a value may override them.
 */}}
 {{- define "flokoa-policies.metadata" -}}
 name: {{ .name }}
@@ -20,7 +20,7 @@ annotations:
   {{- mergeOverwrite $keep (deepCopy .root.Values.annotations) (dict "helm.sh/resource-policy" "keep") | toYaml | nindent 2 }}
 {{- end }}
 
-{{/* The bindings of a policy, one for each environment: a dict of root, name and actions. */}}
+{{/* Bindings of a policy, one per environment; takes a dict of root, name and actions. */}}
 {{- define "flokoa-policies.bindings" -}}
 {{- range $environment := list "dev" "staging" "production" }}
 ---
@@ -38,7 +38,7 @@ spec:
 {{- end }}
 {{- end }}
 
-{{/* The binding of a policy that holds everywhere: a dict of root, name and action. */}}
+{{/* Binding of a policy that applies to every namespace; takes a dict of root, name and action. */}}
 {{- define "flokoa-policies.binding" -}}
 ---
 apiVersion: admissionregistration.k8s.io/v1
@@ -50,7 +50,7 @@ spec:
   validationActions: [{{ .action }}]
 {{- end }}
 
-{{/* Agents that are made or changed; not their status, nor their scale. */}}
+{{/* Matches creation and update of Agents, but not of their status and scale subresources. */}}
 {{- define "flokoa-policies.agents" -}}
 failurePolicy: Fail
 matchConstraints:
@@ -59,12 +59,12 @@ matchConstraints:
       apiVersions: [v1alpha1]
       operations: [CREATE, UPDATE]
       resources: [agents]
-      scope: Namespaced # the API server would put "*" there, and every apply would find a difference
+      scope: Namespaced # the API server defaults it to "*", and every apply would show a diff
 {{- end }}
 
 {{/*
-Variables of the policies about what runs. They judge only a change of what they judge: an Agent from before the policy can
-still be suspended, scaled, deleted, and changed in everything else.
+Variables of the policies that validate containers. With `unchanged` such a policy ignores updates that leave these fields alone: an
+Agent that is older than the policy can still be suspended, scaled, deleted, and changed in every other field.
 */}}
 {{- define "flokoa-policies.runs" -}}
 - name: runs

@@ -45,7 +45,7 @@ func other(changes ...func(*corev1.Container)) corev1.Container {
 
 func images() []judgment {
 	floats := func(image string) string {
-		return `image "` + image + `" is not pinned: write a version tag (repository:v1.2.3, not latest) or a digest (repository@sha256:...)`
+		return `spec.runtime.spec: image "` + image + `" is not pinned: use a version tag (repository:v1.2.3, not latest) or a digest (repository@sha256:...)`
 	}
 	digest := "@sha256:" + strings.Repeat("0a", 32)
 	rows := []judgment{
@@ -75,7 +75,7 @@ func images() []judgment {
 func imageOf(reference string) change { return image(reference) }
 
 func resources() []judgment {
-	set := "every container needs requests and limits for cpu and memory: set "
+	set := "every container in spec.runtime.spec needs requests and limits for CPU and memory: set "
 	without := func(kind, what string) change {
 		return container(func(c *corev1.Container) {
 			lists := map[string]corev1.ResourceList{"requests": c.Resources.Requests, "limits": c.Resources.Limits}
@@ -110,8 +110,8 @@ func probes() []judgment {
 	none := func(a *v1alpha1.Agent) { a.Spec.Availability = &v1alpha1.Availability{Probes: v1alpha1.ProbesNone} }
 	noPorts := container(func(c *corev1.Container) { c.Ports = nil })
 	udp := container(func(c *corev1.Container) { c.Ports[0].Protocol = corev1.ProtocolUDP })
-	off := "readiness and liveness probes must be in effect: leave availability.probes out instead of None, or set both readinessProbe and livenessProbe of the container"
-	port := "readiness and liveness probes must be in effect, and without a TCP port none is added: give the container a port, or set both its readinessProbe and livenessProbe"
+	off := "readiness and liveness probes are required, but spec.availability.probes is None: remove it, or set both readinessProbe and livenessProbe in spec.runtime.spec.container"
+	port := "readiness and liveness probes are required, but spec.runtime.spec.container has no TCP port to probe: add one to its ports, or set both its readinessProbe and livenessProbe"
 	return []judgment{
 		{"the operator adds both", own(false, false), ""},
 		{"it adds the one that is left out", own(true, false), ""},
@@ -134,7 +134,7 @@ func inTurn(changes ...change) change {
 
 func credentials() []judgment {
 	found := func(where string) string {
-		return where + ": looks like a credential in plain text; put it into a Secret and refer to it by valueFrom.secretKeyRef"
+		return "spec.runtime.spec holds what looks like a credential in plain text (" + where + "): put it in a Secret and reference it with valueFrom.secretKeyRef"
 	}
 	var rows []judgment
 	for _, name := range []string{
@@ -174,7 +174,7 @@ func credentials() []judgment {
 
 func counts() []judgment {
 	few := func(n int) string {
-		return fmt.Sprintf("replicas is %d, and in production it must be 3 or more: set spec.runtime.spec.replicas, or stop the agent with spec.suspend: true", n)
+		return fmt.Sprintf("replicas is %d, but must be at least 3 in production: raise spec.runtime.spec.replicas, or stop the Agent with spec.suspend: true", n)
 	}
 	autoscaled := func(least *int32, most int32) change {
 		return func(a *v1alpha1.Agent) {
@@ -192,7 +192,7 @@ func counts() []judgment {
 		{"an autoscaler's two", inTurn(none, autoscaled(ptr.To[int32](2), 10)), few(2)},
 		{"an autoscaler's default", inTurn(none, autoscaled(nil, 10)), few(1)},
 		{"three now, and an autoscaler that may go to two", inTurn(replicas(3), autoscaled(ptr.To[int32](2), 10)),
-			"spec.autoscaling.minReplicas is 2 (1 when left out), and in production it must be 3 or more"},
+			"spec.autoscaling.minReplicas is 2 (the default is 1), but must be at least 3 in production: raise it"},
 	}
 }
 

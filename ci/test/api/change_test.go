@@ -51,7 +51,7 @@ func TestAnAgentFromBeforeThePoliciesCanStillBeRun(t *testing.T) {
 		container(func(c *corev1.Container) { c.Resources = corev1.ResourceRequirements{} }))
 	oldNamespace(t, old)
 	require.NoError(t, scale(t, admin, old, 2), "scaled up, though not to three")
-	require.ErrorContains(t, scale(t, admin, old, 0), "scale to 3, or stop the agent with spec.suspend: true")
+	require.ErrorContains(t, scale(t, admin, old, 0), "scale to 3, or stop the Agent with spec.suspend: true")
 	for name, patch := range map[string]string{
 		"suspended":                   `{"spec":{"suspend":true}}`,
 		"replicas upwards":            `{"spec":{"runtime":{"spec":{"replicas":2}}}}`,
@@ -84,18 +84,18 @@ func TestScaleIsJudgedLikeTheSpec(t *testing.T) {
 	require.NoError(t, scale(t, admin, agent, 3))
 	require.NoError(t, scale(t, admin, agent, 9))
 	require.EqualError(t, scale(t, admin, agent, 2), `agents.agent.flokoa.ai "scaled" is forbidden: ValidatingAdmissionPolicy 'flokoa-replicas' with binding 'flokoa-replicas-production' `+
-		`denied request: replicas is 2, and in production it must be 3 or more: scale to 3, or stop the agent with spec.suspend: true`)
+		`denied request: replicas is 2, but must be at least 3 in production: scale to 3, or stop the Agent with spec.suspend: true`)
 	require.NoError(t, merge(t, admin, agent, `{"spec":{"suspend":true}}`))
 	require.ErrorContains(t, merge(t, admin, agent, `{"spec":{"runtime":{"spec":{"replicas":2}}}}`), "flokoa-replicas")
 	require.ErrorContains(t, merge(t, admin, agent, `{"spec":{"autoscaling":{"minReplicas":2,"maxReplicas":9}}}`),
-		"spec.autoscaling.minReplicas is 2 (1 when left out), and in production it must be 3 or more", "the count is the same, and may fall")
+		"spec.autoscaling.minReplicas is 2 (the default is 1), but must be at least 3 in production: raise it", "the count is the same, and may fall")
 	require.NoError(t, admin.Delete(t.Context(), agent))
 }
 
 func TestProbesThatAreSwitchedOffAreAChangeOfProbes(t *testing.T) {
 	agent := newAgent("production", "probed", container(func(c *corev1.Container) { c.LivenessProbe, c.ReadinessProbe = nil, nil }))
 	require.NoError(t, admin.Create(t.Context(), agent))
-	require.ErrorContains(t, merge(t, admin, agent, `{"spec":{"availability":{"probes":"None"}}}`), "leave availability.probes out instead of None")
+	require.ErrorContains(t, merge(t, admin, agent, `{"spec":{"availability":{"probes":"None"}}}`), "spec.availability.probes is None: remove it")
 	require.NoError(t, merge(t, admin, agent, `{"spec":{"availability":{"spread":"None"}}}`))
 	require.NoError(t, admin.Delete(t.Context(), agent))
 }

@@ -51,7 +51,7 @@ func TestOnlyThePlatformSaysWhichEnvironmentANamespaceIs(t *testing.T) {
 	require.NoError(t, larry.Create(t.Context(), namespaceOf("dev"), client.DryRunAll), "he holds assign on dev")
 	err := larry.Create(t.Context(), namespaceOf("production"), client.DryRunAll)
 	require.True(t, apierrors.IsForbidden(err), "%v", err)
-	require.ErrorContains(t, err, "only the platform may set or change flokoa.ai/environment of a Namespace: it needs the verb assign on environments.flokoa.ai/production")
+	require.ErrorContains(t, err, "you may not change metadata.labels of a Namespace (flokoa.ai/environment) without the verb assign on environments.flokoa.ai/production: ask the platform team for the ClusterRole flokoa-environment-assigner")
 	plain := namespaceOf("")
 	require.NoError(t, larry.Create(t.Context(), plain))
 	pod := `"pod-security.kubernetes.io/enforce"`
@@ -137,7 +137,7 @@ func TestTheOperatorWritesOnlyWhatAnAgentOfThatNameControls(t *testing.T) {
 	require.Eventually(t, func() bool {
 		return somebody.Create(t.Context(), workload("kube-system", "a"), client.DryRunAll) == nil
 	}, taking, taking/300)
-	only := "the operator may write only Deployments that an Agent of the same name controls"
+	only := "a Flokoa operator may write only Deployments whose metadata.ownerReferences name an Agent of the same name as controller: create an Agent instead"
 	for name, row := range map[string]struct {
 		deployment *appsv1.Deployment
 		says       string
@@ -147,7 +147,7 @@ func TestTheOperatorWritesOnlyWhatAnAgentOfThatNameControls(t *testing.T) {
 		"one that an Agent only owns": {workload("production", "a", owner("Agent", "a", false)), only},
 		"another kind's":              {workload("production", "a", owner("Model", "a", true)), only},
 		"outside environments too":    {workload("default", "a"), only},
-		"an Agent's, in kube-system":  {workload("kube-system", "a", owner("Agent", "a", true)), "the operator has no business in the namespaces of Kubernetes"},
+		"an Agent's, in kube-system":  {workload("kube-system", "a", owner("Agent", "a", true)), "a Flokoa operator may not write Deployments in a kube-* namespace: create the Agent in another namespace"},
 		"an Agent's outside":          {workload("default", "a", owner("Agent", "a", true)), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -172,7 +172,7 @@ func requireAdoption(t *testing.T, them client.Client) {
 		taken.OwnerReferences = []metav1.OwnerReference{owner("Agent", "found", true)}
 		return them.Update(t.Context(), taken, client.DryRunAll)
 	}
-	require.ErrorContains(t, take(), "the operator may not take over a Deployment that nobody annotated with flokoa.ai/adopt")
+	require.ErrorContains(t, take(), "a Flokoa operator may adopt only a Deployment with the annotation flokoa.ai/adopt set to its own name: annotate it, or rename the Agent")
 	stranger.Annotations = map[string]string{v1alpha1.AnnotationAdopt: "another"}
 	require.NoError(t, admin.Update(t.Context(), stranger))
 	require.ErrorContains(t, take(), "flokoa.ai/adopt", "for another Agent")

@@ -104,7 +104,7 @@ func author(t *testing.T, name string) *person {
 
 func refusal(resource, name, namespace string) string {
 	group := map[string]string{"csidrivers": ".storage.k8s.io", "models": ".agent.flokoa.ai"}[resource]
-	return `you may not give this Agent ` + resource + ` "` + name + `": it takes the verb use on it, which secret-users hold (kubectl auth can-i use ` +
+	return `you may not reference ` + resource + ` "` + name + `" in an Agent without the verb use on it: ask for the role secret-user (check with kubectl auth can-i use ` +
 		resource + group + `/` + name + ` --namespace ` + namespace + `)`
 }
 
@@ -240,7 +240,7 @@ func TestSixteenNamesAreAskedForAndSeventeenAreTooMany(t *testing.T) {
 	require.Eventually(t, func() bool { return maximal.Create(t.Context(), with(16), client.DryRunAll) == nil }, taking, taking/300)
 	require.Eventually(t, func() bool { return lacking.Create(t.Context(), with(15), client.DryRunAll) == nil }, taking, taking/300)
 	requireRefused(t, lacking.Create(t.Context(), with(16), client.DryRunAll), refusal("secrets", "s15", "production"))
-	tooMany := "an Agent may name 16 different Secrets, ServiceAccounts, CSI drivers and Models, and this one names 17: put keys that belong together into one Secret"
+	tooMany := "spec references 17 different Secrets, ServiceAccounts, CSI drivers and Models, but 16 is the maximum: put related keys in one Secret"
 	requireRefused(t, maximal.Create(t.Context(), with(17), client.DryRunAll), tooMany)
 	require.ErrorContains(t, admin.Create(t.Context(), with(17), client.DryRunAll), tooMany, "not even for an admin, whose Agent others change")
 }
@@ -283,7 +283,7 @@ func TestMoreReferencesThanCanBeComparedAreRefusedByWords(t *testing.T) {
 		}
 		sidecar(c)(wide)
 	}
-	require.ErrorContains(t, admin.Create(t.Context(), wide, client.DryRunAll), "an Agent may refer to Secrets 400 times at most: put keys that belong together into one Secret and take it by envFrom")
+	require.ErrorContains(t, admin.Create(t.Context(), wide, client.DryRunAll), "spec.runtime.spec references Secrets more than 400 times: put related keys in one Secret and reference it with envFrom")
 }
 
 // --- tokens -------------------------------------------------------------------------------------------------------------
@@ -306,7 +306,7 @@ func TestASecretThatHoldsATokenIsForWhoMayAskForThatToken(t *testing.T) {
 	require.Eventually(t, func() bool {
 		return tom.Create(t.Context(), secret("production", "his", corev1.SecretTypeServiceAccountToken), client.DryRunAll) == nil
 	}, taking, taking/300)
-	says := "this Secret would hold the token of a ServiceAccount: it needs the verb create on serviceaccounts/token; ask for a token that ends with kubectl create token"
+	says := "a Secret of type kubernetes.io/service-account-token needs the verb create on serviceaccounts/token of its ServiceAccount: use kubectl create token, which issues a token that expires"
 	require.EqualError(t, sam.Create(t.Context(), secret("production", "his", corev1.SecretTypeServiceAccountToken), client.DryRunAll),
 		`secrets "t" is forbidden: ValidatingAdmissionPolicy 'flokoa-token-secrets' with binding 'flokoa-token-secrets-production' denied request: `+says)
 	require.ErrorContains(t, tom.Create(t.Context(), secret("production", "another", corev1.SecretTypeServiceAccountToken), client.DryRunAll), says)

@@ -141,7 +141,7 @@ func TestATeamsStageIsHeldToWhatItsAccountMay(t *testing.T) {
 				object := client.ApplyConfigurationFromUnstructured(agent.DeepCopy())
 				return deployer.Apply(t.Context(), object, client.FieldOwner("stage"), client.ForceOwnership)
 			}
-			require.ErrorContains(t, try(), `you may not give this Agent secrets "order-agent"`)
+			require.ErrorContains(t, try(), `you may not reference secrets "order-agent" in an Agent without the verb use on it`)
 			require.True(t, apierrors.IsForbidden(try()))
 
 			let(t, namespace, "system:serviceaccount:"+namespace+":agent-deployer", uses("", "secrets", "order-agent"))

@@ -172,8 +172,8 @@ const (
 func mistakes(kind string) []mistake {
 	strict := map[string]verdict{"dev": warns, "staging": denies, "production": denies}
 	return []mistake{
-		{"an image that floats", withImage("ghcr.io/example/my-agent:latest"), "write a version tag", strict},
-		{"an image without a tag", withImage("ghcr.io:443/example/my-agent"), "write a version tag", strict},
+		{"an image that floats", withImage("ghcr.io/example/my-agent:latest"), "use a version tag", strict},
+		{"an image without a tag", withImage("ghcr.io:443/example/my-agent"), "use a version tag", strict},
 		{"no limits", onContainer(func(c *corev1.Container) { c.Resources.Limits = nil }), "resources.limits.cpu", strict},
 		{"no requests", onContainer(func(c *corev1.Container) {
 			c.Resources.Requests = corev1.ResourceList{}

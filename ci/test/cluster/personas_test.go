@@ -221,7 +221,7 @@ func (e *environment) requireSecretsKept() {
 	e.kubectl("create", "secret", "generic", "model-key", "--from-literal=api-key=x")
 	editor := as("eddie", "flokoa:"+e.kind+":editors")
 	reader := e.newSecretReader("reader", "model-key")
-	refusal := `you may not give this Agent secrets "model-key"`
+	refusal := `you may not reference secrets "model-key" in an Agent without the verb use on it`
 
 	said, err := e.submit(reader, editor...)
 	require.Error(e, err, "an editor gives an Agent a Secret")
