@@ -1,13 +1,12 @@
 {{/*
-Labels and annotations of a CustomResourceDefinition. templates/agents.yaml is generated and includes this after
-metadata.name:
+Labels and annotations of a CustomResourceDefinition. The generated templates/agents.yaml includes this after metadata.name:
 
   metadata:
     name: agents.agent.flokoa.ai
     {{- include "flokoa-crds.metadata" . | nindent 2 }}
 
-The keep policy is merged last, so that no value can take it away: Helm would delete the definition with the release,
-and Kubernetes every Agent with the definition. Flux and Argo CD are told the same; there a value may say otherwise.
+helm.sh/resource-policy is merged last, so that no value can override it: Helm would delete the CustomResourceDefinition with the
+release, and Kubernetes would delete every Agent with it. The annotations for Flux and Argo CD come first: a value may override them.
 */}}
 {{- define "flokoa-crds.metadata" -}}
 labels:

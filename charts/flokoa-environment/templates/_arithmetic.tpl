@@ -1,19 +1,19 @@
 {{/*
-A quantity of CPU in thousandths, or of memory in MiB; the schema lets in no other forms. What Kubernetes would write in another
-way is refused, or whoever compares what is here with what the server holds sees a difference for ever. A dict of path and value.
+Amount of a quantity: CPU in millicores, memory in MiB; the schema allows no other forms. Takes a dict of path and value. Rejects a
+quantity that is not canonical, because the API server stores the canonical form and every comparison would show a diff.
 */}}
 {{- define "flokoa-environment.amount" -}}
 {{- if hasSuffix "m" .value }}{{ trimSuffix "m" .value }}
 {{- else if hasSuffix "Gi" .value }}{{ mul (trimSuffix "Gi" .value) 1024 }}
 {{- else if hasSuffix "Mi" .value }}
 {{- $mebibytes := trimSuffix "Mi" .value }}
-{{- if eq (mod $mebibytes 1024) 0 }}{{ fail (printf "%s is %s: write %dGi" .path .value (div $mebibytes 1024)) }}{{ end }}
+{{- if eq (mod $mebibytes 1024) 0 }}{{ fail (printf "%s is %s, which is not canonical: write %dGi" .path .value (div $mebibytes 1024)) }}{{ end }}
 {{- $mebibytes }}
 {{- else }}{{ mul .value 1000 }}
 {{- end }}
 {{- end }}
 
-{{/* The other way: an amount of cpu or memory as a quantity. A dict of resource and amount. */}}
+{{/* Quantity of an amount, the inverse of flokoa-environment.amount; takes a dict of resource (cpu or memory) and amount. */}}
 {{- define "flokoa-environment.quantity" -}}
 {{- $cpu := eq .resource "cpu" }}
 {{- $whole := ternary 1000 1024 $cpu }}
@@ -23,15 +23,15 @@ way is refused, or whoever compares what is here with what the server holds sees
 {{- end }}
 
 {{/*
-A quota that cannot hold a rolling update of everything it allows would stop it for good, because a rollout never goes below the
-wanted count: a new pod comes first, and those on their way out still count. So an Agent of R replicas takes up to 2 R pods.
+Rejects a quota that cannot hold a rolling update of every Agent that it allows, because such an update would never finish. A rollout
+never goes below the desired replicas: new pods start first, and terminating pods still count. So R replicas need up to 2 x R pods.
 */}}
 {{- define "flokoa-environment.checkQuota" -}}
 {{- $quota := .Values.quota }}
 {{- $agents := int64 $quota.agents }}
 {{- $replicas := include "flokoa-environment.leastReplicas" . | int64 }}
 {{- $peak := mul 2 $agents $replicas }}
-{{- $why := printf "a rolling update of %d Agents (quota.agents) of %d replicas (the least in %s) takes up to 2 x %d x %d = %d pods" $agents $replicas .Values.environment $agents $replicas $peak }}
+{{- $why := printf "a rolling update of %d Agents (quota.agents) with %d replicas each (the minimum in %s) needs up to 2 x %d x %d = %d pods" $agents $replicas .Values.environment $agents $replicas $peak }}
 {{- if lt (int64 $quota.pods) $peak }}
 {{- fail (printf "quota.pods is %d, but %s. Raise quota.pods to %d or more, or lower quota.agents" (int64 $quota.pods) $why $peak) }}
 {{- end }}
@@ -50,14 +50,14 @@ wanted count: a new pod comes first, and those on their way out still count. So 
 {{- end }}
 {{- end }}
 
-{{/* A limit below what a container gets by itself would refuse every container that says nothing. */}}
+{{/* Rejects a default above its limit, because the API server would reject every container that relies on the default. */}}
 {{- define "flokoa-environment.checkLimits" -}}
 {{- range $resource := list "cpu" "memory" }}
 {{- range $pair := list (list "defaultRequest" "default") (list "default" "max") }}
 {{- $low := dict "path" (printf "limits.%s.%s" (first $pair) $resource) "value" (get (get $.Values.limits (first $pair)) $resource) }}
 {{- $high := dict "path" (printf "limits.%s.%s" (last $pair) $resource) "value" (get (get $.Values.limits (last $pair)) $resource) }}
 {{- if gt (include "flokoa-environment.amount" $low | int64) (include "flokoa-environment.amount" $high | int64) }}
-{{- fail (printf "%s is %s, more than %s, which is %s. Lower the first or raise the second" $low.path $low.value $high.path $high.value) }}
+{{- fail (printf "%s is %s, but must not exceed %s, which is %s: lower the first or raise the second" $low.path $low.value $high.path $high.value) }}
 {{- end }}
 {{- end }}
 {{- end }}

@@ -3,8 +3,8 @@
 {{- end }}
 
 {{/*
-Labels of every object. No app.kubernetes.io/instance: names are fixed, one namespace has one environment, and Argo CD may want
-the label for itself.
+Labels of every object. app.kubernetes.io/instance is missing on purpose: names are fixed, a namespace holds one environment, and Argo
+CD may use the label for tracking.
 */}}
 {{- define "flokoa-environment.labels" -}}
 {{- $labels := dict
@@ -16,7 +16,7 @@ the label for itself.
 {{- mergeOverwrite (deepCopy .Values.commonLabels) $labels | toYaml }}
 {{- end }}
 
-{{/* Metadata of an object of the environment: a dict of root and name. */}}
+{{/* Metadata of an object in the environment; takes a dict of root and name. */}}
 {{- define "flokoa-environment.metadata" -}}
 name: {{ .name }}
 namespace: {{ include "flokoa-environment.namespace" .root }}
@@ -24,14 +24,14 @@ labels:
   {{- include "flokoa-environment.labels" .root | nindent 2 }}
 {{- end }}
 
-{{/* What must outlive the release: for Helm, Flux and Argo CD, in this order. */}}
+{{/* Annotations of objects that must outlive the release: for Helm, Flux and Argo CD, in this order. */}}
 {{- define "flokoa-environment.keep" -}}
 helm.sh/resource-policy: keep
 kustomize.toolkit.fluxcd.io/prune: disabled
 argocd.argoproj.io/sync-options: Prune=false,Delete=false
 {{- end }}
 
-{{/* A peer of a network policy: pods of a namespace. Both selectors in one peer, or each would open the whole of the other. */}}
+{{/* Network policy peer: pods of one namespace. Both selectors are in one peer, because two peers would each allow more. */}}
 {{- define "flokoa-environment.peer" -}}
 - namespaceSelector:
     matchLabels:
@@ -42,8 +42,7 @@ argocd.argoproj.io/sync-options: Prune=false,Delete=false
 {{- end }}
 
 {{/*
-Whom a role is bound to: a dict of environment, key (what the default group is named after), and of groups, users and
-serviceAccounts as under access.
+Subjects of a RoleBinding; takes a dict of environment, key (the suffix of the default group name), groups, users and serviceAccounts.
 */}}
 {{- define "flokoa-environment.subjects" -}}
 {{- range default (list (printf "flokoa:%s:%s" .environment .key)) .groups }}
@@ -67,7 +66,7 @@ serviceAccounts as under access.
 {{- end }}
 {{- end }}
 
-{{/* How many replicas the environment asks of each Agent: what the policy flokoa-replicas asks for. */}}
+{{/* Minimum replicas of an Agent in the environment, equal to the defaults of the policy flokoa-replicas. */}}
 {{- define "flokoa-environment.leastReplicas" -}}
 {{- get (dict "dev" 1 "staging" 2 "production" 3) .Values.environment }}
 {{- end }}

@@ -1,6 +1,6 @@
 {{/*
-Name of all objects. At most 55 characters, which leaves a Service's 63 room for "-metrics", and no dot, which a release name
-may have and a Service name may not.
+Full name of all objects. It has at most 55 characters, so that "-metrics" fits in the 63 of a Service name, and no dot, which a
+release name may contain and a Service name may not.
 */}}
 {{- define "flokoa-operator.fullname" -}}
 {{- $name := default .Chart.Name .Values.nameOverride }}
@@ -14,13 +14,13 @@ may have and a Service name may not.
 {{- end }}
 {{- end }}
 
-{{/* The labels that pods are found by. Deployment selectors are immutable: never add to these. */}}
+{{/* Selector labels of the pods. Never add to them: a Deployment's selector is immutable. */}}
 {{- define "flokoa-operator.selectorLabels" -}}
 app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
-{{/* The labels of every object, but not of pods: these change with every version and would restart the operator. */}}
+{{/* Labels of every object except pods: they change with every version and would restart the operator. */}}
 {{- define "flokoa-operator.labels" -}}
 {{- with .Values.commonLabels }}
 {{- toYaml . | trim }}
@@ -37,13 +37,13 @@ app.kubernetes.io/part-of: flokoa
 {{- default (include "flokoa-operator.fullname" .) .Values.serviceAccount.name }}
 {{- end }}
 
-{{/* The labels of the pod of `helm test`: not the operator's, or the Service would lead to it. */}}
+{{/* Labels of the `helm test` pod. They differ from the operator's, so that the metrics Service does not select it. */}}
 {{- define "flokoa-operator.testLabels" -}}
 app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride }}-test
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
-{{/* Secrets to pull the image with: the umbrella chart's, then the chart's own. */}}
+{{/* Image pull secrets: those of the umbrella chart, then those of this chart. */}}
 {{- define "flokoa-operator.imagePullSecrets" -}}
 {{- with concat (default list ((.Values.global).imagePullSecrets)) .Values.imagePullSecrets | uniq }}
 imagePullSecrets:
@@ -52,7 +52,7 @@ imagePullSecrets:
 {{- end }}
 
 {{/*
-Reference of the image: an umbrella chart's registry wins over the chart's, the digest over the tag, the tag over the chart's
+Image reference. The umbrella chart's registry takes precedence over this chart's, the digest over the tag, and the tag over
 appVersion.
 */}}
 {{- define "flokoa-operator.image" -}}
