@@ -54,7 +54,7 @@ func TestWithoutPermissionToReadNodesItSaysWhatItCouldNotJudge(t *testing.T) {
 	require.NoError(t, p.Start())
 	t.Cleanup(func() { _ = p.Kill() })
 	require.NoError(t, p.Await(t.Context(), "it leads", harness.Starting, p.Leads))
-	require.Contains(t, p.Tail("nodes may not be read"), "nodes may not be read")
+	require.Contains(t, p.Tail("cannot read nodes"), "cannot read nodes")
 
 	agent := &v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "a"}, Spec: s.newAgent("a", sound).Spec}
 	require.NoError(t, server.admin.Create(t.Context(), agent))

@@ -95,7 +95,7 @@ func TestAnOperatorThatCannotStartSaysWhyInOneLine(t *testing.T) {
 				require.NoError(t, harness.WriteKubeconfig(path, &rest.Config{Host: "https://" + unreachable}))
 				return serving(path)
 			},
-			[]string{"no way to the API server", unreachable, "connection refused"},
+			[]string{"cannot reach the API server", unreachable, "connection refused"},
 		},
 		"a token that is not good": {
 			func(t *testing.T) []string {
@@ -104,7 +104,7 @@ func TestAnOperatorThatCannotStartSaysWhyInOneLine(t *testing.T) {
 				require.NoError(t, harness.WriteKubeconfig(path, stale))
 				return serving(path)
 			},
-			[]string{"no way to the API server", "provide credentials"},
+			[]string{"cannot reach the API server", "provide credentials"},
 		},
 		"an unknown flag":       {func(*testing.T) []string { return []string{"--kubeconfg=x"} }, []string{"-kubeconfg", "--help"}},
 		"a value that is none":  {func(*testing.T) []string { return []string{"--concurrency=many"} }, []string{"concurrency", "many"}},

@@ -42,8 +42,8 @@ type Settings struct {
 	ReadsNodes bool
 	// Metrics exports the gauges of every Agent.
 	Metrics bool
-	// Open is closed when work may begin; nil when it may at once.
-	Open <-chan struct{}
+	// Precedence says which namespaces belong to another operator; nil when none does.
+	Precedence Precedence
 }
 
 // Register adds the controller of Agents to a manager. Its cache must hold pods as CompressPod and Deployments as
@@ -70,6 +70,11 @@ func Register(ctx context.Context, manager ctrl.Manager, settings Settings) erro
 	if settings.ReadsNodes {
 		watching.Watches(&corev1.Node{}, nodeHandler(manager.GetClient()), builder.WithPredicates(nodeChanged))
 	}
+	if settings.Precedence != nil {
+		for _, wake := range settings.Precedence.Sources(manager) {
+			watching.WatchesRawSource(wake)
+		}
+	}
 	return watching.
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: settings.Workers,
@@ -77,22 +82,7 @@ func Register(ctx context.Context, manager ctrl.Manager, settings Settings) erro
 			EnableWarmup:            ptr.To(true), // a standby has its queue filled when it takes over
 			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstRetry, lastRetry),
 		}).
-		Complete(behind(settings.Open, agents))
-}
-
-// behind lets nothing through to a reconciler before a door is open. Workers wait at it: what is queued stays.
-func behind(door <-chan struct{}, reconciler reconcile.Reconciler) reconcile.Reconciler {
-	if door == nil {
-		return reconciler
-	}
-	return reconcile.Func(func(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
-		select {
-		case <-door:
-			return reconciler.Reconcile(ctx, request)
-		case <-ctx.Done():
-			return reconcile.Result{RequeueAfter: firstRetry}, nil
-		}
-	})
+		Complete(gate(settings.Precedence, manager, agents))
 }
 
 // IndexPods adds an index to a cache that finds the pods of an Agent without a scan of its namespace.

@@ -5,9 +5,11 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/utils/ptr"
@@ -18,16 +20,16 @@ import (
 	"github.com/flokoa/flokoa/operator/internal/agent"
 )
 
-// CacheOptions keep memory to what is owned and read: children and pods by label, without managed fields and, but for the
-// Deployment, which is packed, without status; of a pod only where it runs and why it is not ready; of a node what decides which
-// pods it takes. Of everything that is in a namespace they hold what is in these, or in all when none is given.
+// CacheOptions limit the caches to some namespaces (none means all), to owned objects, and to the fields that the operator reads:
+// children and pods by label, without managed fields and, except for the packed Deployment, without status; of a pod where it runs
+// and why it is not ready; of a node what decides which pods it accepts.
 func CacheOptions(namespaces []string) cache.Options {
-	onlyRead := ptr.To(true) // what is read is the cache's own, not a copy: children are written by configurations of their own
+	onlyRead := ptr.To(true) // reads return the cached object, not a copy: writes use apply configurations of their own
 	children := labels.NewSelector().Add(*agentLabel())
 	return cache.Options{
-		DefaultNamespaces:           only(namespaces),
+		DefaultNamespaces:           perNamespace(namespaces),
 		DefaultTransform:            cache.TransformStripManagedFields(),
-		ReaderFailOnMissingInformer: true, // a read of a kind nobody decided to cache is a mistake, not a new watch
+		ReaderFailOnMissingInformer: true, // reading a kind that is not listed here is a bug, not a new watch
 		ByObject: map[client.Object]cache.ByObject{
 			&v1alpha1.Agent{}:                        {Transform: stripAgent},
 			&appsv1.Deployment{}:                     {Label: children, Transform: compressDeployment},
@@ -37,11 +39,12 @@ func CacheOptions(namespaces []string) cache.Options {
 			&autoscalingv2.HorizontalPodAutoscaler{}: {Label: children, Transform: stripStatus, UnsafeDisableDeepCopy: onlyRead},
 			&corev1.Node{}:                           {Transform: stripNode, UnsafeDisableDeepCopy: onlyRead},
 			&corev1.Pod{}:                            {Label: children, Transform: compressPod}, // a copy decompresses it
+			&coordinationv1.Lease{}:                  {Field: namespaceLeases, Transform: stripLease, UnsafeDisableDeepCopy: onlyRead},
 		},
 	}
 }
 
-func only(namespaces []string) map[string]cache.Config {
+func perNamespace(namespaces []string) map[string]cache.Config {
 	if len(namespaces) == 0 {
 		return nil
 	}
@@ -60,7 +63,7 @@ func agentLabel() *labels.Requirement {
 	return requirement
 }
 
-// stripAgent drops what kubectl apply leaves behind: the whole manifest once more.
+// stripAgent drops the annotation of kubectl apply: a second copy of the whole manifest.
 func stripAgent(object any) (any, error) {
 	if stripped, ok := object.(*v1alpha1.Agent); ok {
 		stripped.ManagedFields = nil
@@ -77,7 +80,25 @@ func compressDeployment(object any) (any, error) {
 	return object, nil
 }
 
-// stripStatus drops what other controllers say about a child, which nothing here reads.
+// namespaceLeases are the Leases that say which operator reconciles a namespace: one name in all namespaces.
+var namespaceLeases = fields.OneTermEqualSelector("metadata.name", agent.NamespaceLease)
+
+// stripLease keeps the holder of a Lease and what a renewal changes: whoever may write Leases in a namespace decides its size.
+func stripLease(object any) (any, error) {
+	lease, ok := object.(*coordinationv1.Lease)
+	if !ok {
+		return object, nil
+	}
+	return &coordinationv1.Lease{
+		ObjectMeta: metav1.ObjectMeta{Namespace: lease.Namespace, Name: lease.Name, UID: lease.UID, ResourceVersion: lease.ResourceVersion},
+		Spec: coordinationv1.LeaseSpec{
+			HolderIdentity:       ptr.To(cut(ptr.Deref(lease.Spec.HolderIdentity, ""))),
+			LeaseDurationSeconds: lease.Spec.LeaseDurationSeconds, AcquireTime: lease.Spec.AcquireTime, RenewTime: lease.Spec.RenewTime,
+		},
+	}, nil
+}
+
+// stripStatus drops the status that other controllers write: nothing here reads it.
 func stripStatus(object any) (any, error) {
 	switch object := object.(type) {
 	case *policyv1.PodDisruptionBudget:
@@ -88,7 +109,7 @@ func stripStatus(object any) (any, error) {
 	return object, nil
 }
 
-// stripNode keeps of a node what decides which pods can be scheduled to it.
+// stripNode keeps what decides which pods can be scheduled to a node.
 func stripNode(object any) (any, error) {
 	node, ok := object.(*corev1.Node)
 	if !ok {
@@ -114,8 +135,8 @@ func compressPod(object any) (any, error) {
 	return object, nil
 }
 
-// stripPodStatus keeps the conditions that are read and, of a pod that is not ready, what its containers do. What is left out
-// changes with every restart and probe, and would wake the Agent.
+// stripPodStatus keeps the conditions that the operator reads and, if the pod is not ready, the state of its containers. The rest
+// changes with every restart and probe, and would enqueue the Agent.
 func stripPodStatus(status *corev1.PodStatus) corev1.PodStatus {
 	stripped, ready := corev1.PodStatus{Phase: status.Phase}, false
 	for _, condition := range status.Conditions {
@@ -154,7 +175,7 @@ func stripState(state corev1.ContainerState) corev1.ContainerState {
 	if waiting := state.Waiting; waiting != nil {
 		stripped.Waiting = &corev1.ContainerStateWaiting{Reason: waiting.Reason, Message: cut(waiting.Message)}
 		if waiting.Reason == "CrashLoopBackOff" {
-			stripped.Waiting.Message = "" // how long it waits, which changes every time; how it ended says more
+			stripped.Waiting.Message = "" // the backoff, different every time; the last termination says more
 		}
 	}
 	if end := state.Terminated; end != nil {
@@ -163,12 +184,12 @@ func stripState(state corev1.ContainerState) corev1.ContainerState {
 	return stripped
 }
 
-// longestWord is what is kept of a message, in bytes; a condition has no room for more.
-const longestWord = 1024
+// maxMessage is how much of a message is kept, in bytes; a condition has no room for more.
+const maxMessage = 1024
 
 func cut(message string) string {
-	if len(message) <= longestWord {
+	if len(message) <= maxMessage {
 		return message
 	}
-	return strings.ToValidUTF8(message[:longestWord], "")
+	return strings.ToValidUTF8(message[:maxMessage], "")
 }

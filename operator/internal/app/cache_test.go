@@ -6,17 +6,19 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	toolscache "k8s.io/client-go/tools/cache"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
-// Thousands of pods are cached, so of each only what is read may stay.
-func TestOfAPodOnlyWhatIsReadIsKept(t *testing.T) {
+// The cache holds thousands of pods: each keeps only the fields that are read.
+func TestACachedPodHasOnlyWhatIsRead(t *testing.T) {
 	deleted := metav1.NewTime(time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC))
 	packed, err := compressPod(&corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
@@ -64,9 +66,9 @@ status:
 `, string(text))
 }
 
-// What is dropped here changes with every restart, and would wake the Agent each time.
-func TestOfAPodThatIsNotReadyWhatItsContainersDoIsKept(t *testing.T) {
-	long := strings.Repeat("é", longestWord)
+// The dropped fields change with every restart, and would enqueue the Agent each time.
+func TestACachedPodThatIsNotReadyHasItsContainersState(t *testing.T) {
+	long := strings.Repeat("é", maxMessage)
 	begun := metav1.NewTime(time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC))
 	ended := &corev1.ContainerStateTerminated{ExitCode: 137, Reason: "OOMKilled", Message: "m", ContainerID: "x", StartedAt: begun, FinishedAt: begun}
 	got := stripPodStatus(&corev1.PodStatus{
@@ -86,7 +88,7 @@ func TestOfAPodThatIsNotReadyWhatItsContainersDoIsKept(t *testing.T) {
 		Phase: corev1.PodPending,
 		Conditions: []corev1.PodCondition{
 			{Type: corev1.PodReady, Status: corev1.ConditionFalse},
-			{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: "Unschedulable", Message: strings.Repeat("é", longestWord/2)},
+			{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: "Unschedulable", Message: strings.Repeat("é", maxMessage/2)},
 		},
 		InitContainerStatuses: []corev1.ContainerStatus{{Name: "i", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: begun}}}},
 		ContainerStatuses: []corev1.ContainerStatus{{
@@ -97,7 +99,7 @@ func TestOfAPodThatIsNotReadyWhatItsContainersDoIsKept(t *testing.T) {
 	}, got)
 }
 
-func TestOfANodeOnlyWhatDecidesWhichPodsItTakesIsKept(t *testing.T) {
+func TestACachedNodeHasOnlyWhatSchedulingReads(t *testing.T) {
 	stripped, err := stripNode(&corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{Name: "n", ResourceVersion: "7", Labels: map[string]string{"l": "v"}, Annotations: map[string]string{"big": "v"}},
 		Spec:       corev1.NodeSpec{Unschedulable: true, Taints: []corev1.Taint{{Key: "t"}}, PodCIDR: "10.0.0.0/24"},
@@ -114,7 +116,26 @@ func TestOfANodeOnlyWhatDecidesWhichPodsItTakesIsKept(t *testing.T) {
 	}, stripped)
 }
 
-func TestOfAnAgentTheManifestIsNotKeptTwice(t *testing.T) {
+// Whoever may write Leases in a namespace could fill the operator's memory with a big one.
+func TestACachedLeaseHasOnlyItsHolderAndItsTimes(t *testing.T) {
+	renewed := ptr.To(metav1.NowMicro())
+	stripped, err := stripLease(&coordinationv1.Lease{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "scope.flokoa.ai", ResourceVersion: "7", Annotations: map[string]string{"big": "v"}, Labels: map[string]string{"l": "v"}},
+		Spec: coordinationv1.LeaseSpec{
+			HolderIdentity: ptr.To(strings.Repeat("x", 2*maxMessage)), LeaseDurationSeconds: ptr.To[int32](60), AcquireTime: renewed, RenewTime: renewed,
+			PreferredHolder: ptr.To("big"), Strategy: ptr.To(coordinationv1.OldestEmulationVersion), LeaseTransitions: ptr.To[int32](3),
+		},
+	})
+	require.NoError(t, err)
+	require.Equal(t, &coordinationv1.Lease{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "scope.flokoa.ai", ResourceVersion: "7"},
+		Spec: coordinationv1.LeaseSpec{
+			HolderIdentity: ptr.To(strings.Repeat("x", maxMessage)), LeaseDurationSeconds: ptr.To[int32](60), AcquireTime: renewed, RenewTime: renewed,
+		},
+	}, stripped)
+}
+
+func TestACachedAgentHasNoSecondManifest(t *testing.T) {
 	agent := &v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Name: "a",
 		Annotations:   map[string]string{"kubectl.kubernetes.io/last-applied-configuration": "{}", "mine": "stays"},
 		ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubectl"}}}}
@@ -123,7 +144,7 @@ func TestOfAnAgentTheManifestIsNotKeptTwice(t *testing.T) {
 	require.Equal(t, &v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Name: "a", Annotations: map[string]string{"mine": "stays"}}}, stripped)
 }
 
-func TestWhatIsNotAPodPassesUntouched(t *testing.T) {
+func TestAnObjectThatIsNotAPodIsUnchanged(t *testing.T) {
 	tombstone := toolscache.DeletedFinalStateUnknown{Key: "ns/a"}
 	got, err := compressPod(tombstone)
 	require.NoError(t, err)

@@ -18,8 +18,8 @@ func logHandler(options Options, logs io.Writer) slog.Handler {
 	return slog.NewJSONHandler(logs, settings)
 }
 
-// nameObjects writes the name of an object where a library would write the whole of it: client-go logs every Event that the API
-// server refuses.
+// nameObjects logs the name of an object where a library would log all of it: client-go logs every Event that the API server
+// rejects.
 func nameObjects(_ []string, attribute slog.Attr) slog.Attr {
 	value := attribute.Value.Any()
 	if pointer := reflect.ValueOf(value); pointer.Kind() == reflect.Pointer && pointer.IsNil() {

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// spareMemory has Go's garbage collector aim below the limit that it was given, in GOMEMLIMIT: the kernel, which ends a container
-// that is above its limit, also counts what Go does not.
-func spareMemory() {
+// reserveMemory keeps Go's heap below the limit in GOMEMLIMIT. The kernel kills a container above its limit, and it also counts
+// memory that Go does not.
+func reserveMemory() {
 	const percent = 90
 	if limit := debug.SetMemoryLimit(-1); limit < math.MaxInt64 {
 		debug.SetMemoryLimit(limit / 100 * percent)
@@ -18,57 +18,57 @@ func spareMemory() {
 }
 
 const (
-	// lookEvery is how often it is looked whether there is memory to return.
-	lookEvery = 2 * time.Second
-	// asleep is what an operator with nothing to do allocates in that time, in bytes, at most: it renews a lease and answers probes.
-	asleep = 1 << 20
+	// releaseInterval is how often the operator checks for memory to release.
+	releaseInterval = 2 * time.Second
+	// idleAllocs is what an idle operator allocates in that time, in bytes, at most: it renews a Lease and answers probes.
+	idleAllocs = 1 << 20
 )
 
-// returning gives memory back to the system when a time of work is over. Go's garbage collector waits until the heap has doubled:
-// what was needed only while thousands of Agents were created, or listed at the start, would else be held for minutes.
-type returning struct{}
+// memoryReleaser returns memory to the OS after a burst of work. Go's garbage collector waits until the heap has doubled: without
+// this, memory used only to create thousands of Agents, or to list them at the start, stays allocated for minutes.
+type memoryReleaser struct{}
 
-// NeedLeaderElection tells that a standby returns memory, too.
-func (returning) NeedLeaderElection() bool { return false }
+// NeedLeaderElection tells that a standby releases memory, too.
+func (memoryReleaser) NeedLeaderElection() bool { return false }
 
-// Start returns memory until the context ends.
-func (returning) Start(ctx context.Context) error {
-	ticker := time.NewTicker(lookEvery)
+// Start releases memory until the context ends.
+func (memoryReleaser) Start(ctx context.Context) error {
+	ticker := time.NewTicker(releaseInterval)
 	defer ticker.Stop()
-	work := work{}
+	burst := burst{}
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
-			if work.isOver(heap()) {
+			if burst.isOver(heap()) {
 				debug.FreeOSMemory()
 			}
 		}
 	}
 }
 
-// heap tells how many bytes this process has ever allocated, and how many of them were in use when the collector last ran.
+// heap returns how many bytes this process has ever allocated, and how many were in use when the collector last ran.
 func heap() (allocated, live uint64) {
 	samples := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}, {Name: "/gc/heap/live:bytes"}}
 	metrics.Read(samples)
 	return samples[0].Value.Uint64(), samples[1].Value.Uint64()
 }
 
-// work finds the times at which it pays to return memory.
-type work struct {
-	// seen is what had been allocated when it was last looked, and returned when memory was last returned.
-	seen, returned uint64
+// burst detects the end of a burst of allocations.
+type burst struct {
+	// last is what had been allocated at the last check, and released what had been when memory was last released.
+	last, released uint64
 }
 
-// isOver tells whether little was allocated since the last look, and since memory was returned half as much as is in use: the
-// collector, whose work grows with that, would soon run by itself.
-func (w *work) isOver(allocated, live uint64) bool {
-	quiet := allocated-w.seen <= asleep
-	w.seen = allocated
-	if !quiet || allocated-w.returned < live/2 {
+// isOver reports whether little was allocated since the last check, and at least half of the live heap since the last release:
+// a collection costs more the larger the live heap is, and would happen soon anyway.
+func (b *burst) isOver(allocated, live uint64) bool {
+	idle := allocated-b.last <= idleAllocs
+	b.last = allocated
+	if !idle || allocated-b.released < live/2 {
 		return false
 	}
-	w.returned = allocated
+	b.released = allocated
 	return true
 }

@@ -1,4 +1,5 @@
-// Package app puts the operator together: options, client configuration, manager, caches, probes and controllers.
+// Package app assembles the operator: options, client configuration, manager, caches, probes, controllers, and its precedence
+// among other operators.
 package app
 
 import (
@@ -7,47 +8,50 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/client-go/tools/clientcmd"
 )
 
-// Options are what the operator is told on its command line.
+// Options are the settings on the command line.
 type Options struct {
-	// Kubeconfig is the path of a kubeconfig file; empty inside a pod, where its ServiceAccount is used.
-	Kubeconfig string
-	// Namespaces are those whose Agents are worked on, in order; none means all.
+	// Kubeconfig are the paths of kubeconfig files, merged in order; none in a pod, where its ServiceAccount is used.
+	Kubeconfig []string
+	// Namespaces are those whose Agents this operator reconciles, in order; none means all.
 	Namespaces Namespaces
-	// LeaderElect makes the operator work only while it holds the lease, so that several may run.
+	// LeaderElect makes the operator reconcile only while it holds the leader election Lease, so that several replicas may run.
 	LeaderElect bool
-	// LeaderElectionNamespace holds the lease; empty for the pod's own namespace.
+	// LeaderElectionNamespace is the namespace of that Lease; empty for the pod's own.
 	LeaderElectionNamespace string
-	// LeaseName is the name of the lease; with its namespace it names the installation.
+	// LeaseName is the name of that Lease; with its namespace it names the installation.
 	LeaseName string
 	// MetricsBindAddress and HealthProbeBindAddress are host:port to listen on; "0" for neither.
 	MetricsBindAddress, HealthProbeBindAddress string
-	// AgentMetrics exports gauges of every Agent beside the operator's own metrics.
+	// AgentMetrics exports gauges of every Agent in addition to the operator's own metrics.
 	AgentMetrics bool
-	// Concurrency is the number of Agents that are worked on at a time.
+	// Concurrency is the number of Agents reconciled at a time.
 	Concurrency int
-	// KubeAPIQPS and KubeAPIBurst limit the requests sent to the API server, per second.
+	// KubeAPIQPS and KubeAPIBurst limit the requests to the API server: per second, and at once.
 	KubeAPIQPS   float64
 	KubeAPIBurst int
 	// LogLevel is debug, info, warn or error; LogFormat is json or text.
 	LogLevel  slog.Level
 	LogFormat string
-	// Version asks for the version instead of running.
+	// Version prints the version instead of running.
 	Version bool
 }
 
-// Namespaces is a flag's value: names with commas between them.
+// Namespaces is a flag's value: comma-separated names.
 type Namespaces []string
 
 // String writes the names as Set reads them.
 func (n *Namespaces) String() string { return strings.Join(*n, ",") }
 
-// Set reads names with commas between them; no text is no names.
+// Set parses comma-separated names; empty text means no names.
 func (n *Namespaces) Set(text string) error {
 	*n = nil
 	if text == "" {
@@ -55,10 +59,10 @@ func (n *Namespaces) Set(text string) error {
 	}
 	for name := range strings.SplitSeq(text, ",") {
 		if wrong := validation.IsDNS1123Label(name); wrong != nil {
-			return fmt.Errorf("%q is not the name of a namespace: write the names with commas between them, as team-a,team-b", name)
+			return fmt.Errorf("%q is not the name of a namespace: separate names with commas, as in team-a,team-b", name)
 		}
 		if slices.Contains(*n, name) {
-			return fmt.Errorf("%q is there twice", name)
+			return fmt.Errorf("%q is listed twice", name)
 		}
 		*n = append(*n, name)
 	}
@@ -66,32 +70,29 @@ func (n *Namespaces) Set(text string) error {
 	return nil
 }
 
-// ParseOptions reads the command line. It returns flag.ErrHelp when help was asked for and has been printed to output.
+// ParseOptions parses the command line, and KUBECONFIG if --kubeconfig is not set. For --help it prints the flags to output and
+// returns flag.ErrHelp.
 func ParseOptions(args []string, output io.Writer) (Options, error) {
-	o := Options{}
+	o, kubeconfig := Options{}, ""
 	flags := flag.NewFlagSet("flokoa-operator", flag.ContinueOnError)
-	flags.SetOutput(io.Discard) // a mistake is one line, which the caller prints
-	flags.StringVar(&o.Kubeconfig, "kubeconfig", "", "`path` of a kubeconfig file; without it, the ServiceAccount of the pod is used")
-	flags.Var(&o.Namespaces, "namespaces", "`names` of the namespaces whose Agents are worked on, as team-a,team-b; without it, all namespaces")
-	flags.BoolVar(&o.LeaderElect, "leader-elect", true, "work only while holding the lease, so that several replicas may run; without it, nothing keeps a second operator away")
-	flags.StringVar(&o.LeaderElectionNamespace, "leader-election-namespace", "", "`namespace` of the lease; without it, the pod's own")
-	flags.StringVar(&o.LeaseName, "lease-name", "flokoa-operator", "`name` of the lease: one for all replicas of an installation, and no other installation's")
-	flags.StringVar(&o.MetricsBindAddress, "metrics-bind-address", ":8080", "`host:port` that serves /metrics in plain HTTP; 0 for none")
-	flags.StringVar(&o.HealthProbeBindAddress, "health-probe-bind-address", ":8081", "`host:port` that serves /healthz and /readyz; 0 for none")
-	flags.BoolVar(&o.AgentMetrics, "agent-metrics", true, "export gauges of every Agent beside the operator's own metrics")
-	flags.IntVar(&o.Concurrency, "concurrency", 8, "`number` of Agents that are worked on at a time")
-	flags.Float64Var(&o.KubeAPIQPS, "kube-api-qps", 200, "`requests` per second that may be sent to the API server")
-	flags.IntVar(&o.KubeAPIBurst, "kube-api-burst", 400, "`requests` that may be sent at once on top of --kube-api-qps")
-	flags.TextVar(&o.LogLevel, "log-level", slog.LevelInfo, "least `level` that is logged: debug, info, warn or error")
+	flags.SetOutput(io.Discard) // an error is one line, which the caller prints
+	flags.StringVar(&kubeconfig, "kubeconfig", "", "`path` of a kubeconfig file; if unset, the files in KUBECONFIG, or else the ServiceAccount of the operator's pod")
+	flags.Var(&o.Namespaces, "namespaces", "comma-separated `names` of the namespaces whose Agents this operator reconciles; if unset, all namespaces that no other operator names")
+	flags.BoolVar(&o.LeaderElect, "leader-elect", true, "reconcile only while holding the leader election Lease, so that several replicas may run; if false, nothing keeps two operators apart")
+	flags.StringVar(&o.LeaderElectionNamespace, "leader-election-namespace", "", "`namespace` of the leader election Lease; if unset, the operator's own")
+	flags.StringVar(&o.LeaseName, "lease-name", "flokoa-operator", "`name` of the leader election Lease; shared by the replicas of an installation, and by no other installation in the namespace")
+	flags.StringVar(&o.MetricsBindAddress, "metrics-bind-address", ":8080", "`host:port` that serves /metrics over plain HTTP; 0 to disable")
+	flags.StringVar(&o.HealthProbeBindAddress, "health-probe-bind-address", ":8081", "`host:port` that serves /healthz and /readyz; 0 to disable")
+	flags.BoolVar(&o.AgentMetrics, "agent-metrics", true, "export gauges of every Agent in addition to the operator's own metrics")
+	flags.IntVar(&o.Concurrency, "concurrency", 8, "`number` of Agents reconciled at a time")
+	flags.Float64Var(&o.KubeAPIQPS, "kube-api-qps", 200, "`requests` per second to the API server, on average")
+	flags.IntVar(&o.KubeAPIBurst, "kube-api-burst", 400, "`requests` to the API server at once, after a pause")
+	flags.TextVar(&o.LogLevel, "log-level", slog.LevelInfo, "lowest `level` to log: debug, info, warn or error")
 	flags.StringVar(&o.LogFormat, "log-format", "json", "`format` of the log on standard error: json or text")
 	flags.BoolVar(&o.Version, "version", false, "print the version and exit")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
-		flags.SetOutput(output)
-		_, _ = fmt.Fprintf(output, "flokoa-operator runs AI agents, described by Agent resources, as Deployments and Services.\n\n"+
-			"To judge Agent manifests without a cluster instead: flokoa-operator check --help\n"+
-			"To ask whether an operator is well: flokoa-operator health --help\n\nFlags:\n")
-		flags.PrintDefaults()
+		printHelp(output, flags)
 		return o, err
 	case err != nil:
 		return o, fmt.Errorf("%w: see --help", err)
@@ -99,7 +100,41 @@ func ParseOptions(args []string, output io.Writer) (Options, error) {
 	if flags.NArg() > 0 {
 		return o, fmt.Errorf("unexpected argument %q: every setting is a flag, see --help", flags.Arg(0))
 	}
+	o.Kubeconfig = kubeconfigPaths(kubeconfig)
 	return o, o.validate()
+}
+
+const help = `flokoa-operator runs AI agents, described by Agent resources, as Deployments and Services.
+
+To check Agent manifests without a cluster: flokoa-operator check --help
+To check the health of an operator: flokoa-operator health --help
+
+Flags:
+`
+
+// printHelp prints each flag as people type it, with two dashes, its value and its default.
+func printHelp(output io.Writer, flags *flag.FlagSet) {
+	_, _ = io.WriteString(output, help)
+	flags.VisitAll(func(f *flag.Flag) {
+		value, usage := flag.UnquoteUsage(f)
+		head := "--" + f.Name
+		if value != "" {
+			head += " " + value
+		}
+		if f.DefValue != "" && f.DefValue != "false" {
+			usage += " (default " + f.DefValue + ")"
+		}
+		_, _ = fmt.Fprintf(output, "  %s\n      %s\n", head, usage)
+	})
+}
+
+// kubeconfigPaths are the path on the command line, or else those in KUBECONFIG, as kubectl reads it.
+func kubeconfigPaths(path string) []string {
+	if path != "" {
+		return []string{path}
+	}
+	paths := filepath.SplitList(os.Getenv(clientcmd.RecommendedConfigPathEnvVar))
+	return slices.DeleteFunc(paths, func(path string) bool { return path == "" })
 }
 
 func (o Options) validate() error {
@@ -112,9 +147,9 @@ func (o Options) validate() error {
 	case o.LogFormat != "json" && o.LogFormat != "text":
 		return fmt.Errorf("--log-format %q: use json or text", o.LogFormat)
 	case validation.IsDNS1123Label(o.LeaseName) != nil:
-		return fmt.Errorf("--lease-name %q: use lower-case letters, digits and hyphens, 63 characters at most", o.LeaseName)
-	case o.Kubeconfig != "" && o.LeaderElect && o.LeaderElectionNamespace == "":
-		return errors.New("--leader-election-namespace is needed with --kubeconfig: outside a pod there is no namespace to take the lease in")
+		return fmt.Errorf("--lease-name %q: use lowercase letters, digits and hyphens, at most 63 characters", o.LeaseName)
+	case len(o.Kubeconfig) > 0 && o.LeaderElect && o.LeaderElectionNamespace == "":
+		return errors.New("--leader-election-namespace is required with --kubeconfig or KUBECONFIG: outside a pod, no namespace is known for the Lease")
 	default:
 		return nil
 	}

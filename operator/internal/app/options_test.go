@@ -5,7 +5,9 @@ import (
 	"flag"
 	"io"
 	"log/slog"
+	"os"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -30,11 +32,16 @@ var flags = map[string]struct{ argument, field string }{
 	"version":                   {"true", "Version"},
 }
 
+func TestMain(m *testing.M) {
+	_ = os.Unsetenv("KUBECONFIG") // a test that wants one sets it
+	os.Exit(m.Run())
+}
+
 func TestNoFlagIsNeededInAPod(t *testing.T) {
 	options, err := ParseOptions(nil, io.Discard)
 	require.NoError(t, err)
 	require.Equal(t, Options{
-		LeaderElect: true, LeaseName: "flokoa-operator", MetricsBindAddress: ":8080", HealthProbeBindAddress: ":8081",
+		Kubeconfig: []string{}, LeaderElect: true, LeaseName: "flokoa-operator", MetricsBindAddress: ":8080", HealthProbeBindAddress: ":8081",
 		AgentMetrics: true, Concurrency: 8, KubeAPIQPS: 200, KubeAPIBurst: 400, LogLevel: slog.LevelInfo, LogFormat: "json",
 	}, options)
 }
@@ -66,15 +73,25 @@ func TestNamespacesAreTheSameInAnyOrderAndNoneIsAll(t *testing.T) {
 	require.Equal(t, Namespaces{"b"}, options.Namespaces, "the last one holds, as with every flag")
 }
 
-func TestHelpSpeaksOfEveryFlag(t *testing.T) {
+func TestHelpShowsEveryFlagAsPeopleTypeIt(t *testing.T) {
 	var help bytes.Buffer
 	_, err := ParseOptions([]string{"--help"}, &help)
 	require.ErrorIs(t, err, flag.ErrHelp)
 	require.Contains(t, help.String(), "flokoa-operator runs AI agents")
-	for name := range flags {
-		require.Regexp(t, `(?m)^  -`+name+`( [a-z:]+)?\n    \t[a-z`+"`"+`].{15,}`, help.String(), "the flag and what it is for")
+	defaults := map[string]string{
+		"leader-elect": "true", "lease-name": "flokoa-operator", "metrics-bind-address": ":8080", "health-probe-bind-address": ":8081", "agent-metrics": "true",
+		"concurrency": "8", "kube-api-qps": "200", "kube-api-burst": "400", "log-level": "INFO", "log-format": "json",
 	}
-	require.Equal(t, len(flags), strings.Count(help.String(), "\n  -"), "a row here for every flag")
+	for name := range flags {
+		want := `(?m)^  --` + name + `( [a-z:]+)?\n      [a-z].{15,}`
+		if value := defaults[name]; value != "" {
+			want += ` \(default ` + regexp.QuoteMeta(value) + `\)`
+		}
+		require.Regexp(t, want+`$`, help.String(), "the flag, its value, what it is for, its default")
+	}
+	require.Equal(t, len(flags), strings.Count(help.String(), "\n  --"), "a row here for every flag")
+	require.Equal(t, len(defaults), strings.Count(help.String(), "(default "), "a default here for every flag that has one")
+	require.Contains(t, help.String(), "  --concurrency number\n      number of Agents reconciled at a time (default 8)\n")
 }
 
 func TestABadCommandLineNamesTheFlag(t *testing.T) {
@@ -91,15 +108,15 @@ func TestABadCommandLineNamesTheFlag(t *testing.T) {
 		{"--log-format=", `--log-format "": use json or text`},
 		{"--log-level=loud", "log-level"},
 		{"--leader-elect=maybe", "leader-elect"},
-		{"--namespaces=Team_A", `"Team_A" is not the name of a namespace: write the names with commas between them`},
+		{"--namespaces=Team_A", `"Team_A" is not the name of a namespace: separate names with commas`},
 		{"--namespaces=a,", `"" is not the name of a namespace`},
 		{"--namespaces=a.b", `"a.b" is not the name of a namespace`},
-		{"--namespaces=a,b,a", `"a" is there twice`},
+		{"--namespaces=a,b,a", `"a" is listed twice`},
 		{"--namespaces=a b", `unexpected argument "b"`},
-		{"--lease-name=", `--lease-name "": use lower-case letters`},
-		{"--lease-name=A", `--lease-name "A": use lower-case letters`},
-		{"--lease-name=scope.flokoa.ai", `--lease-name "scope.flokoa.ai": use lower-case letters, digits and hyphens`},
-		{"--kubeconfig=/k", "--leader-election-namespace is needed with --kubeconfig"},
+		{"--lease-name=", `--lease-name "": use lowercase letters`},
+		{"--lease-name=A", `--lease-name "A": use lowercase letters`},
+		{"--lease-name=scope.flokoa.ai", `--lease-name "scope.flokoa.ai": use lowercase letters, digits and hyphens`},
+		{"--kubeconfig=/k", "--leader-election-namespace is required with --kubeconfig or KUBECONFIG"},
 		{"--nonsense", "nonsense"},
 		{"--leader-elect false", `unexpected argument "false": every setting is a flag`},
 		{"run", `unexpected argument "run": every setting is a flag`},

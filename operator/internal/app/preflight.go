@@ -12,6 +12,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -28,27 +29,27 @@ import (
 )
 
 const (
-	// crdPatience is how long the CRD may take to be served: the API server publishes a new one a moment after accepting it.
-	crdPatience = 10 * time.Second
-	crdRecheck  = 500 * time.Millisecond
-	// serverPatience is how long the API server may take to answer; one that is being restarted is waited for instead of ending, which
-	// the kubelet would answer with ever longer pauses. It is less than the 30 s that the chart's liveness probe gives, which finds
-	// nobody before the manager starts. serverRecheck is the pause between two tries, and serverTimeout bounds one, also the last.
-	serverPatience = 20 * time.Second
-	serverRecheck  = 500 * time.Millisecond
-	serverTimeout  = 5 * time.Second
+	// crdTimeout bounds the wait for the CRD: the API server serves a new one a moment after accepting it.
+	crdTimeout = 10 * time.Second
+	crdRetry   = 500 * time.Millisecond
+	// serverTimeout bounds the wait for an API server, for example one that restarts: to exit instead would start the kubelet's
+	// crash loop backoff. It is shorter than the 30 s of the chart's liveness probe, which no one answers before the manager starts.
+	serverTimeout = 20 * time.Second
+	serverRetry   = 500 * time.Millisecond
+	// requestTimeout bounds one try, including the last.
+	requestTimeout = 5 * time.Second
 )
 
-// preflight refuses to start, in one line, where the operator could not do its work: without an API server, without its CRD, with
-// one that lacks fields it needs, or without the permission to read Agents in every namespace it is to work in (none given: in all).
-// It tells whether nodes may be read, which the operator can do without.
+// preflight returns a one-line error where the operator cannot work: without an API server, without its CRD or some of its
+// fields, or without permission to read what it caches in each of its namespaces (none means all). It reports whether the
+// operator may read nodes, which it can do without.
 func preflight(ctx context.Context, config *rest.Config, namespaces []string) (readsNodes bool, err error) {
 	schemas, err := discovery.NewDiscoveryClientForConfig(config)
 	if err != nil {
-		return false, fmt.Errorf("no way to the API server: %w", err)
+		return false, fmt.Errorf("cannot reach the API server: %w", err)
 	}
 	if err := awaitServer(ctx, schemas.RESTClient()); err != nil {
-		return false, fmt.Errorf("no way to the API server: %w", err)
+		return false, fmt.Errorf("cannot reach the API server: %w", err)
 	}
 	if err := waitForCRD(ctx, schemas); err != nil {
 		return false, err
@@ -56,16 +57,16 @@ func preflight(ctx context.Context, config *rest.Config, namespaces []string) (r
 	return mayList(ctx, config, namespaces)
 }
 
-// awaitServer returns nil once an API server serves, or refuses to say whether it does. What is wrong with it otherwise is the error.
+// awaitServer waits until the API server is ready, or denies the question. The error is that of the last try.
 func awaitServer(ctx context.Context, server rest.Interface) error {
 	var last error
-	err := wait.PollUntilContextTimeout(ctx, serverRecheck, serverPatience, true, func(context.Context) (bool, error) {
-		once, cancel := context.WithTimeout(ctx, serverTimeout) // the end of the patience is not what is wrong with the server
+	err := wait.PollUntilContextTimeout(ctx, serverRetry, serverTimeout, true, func(context.Context) (bool, error) {
+		once, cancel := context.WithTimeout(ctx, requestTimeout) // of its own: the end of the whole wait says nothing about the server
 		defer cancel()
 		last = server.Get().AbsPath("/readyz").Do(once).Error()
-		var said apierrors.APIStatus
-		refused := errors.As(last, &said) && said.Status().Code < http.StatusInternalServerError && said.Status().Code != http.StatusTooManyRequests
-		return last == nil || refused, nil
+		var answer apierrors.APIStatus
+		denied := errors.As(last, &answer) && answer.Status().Code < http.StatusInternalServerError && answer.Status().Code != http.StatusTooManyRequests
+		return last == nil || denied, nil
 	})
 	if err != nil && last != nil {
 		return last
@@ -73,7 +74,7 @@ func awaitServer(ctx context.Context, server rest.Interface) error {
 	return err
 }
 
-// mayList tries to read one of each kind that the caches will hold. Only nodes may be refused.
+// mayList lists one object of each kind that the caches will hold. Only nodes may be forbidden.
 func mayList(ctx context.Context, config *rest.Config, namespaces []string) (readsNodes bool, err error) {
 	scheme, err := newScheme()
 	if err != nil {
@@ -81,7 +82,7 @@ func mayList(ctx context.Context, config *rest.Config, namespaces []string) (rea
 	}
 	reader, err := client.New(config, client.Options{Scheme: scheme})
 	if err != nil {
-		return false, fmt.Errorf("no way to the API server: %w", err)
+		return false, fmt.Errorf("cannot reach the API server: %w", err)
 	}
 	if len(namespaces) == 0 {
 		namespaces = []string{corev1.NamespaceAll}
@@ -93,26 +94,34 @@ func mayList(ctx context.Context, config *rest.Config, namespaces []string) (rea
 	}
 	err = reader.List(ctx, &corev1.NodeList{}, client.Limit(1))
 	if err != nil && !apierrors.IsForbidden(err) {
-		return false, fmt.Errorf("no way to the API server: %w", err)
+		return false, fmt.Errorf("cannot reach the API server: %w", err)
 	}
 	return err == nil, nil
 }
 
 func mayListIn(ctx context.Context, reader client.Reader, namespace string) error {
-	for _, list := range []client.ObjectList{
+	lists := []client.ObjectList{
 		&v1alpha1.AgentList{}, &appsv1.DeploymentList{}, &corev1.ServiceList{}, &corev1.ConfigMapList{},
 		&policyv1.PodDisruptionBudgetList{}, &autoscalingv2.HorizontalPodAutoscalerList{}, &corev1.PodList{},
-	} {
-		err := reader.List(ctx, list, client.Limit(1), client.InNamespace(namespace))
+	}
+	if namespace == corev1.NamespaceAll {
+		lists = append(lists, &coordinationv1.LeaseList{})
+	}
+	for _, list := range lists {
+		options := []client.ListOption{client.Limit(1), client.InNamespace(namespace)}
+		if _, ok := list.(*coordinationv1.LeaseList); ok {
+			options = append(options, client.MatchingFieldsSelector{Selector: namespaceLeases})
+		}
+		err := reader.List(ctx, list, options...)
 		switch {
 		case apierrors.IsForbidden(err) && namespace != "":
-			// Who may not read a namespace is not told either whether there is one.
-			return fmt.Errorf("namespace %q: bind this account to the Role of the chart flokoa-operator there (create the namespace, then "+
-				"helm upgrade with it in watchNamespaces), or take it out of --namespaces: %w", namespace, err)
+			// The API server does not say whether the namespace exists to an account that may not read it.
+			return fmt.Errorf("namespace %q: bind this account to the Role of the chart flokoa-operator there (create the namespace, then run "+
+				"helm upgrade with it in watchNamespaces), or remove it from --namespaces: %w", namespace, err)
 		case apierrors.IsForbidden(err):
 			return fmt.Errorf("bind this account to the ClusterRole of the chart flokoa-operator: %w", err)
 		case err != nil:
-			return fmt.Errorf("no way to the API server: %w", err)
+			return fmt.Errorf("cannot reach the API server: %w", err)
 		}
 	}
 	return nil
@@ -120,10 +129,10 @@ func mayListIn(ctx context.Context, reader client.Reader, namespace string) erro
 
 var errNotServed = errors.New("the API server does not serve agents.agent.flokoa.ai: install the chart flokoa-crds first")
 
-// waitForCRD returns nil once the served CRD has every field of the one this operator was built with.
+// waitForCRD waits until the served CRD has every field of the embedded one.
 func waitForCRD(ctx context.Context, schemas discovery.DiscoveryInterface) error {
 	var last error
-	err := wait.PollUntilContextTimeout(ctx, crdRecheck, crdPatience, true, func(context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(ctx, crdRetry, crdTimeout, true, func(context.Context) (bool, error) {
 		served, err := servedSchema(schemas)
 		if err == nil {
 			err = lacks(served)
@@ -137,11 +146,11 @@ func waitForCRD(ctx context.Context, schemas discovery.DiscoveryInterface) error
 	return err
 }
 
-// servedSchema is the schema of the Agent as the API server publishes it.
+// servedSchema is the schema of Agents that the API server publishes.
 func servedSchema(schemas discovery.DiscoveryInterface) (*apiextensionsv1.JSONSchemaProps, error) {
 	paths, err := schemas.OpenAPIV3().Paths()
 	if err != nil {
-		return nil, fmt.Errorf("no way to the API server: %w", err)
+		return nil, fmt.Errorf("cannot reach the API server: %w", err)
 	}
 	path, ok := paths["apis/"+v1alpha1.GroupVersion.String()]
 	if !ok {
@@ -167,7 +176,7 @@ func servedSchema(schemas discovery.DiscoveryInterface) (*apiextensionsv1.JSONSc
 	return nil, errNotServed
 }
 
-// lacks names the fields that this operator knows and the served CRD does not.
+// lacks returns an error with the fields that the embedded CRD has and the served one lacks.
 func lacks(served *apiextensionsv1.JSONSchemaProps) error {
 	crd := &apiextensionsv1.CustomResourceDefinition{}
 	if err := yaml.Unmarshal(crds.Agents, crd); err != nil {
@@ -189,7 +198,7 @@ func lacks(served *apiextensionsv1.JSONSchemaProps) error {
 	return fmt.Errorf("the served CRD agents.agent.flokoa.ai lacks %s: upgrade the chart flokoa-crds before the operator", strings.Join(missing, ", "))
 }
 
-// missingFields are the paths below a schema that another lacks; a missing field stands for everything below it.
+// missingFields are the paths below a schema that another one lacks; a missing field stands for everything below it.
 func missingFields(path string, want, have *apiextensionsv1.JSONSchemaProps) []string {
 	if want.Items != nil && have.Items != nil && want.Items.Schema != nil && have.Items.Schema != nil {
 		return missingFields(path, want.Items.Schema, have.Items.Schema)

@@ -13,9 +13,11 @@ import (
 	"github.com/go-logr/logr"
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	coordinationv1client "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
@@ -28,22 +30,20 @@ import (
 
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 	"github.com/flokoa/flokoa/operator/internal/agent"
-	"github.com/flokoa/flokoa/operator/internal/scope"
 )
 
-// A standby looks at the lease every 1 to 2.2 retryPeriods (client-go's jitter): 1.3 s at most. That is how long it takes to
-// take over a lease that was given up; one that is no longer renewed is taken over that much after leaseDuration. The price
-// is a request every retryPeriod from each operator.
+// A standby checks the Lease every 1 to 2.2 retryPeriods (client-go's jitter): within 1.3 s it takes over a released Lease, and
+// within leaseDuration plus 1.3 s one whose holder no longer renews it. The price is a request every retryPeriod from each operator.
 const (
 	leaseDuration = 13 * time.Second
 	renewDeadline = 9 * time.Second
 	retryPeriod   = 600 * time.Millisecond
 )
 
-// Run runs the operator until the context ends; it then finishes the passes under way, gives up the lease and returns nil.
-// version stands in the user agent of every request.
+// Run runs the operator until the context ends; it then finishes the reconciles under way, releases the Lease and returns nil.
+// version is part of the user agent of every request.
 func Run(ctx context.Context, options Options, version string, logs io.Writer) error {
-	spareMemory()
+	reserveMemory()
 	logger := logr.FromSlogHandler(logHandler(options, logs))
 	ctrl.SetLogger(logger)
 	klog.SetLogger(logger.WithName("client-go"))
@@ -55,74 +55,67 @@ func Run(ctx context.Context, options Options, version string, logs io.Writer) e
 	if err != nil {
 		return err
 	}
-	where, err := newScope(ctx, options, config, logger)
+	precedence, err := newPrecedence(options, config, logger.WithName("precedence"))
 	if err != nil {
 		return err
 	}
 	if !readsNodes {
-		logger.Info("nodes may not be read: HighlyAvailable says what it could not judge")
+		logger.Info("cannot read nodes: HighlyAvailable does not cover how replicas are spread over them")
 	}
-	debug.FreeOSMemory() // both schemas that preflight compared: a fifth of what an idle operator would hold
+	debug.FreeOSMemory() // the two schemas that preflight compared: a fifth of the memory of an idle operator
 	manager, err := newManager(options, config, logger)
 	if err != nil {
 		return fmt.Errorf("setting up: %w", err)
 	}
-	if err := addProbes(ctx, manager, watched(readsNodes)); err != nil {
+	if err := addProbes(ctx, manager, watched(readsNodes, len(options.Namespaces) == 0)); err != nil {
 		return fmt.Errorf("setting up probes: %w", err)
 	}
 	settings := agent.Settings{Workers: options.Concurrency, ReadsNodes: readsNodes, Metrics: options.AgentMetrics}
-	if where != nil {
-		settings.Open = where.Open()
-		if err := manager.Add(where); err != nil {
-			return fmt.Errorf("setting up the claim on namespaces: %w", err)
+	if precedence != nil {
+		settings.Precedence = precedence
+		if err := manager.Add(precedence); err != nil {
+			return fmt.Errorf("setting up the Leases of namespaces: %w", err)
 		}
 	}
 	if err := agent.Register(ctx, manager, settings); err != nil {
 		return fmt.Errorf("setting up the controller: %w", err)
 	}
-	if err := manager.Add(returning{}); err != nil {
-		return fmt.Errorf("setting up the return of memory: %w", err)
+	if err := manager.Add(memoryReleaser{}); err != nil {
+		return fmt.Errorf("setting up the release of memory: %w", err)
 	}
-	err = start(ctx, manager)
-	if where != nil {
-		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), givingUp)
-		defer cancel()
-		where.GiveUp(ending) // now that nothing is being worked on
-	}
-	return err
+	return start(ctx, manager)
 }
 
-// newScope is where this operator works, nil without leader election: then nothing tells it from another one. It is an error
-// when another operator works there.
-func newScope(ctx context.Context, options Options, config *rest.Config, logger logr.Logger) (*scope.Scope, error) {
-	if !options.LeaderElect {
+// newPrecedence is how this operator and others share namespaces. It is nil for some namespaces without leader election: then
+// the operator has no name by which to hold their Leases, and works there whoever does.
+func newPrecedence(options Options, config *rest.Config, logger logr.Logger) (*Precedence, error) {
+	if len(options.Namespaces) > 0 && !options.LeaderElect {
 		return nil, nil
 	}
 	namespace := options.LeaderElectionNamespace
-	if namespace == "" {
+	if namespace == "" && len(options.Namespaces) > 0 {
 		own, err := os.ReadFile("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 		if err != nil {
-			return nil, fmt.Errorf("the pod's namespace is not known (give --leader-election-namespace): %w", err)
+			return nil, fmt.Errorf("cannot read the pod's namespace (set --leader-election-namespace): %w", err)
 		}
 		namespace = strings.TrimSpace(string(own))
 	}
-	where, err := scope.New(config, namespace, options.LeaseName, options.Namespaces, logger.WithName("scope"))
+	leases, err := coordinationv1client.NewForConfig(config)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("cannot reach the API server: %w", err)
 	}
-	return where, where.Check(ctx)
+	return NewPrecedence(namespace+"/"+options.LeaseName, options.Namespaces, leases, logger), nil
 }
 
-// How long stopping may take: a leader finishes the passes under way and gives up its lease, in a little more than the
-// manager's own 30 s and less than the chart's grace period; a standby has nothing to finish.
+// How long a shutdown may take. A leader finishes the reconciles under way and releases its Lease: in a little more than the
+// manager's own 30 s, and in less than the chart's grace period. A standby has nothing to finish.
 const (
 	stoppingLeader  = 35 * time.Second
 	stoppingStandby = 2 * time.Second
-	givingUp        = 3 * time.Second
 )
 
-// start runs the manager until the context ends, and then for a bounded time: a manager whose caches never filled does
-// not return at all.
+// start runs the manager until the context ends, and then for a bounded time: a manager whose caches never synced does not
+// return at all.
 func start(ctx context.Context, manager ctrl.Manager) error {
 	ended := make(chan error, 1)
 	go func() { ended <- manager.Start(ctx) }()
@@ -131,39 +124,52 @@ func start(ctx context.Context, manager ctrl.Manager) error {
 		return err
 	case <-ctx.Done():
 	}
-	patience, late := stoppingStandby, error(nil)
+	limit, late := stoppingStandby, error(nil)
 	select {
 	case <-manager.Elected():
-		patience, late = stoppingLeader, fmt.Errorf("did not stop within %s", stoppingLeader)
+		limit, late = stoppingLeader, fmt.Errorf("did not stop within %s", stoppingLeader)
 	default:
 	}
 	select {
 	case err := <-ended:
 		return err
-	case <-time.After(patience):
+	case <-time.After(limit):
 		return late
 	}
 }
 
-// restConfig is how the API server is reached.
+// restConfig says how to reach the API server: by kubeconfig files, or as the ServiceAccount of this pod when there are none.
 func restConfig(options Options, version string) (*rest.Config, error) {
-	config, err := rest.InClusterConfig()
-	if options.Kubeconfig != "" {
-		config, err = clientcmd.BuildConfigFromFlags("", options.Kubeconfig)
-	}
+	config, err := loadConfig(options.Kubeconfig)
 	if err != nil {
-		return nil, fmt.Errorf("no way to the API server (give --kubeconfig, or run in a pod with a ServiceAccount): %w", err)
+		return nil, fmt.Errorf("cannot reach the API server (set --kubeconfig or KUBECONFIG, or run in a pod with a ServiceAccount): %w", err)
 	}
 	config.QPS, config.Burst = float32(options.KubeAPIQPS), options.KubeAPIBurst
 	config.UserAgent = "flokoa-operator/" + version
 	return config, nil
 }
 
-// newScheme knows the kinds the operator deals in and no others: all of Kubernetes' would cost megabytes.
+// loadConfig merges kubeconfig files as kubectl does: the first to set a value wins, and of several files some may be missing.
+func loadConfig(paths []string) (*rest.Config, error) {
+	rules := &clientcmd.ClientConfigLoadingRules{Precedence: paths}
+	switch len(paths) {
+	case 0:
+		return rest.InClusterConfig()
+	case 1:
+		rules.ExplicitPath = paths[0] // an error if it is missing
+	}
+	merged, err := rules.Load()
+	if err != nil {
+		return nil, err
+	}
+	return clientcmd.NewDefaultClientConfig(*merged, &clientcmd.ConfigOverrides{}).ClientConfig()
+}
+
+// newScheme has only the kinds that the operator uses: all kinds of Kubernetes would cost megabytes.
 func newScheme() (*runtime.Scheme, error) {
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
-		appsv1.AddToScheme, autoscalingv2.AddToScheme, corev1.AddToScheme, policyv1.AddToScheme, v1alpha1.AddToScheme,
+		appsv1.AddToScheme, autoscalingv2.AddToScheme, coordinationv1.AddToScheme, corev1.AddToScheme, policyv1.AddToScheme, v1alpha1.AddToScheme,
 	} {
 		if err := add(scheme); err != nil {
 			return nil, err
@@ -182,8 +188,8 @@ func newManager(options Options, config *rest.Config, logger logr.Logger) (ctrl.
 		Logger: logger,
 		Cache:  CacheOptions(options.Namespaces),
 		Client: client.Options{Cache: &client.CacheOptions{
-			// A pass that follows a write sees it: an unchanged child is never applied twice, and no status is computed from
-			// what was before the write.
+			// A reconcile after a write sees that write: it never applies an unchanged child twice, and never computes a status
+			// from the state before the write.
 			EnableReadYourWritesConsistency: ptr.To(true),
 		}},
 		Metrics:                       metricsserver.Options{BindAddress: options.MetricsBindAddress},
@@ -198,8 +204,8 @@ func newManager(options Options, config *rest.Config, logger logr.Logger) (ctrl.
 	})
 }
 
-// watched are the kinds the operator keeps in its caches.
-func watched(nodes bool) []client.Object {
+// watched are the kinds in the operator's caches.
+func watched(nodes, leases bool) []client.Object {
 	kinds := []client.Object{
 		&v1alpha1.Agent{}, &appsv1.Deployment{}, &corev1.Service{}, &corev1.ConfigMap{}, &policyv1.PodDisruptionBudget{},
 		&autoscalingv2.HorizontalPodAutoscaler{}, &corev1.Pod{},
@@ -207,10 +213,13 @@ func watched(nodes bool) []client.Object {
 	if nodes {
 		kinds = append(kinds, &corev1.Node{})
 	}
+	if leases {
+		kinds = append(kinds, &coordinationv1.Lease{})
+	}
 	return kinds
 }
 
-// addProbes serves /healthz while the process answers, and /readyz once every cache has its objects: leader or standby.
+// addProbes serves /healthz while the process answers, and /readyz once every cache has synced, on the leader and on a standby.
 func addProbes(ctx context.Context, manager ctrl.Manager, kinds []client.Object) error {
 	if err := manager.AddHealthzCheck("ping", healthz.Ping); err != nil {
 		return err

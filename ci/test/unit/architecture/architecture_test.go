@@ -19,13 +19,12 @@ var mayImport = map[string][]string{
 	"operator/internal/render":     {"operator/api/v1alpha1"},
 	"operator/internal/status":     {"operator/api/v1alpha1", "operator/internal/render"},
 	"operator/internal/agent":      {"operator/api/v1alpha1", "operator/internal/render", "operator/internal/status"},
-	"operator/internal/scope":      {},
-	"operator/internal/app":        {"operator/api/v1alpha1", "operator/api/crds", "operator/internal/agent", "operator/internal/render", "operator/internal/scope", "operator/internal/status"},
+	"operator/internal/app":        {"operator/api/v1alpha1", "operator/api/crds", "operator/internal/agent", "operator/internal/render", "operator/internal/status"},
 	"operator/internal/check":      {"operator/api/v1alpha1", "operator/internal/render", "operator/internal/status"},
 	"operator/internal/health":     {},
 	"operator/internal/agenttest":  {"operator/api/v1alpha1"},
 	"operator/test/api":            {},
-	"operator/cmd/flokoa-operator": {"operator/api/v1alpha1", "operator/api/crds", "operator/internal/agent", "operator/internal/app", "operator/internal/check", "operator/internal/health", "operator/internal/render", "operator/internal/scope", "operator/internal/status"},
+	"operator/cmd/flokoa-operator": {"operator/api/v1alpha1", "operator/api/crds", "operator/internal/agent", "operator/internal/app", "operator/internal/check", "operator/internal/health", "operator/internal/render", "operator/internal/status"},
 	"examples/agent":               {}, // an example to copy stands alone
 }
 
@@ -42,10 +41,10 @@ var mayNot = []struct {
 		[]string{"operator/internal/check"},
 		[]string{"context", "log", "log/slog", "net", "net/http", "os/exec", "time", "k8s.io/client-go/kubernetes", "k8s.io/client-go/rest", "k8s.io/client-go/tools", "github.com/go-logr/logr"}},
 	{"only app and agent know controller-runtime",
-		[]string{"operator/api/v1alpha1", "operator/api/crds", "operator/internal/render", "operator/internal/status", "operator/internal/scope", "operator/internal/check", "operator/internal/health", "operator/cmd/flokoa-operator"},
+		[]string{"operator/api/v1alpha1", "operator/api/crds", "operator/internal/render", "operator/internal/status", "operator/internal/check", "operator/internal/health", "operator/cmd/flokoa-operator"},
 		[]string{"sigs.k8s.io/controller-runtime"}},
 	{"the product needs neither Helm nor a test library",
-		[]string{"operator/api/v1alpha1", "operator/internal/render", "operator/internal/status", "operator/internal/agent", "operator/internal/app", "operator/internal/scope", "operator/internal/check", "operator/internal/health", "operator/cmd/flokoa-operator"},
+		[]string{"operator/api/v1alpha1", "operator/internal/render", "operator/internal/status", "operator/internal/agent", "operator/internal/app", "operator/internal/check", "operator/internal/health", "operator/cmd/flokoa-operator"},
 		[]string{"helm.sh/helm", "github.com/stretchr/testify", "sigs.k8s.io/kustomize"}},
 }
 

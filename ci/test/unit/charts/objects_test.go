@@ -188,14 +188,14 @@ func TestEveryContainerIsReadOnlyAndBounded(t *testing.T) {
 func TestOperatorPermissions(t *testing.T) {
 	require.Equal(t, []string{
 		"Role coordination.k8s.io/leases create",
-		"Role coordination.k8s.io/leases/a-release-flokoa-operator/scope.flokoa.ai get update",
+		"Role coordination.k8s.io/leases/a-release-flokoa-operator get update",
 		"Role core/events create",
 		"ClusterRole agent.flokoa.ai/agents list watch",
 		"ClusterRole agent.flokoa.ai/agents/finalizers update",
 		"ClusterRole agent.flokoa.ai/agents/status patch",
 		"ClusterRole apps/deployments create get list patch watch",
 		"ClusterRole autoscaling/horizontalpodautoscalers create delete get list patch watch",
-		"ClusterRole coordination.k8s.io/leases/scope.flokoa.ai list patch watch",
+		"ClusterRole coordination.k8s.io/leases/scope.flokoa.ai list watch",
 		"ClusterRole core/configmaps create delete get list patch watch",
 		"ClusterRole core/events list",
 		"ClusterRole core/nodes list watch",

@@ -1,0 +1,116 @@
+package agent
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"github.com/flokoa/flokoa/operator/api/v1alpha1"
+)
+
+// yieldsTo is a precedence that leaves every namespace to an operator; nil leaves none.
+type yieldsTo struct{ operator *string }
+
+func (y yieldsTo) YieldsTo(string) (string, bool) {
+	if y.operator == nil {
+		return "", false
+	}
+	return *y.operator, true
+}
+
+func (yieldsTo) Sources(ctrl.Manager) []source.Source { return nil }
+
+// oneAgent reads one Agent, nil for none.
+type oneAgent struct {
+	client.Reader
+	agent *v1alpha1.Agent
+}
+
+func (o oneAgent) Get(_ context.Context, key client.ObjectKey, into client.Object, _ ...client.GetOption) error {
+	if o.agent == nil {
+		return apierrors.NewNotFound(schema.GroupResource{Resource: "agents"}, key.Name)
+	}
+	o.agent.DeepCopyInto(into.(*v1alpha1.Agent))
+	return nil
+}
+
+func TestTheGateLetsThroughOnlyWhatThisOperatorReconciles(t *testing.T) {
+	const told = `Normal OtherOperator namespace ns is reconciled by operator "platform/other\u202e\n" (Lease scope.flokoa.ai)`
+	other, unknown := "platform/other\u202e\n", ""
+	age := func(age time.Duration) *v1alpha1.Agent {
+		return &v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "a", UID: "u", CreationTimestamp: metav1.NewTime(time.Now().Add(-age))}}
+	}
+	written, deleted := age(time.Hour), age(time.Hour)
+	written.Status.ObservedGeneration = 1
+	deleted.DeletionTimestamp = &metav1.Time{Time: time.Now()}
+	for name, r := range map[string]struct {
+		operator *string
+		agent    *v1alpha1.Agent
+		passes   bool
+		event    string
+		again    bool
+	}{
+		"this operator's namespace":             {nil, age(time.Hour), true, "", false},
+		"another's, with a status":              {&other, written, false, "", false},
+		"another's, without one":                {&other, age(time.Hour), false, told, false},
+		"another's, without one yet":            {&other, age(statusDue / 2), false, "", true},
+		"another's, and the Agent is gone":      {&other, nil, true, "", false},
+		"another's, and the Agent is going":     {&other, deleted, true, "", false},
+		"one that nobody is known to reconcile": {&unknown, age(time.Hour), false, "", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			passed, recorder := 0, events.NewFakeRecorder(8)
+			inner := reconcile.Func(func(context.Context, reconcile.Request) (reconcile.Result, error) {
+				passed++
+				return reconcile.Result{}, nil
+			})
+			gate := &gated{precedence: yieldsTo{r.operator}, inner: inner, reader: oneAgent{agent: r.agent}, events: recorder}
+			const passes = 3
+			for range passes {
+				result, err := gate.Reconcile(t.Context(), reconcile.Request{NamespacedName: types.NamespacedName{Namespace: "ns", Name: "a"}})
+				require.NoError(t, err)
+				require.Equal(t, r.again, result.RequeueAfter > 0)
+				require.LessOrEqual(t, result.RequeueAfter, statusDue/2)
+			}
+			require.Equal(t, map[bool]int{true: passes}[r.passes], passed)
+			close(recorder.Events)
+			var said []string
+			for event := range recorder.Events {
+				said = append(said, event)
+			}
+			if r.event == "" {
+				require.Empty(t, said)
+				return
+			}
+			require.Equal(t, []string{r.event}, said, "once for an Agent")
+		})
+	}
+}
+
+func TestAnAgentMadeAnewUnderItsNameHasAnEventOfItsOwn(t *testing.T) {
+	operator, recorder := "platform/other", events.NewFakeRecorder(8)
+	for _, uid := range []types.UID{"first", "second"} {
+		stored := &v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "a", UID: uid}}
+		gate := &gated{precedence: yieldsTo{&operator}, reader: oneAgent{agent: stored}, events: recorder}
+		gate.told.Store(types.NamespacedName{Namespace: "ns", Name: "a"}, types.UID("first"))
+		_, err := gate.Reconcile(t.Context(), reconcile.Request{NamespacedName: types.NamespacedName{Namespace: "ns", Name: "a"}})
+		require.NoError(t, err)
+	}
+	require.Len(t, recorder.Events, 1)
+}
+
+func TestWithoutPrecedenceThereIsNoGate(t *testing.T) {
+	inner := &Controller{}
+	require.Same(t, inner, gate(nil, nil, inner))
+}

@@ -1,0 +1,240 @@
+package app
+
+import (
+	"bytes"
+	"context"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/stretchr/testify/require"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	coordinationv1client "k8s.io/client-go/kubernetes/typed/coordination/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/flokoa/flokoa/operator/internal/agent"
+)
+
+// held is the spec of a Lease that its holder renewed at some time by its own clock; an empty holder has released it.
+func held(holder string, seconds int32, renewed time.Time) *coordinationv1.LeaseSpec {
+	return &coordinationv1.LeaseSpec{HolderIdentity: &holder, LeaseDurationSeconds: &seconds, RenewTime: ptr.To(metav1.NewMicroTime(renewed))}
+}
+
+func TestALeaseCountsForABoundedTimeAfterItsLastObservedChange(t *testing.T) {
+	start := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
+	never, forged := start.AddDate(-10, 0, 0), start.AddDate(1000, 0, 0)
+	type read struct {
+		after time.Duration
+		spec  *coordinationv1.LeaseSpec
+	}
+	for name, r := range map[string]struct {
+		reads []read
+		ends  time.Duration // since the start
+	}{
+		"renewed by the same clock":           {[]read{{0, held("o", 60, start)}}, 60 * time.Second},
+		"renewed by a clock of the past":      {[]read{{0, held("o", 60, never)}}, 60 * time.Second},
+		"renewed by a clock of the future":    {[]read{{0, held("o", 60, forged)}}, 60 * time.Second},
+		"shorter than the bound":              {[]read{{0, held("o", 15, start)}}, 15 * time.Second},
+		"for 68 years":                        {[]read{{0, held("o", 2147483647, forged)}}, 60 * time.Second},
+		"without a duration":                  {[]read{{0, &coordinationv1.LeaseSpec{HolderIdentity: ptr.To("o")}}}, 0},
+		"of a negative duration":              {[]read{{0, held("o", -1, start)}}, 0},
+		"read again and unchanged":            {[]read{{0, held("o", 60, start)}, {50 * time.Second, held("o", 60, start)}}, 60 * time.Second},
+		"read again after its end, unchanged": {[]read{{0, held("o", 60, start)}, {90 * time.Second, held("o", 60, start)}}, 60 * time.Second},
+		"renewed":                             {[]read{{0, held("o", 60, start)}, {20 * time.Second, held("o", 60, start.Add(1))}}, 80 * time.Second},
+		"renewed with a clock going back":     {[]read{{0, held("o", 60, start)}, {20 * time.Second, held("o", 60, never)}}, 80 * time.Second},
+		"renewed after its end":               {[]read{{0, held("o", 60, start)}, {90 * time.Second, held("o", 60, start.Add(1))}}, 150 * time.Second},
+		"released":                            {[]read{{0, held("o", 60, start)}, {20 * time.Second, held("", 1, start.Add(1))}}, 25 * time.Second},
+		"released after its end":              {[]read{{0, held("o", 60, start)}, {90 * time.Second, held("", 1, start.Add(1))}}, 60 * time.Second},
+		"released before it was first read":   {[]read{{0, held("", 1, start)}}, 0},
+		"never held":                          {[]read{{0, &coordinationv1.LeaseSpec{}}}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			lease := observedLease{}
+			for _, read := range r.reads {
+				lease = lease.next(read.spec, start.Add(read.after))
+			}
+			last := start.Add(r.reads[len(r.reads)-1].after)
+			require.Equal(t, r.ends > last.Sub(start), lease.heldBy(last) == "o", "when last read")
+			if end := start.Add(r.ends); end.After(last) {
+				require.Equal(t, "o", lease.heldBy(end.Add(-1)))
+				require.Empty(t, lease.heldBy(end))
+			}
+		})
+	}
+}
+
+// inBubble is a precedence whose log is kept, and the namespaces that it has freed so far.
+func inBubble(t *testing.T, client coordinationv1client.LeasesGetter, namespaces ...string) (p *Precedence, log *bytes.Buffer, freed *[]string) {
+	t.Helper()
+	log, freed = &bytes.Buffer{}, &[]string{}
+	p = NewPrecedence("home/me", namespaces, client, logr.FromSlogHandler(logHandler(Options{LogFormat: "text"}, log)))
+	go func() {
+		for {
+			select {
+			case <-t.Context().Done():
+				return
+			case event := <-p.freed:
+				*freed = append(*freed, event.Object)
+			}
+		}
+	}()
+	return p, log, freed
+}
+
+func TestAnOperatorForAllNamespacesYieldsWhereALeaseIsHeld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, log, freed := inBubble(t, nil)
+		yields := func(want string) {
+			t.Helper()
+			synctest.Wait()
+			operator, ok := p.YieldsTo("team")
+			require.Equal(t, want, operator)
+			require.Equal(t, want != "", ok)
+			_, ok = p.YieldsTo("elsewhere")
+			require.False(t, ok, "a Lease affects its own namespace only")
+		}
+		forged := time.Now().AddDate(1000, 0, 0)
+		yields("")
+		p.observe("team", held("its/own", 2147483647, forged))
+		yields("its/own")
+		time.Sleep(20 * time.Second)
+		p.observe("team", held("its/own", 2147483647, forged.Add(1)))
+		time.Sleep(leaseTerm - 1)
+		p.observe("team", held("its/own", 2147483647, forged.Add(1))) // the informer lists again
+		yields("its/own")
+		require.Empty(t, *freed)
+		time.Sleep(1)
+		yields("")
+		require.Equal(t, []string{"team"}, *freed)
+
+		p.observe("team", held("its/own", 60, forged.Add(2)))
+		yields("its/own")
+		p.observe("team", held("its/next", 60, forged.Add(3)))
+		yields("its/next")
+		p.observe("team", held("", 1, forged.Add(4)))
+		time.Sleep(leaseHandover - 1)
+		yields("its/next")
+		time.Sleep(1)
+		yields("")
+		p.observe("team", held("its/own", 60, forged.Add(5)))
+		yields("its/own")
+		p.observe("team", nil)
+		yields("")
+		require.Equal(t, []string{"team", "team", "team"}, *freed)
+		require.Equal(t, 4, strings.Count(log.String(), "another operator reconciles the namespace"), log)
+		require.Equal(t, 3, strings.Count(log.String(), "this operator reconciles the namespace"), log)
+		require.Equal(t, 7, strings.Count(log.String(), "namespace=team"), log)
+		require.Equal(t, 3, strings.Count(log.String(), "operator=its/own"), log)
+	})
+}
+
+// oneLease stores one Lease the way the API server does, and counts the writes.
+type oneLease struct {
+	coordinationv1client.LeaseInterface
+	stored *coordinationv1.Lease
+	writes int
+	fails  error
+}
+
+func (o *oneLease) Leases(string) coordinationv1client.LeaseInterface { return o }
+
+func (o *oneLease) Get(context.Context, string, metav1.GetOptions) (*coordinationv1.Lease, error) {
+	switch {
+	case o.fails != nil:
+		return nil, o.fails
+	case o.stored == nil:
+		return nil, apierrors.NewNotFound(schema.GroupResource{Resource: "leases"}, agent.NamespaceLease)
+	}
+	return o.stored.DeepCopy(), nil
+}
+
+func (o *oneLease) Create(_ context.Context, lease *coordinationv1.Lease, _ metav1.CreateOptions) (*coordinationv1.Lease, error) {
+	return o.store(lease)
+}
+
+func (o *oneLease) Update(_ context.Context, lease *coordinationv1.Lease, _ metav1.UpdateOptions) (*coordinationv1.Lease, error) {
+	if o.stored == nil || lease.ResourceVersion != o.stored.ResourceVersion {
+		return nil, apierrors.NewConflict(schema.GroupResource{Resource: "leases"}, agent.NamespaceLease, nil)
+	}
+	return o.store(lease)
+}
+
+func (o *oneLease) store(lease *coordinationv1.Lease) (*coordinationv1.Lease, error) {
+	if o.fails != nil {
+		return nil, o.fails
+	}
+	o.writes++
+	o.stored = lease.DeepCopy()
+	o.stored.ResourceVersion += "."
+	return o.stored.DeepCopy(), nil
+}
+
+func TestAnOperatorForSomeNamespacesReconcilesWhileItHoldsTheLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		lease := &oneLease{}
+		p, log, freed := inBubble(t, lease, "team")
+		reconciles := func(want bool) {
+			t.Helper()
+			synctest.Wait()
+			_, yields := p.YieldsTo("team")
+			require.Equal(t, want, !yields)
+		}
+		reconciles(false)
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- p.Start(ctx) }()
+		reconciles(true)
+		require.Equal(t, []string{"team"}, *freed)
+		require.Equal(t, "home/me", *lease.stored.Spec.HolderIdentity)
+		require.Equal(t, agent.NamespaceLease, lease.stored.Name)
+
+		time.Sleep(time.Second)
+		before := lease.writes
+		time.Sleep(10 * time.Minute)
+		require.Equal(t, 30, lease.writes-before, "one write every 20 s")
+
+		lease.fails = apierrors.NewServiceUnavailable("away")
+		time.Sleep(leaseTerm - 1) // nobody takes it before this, because nobody saw it change
+		reconciles(false)
+		lease.fails = nil
+		time.Sleep(leaseTerm)
+		reconciles(true)
+		require.Equal(t, []string{"team", "team"}, *freed)
+
+		lease.stored.Spec, lease.stored.ResourceVersion = *held("forged", 2147483647, time.Now().AddDate(1000, 0, 0)), "forged"
+		time.Sleep(leaseRenewal + leaseDeadline + 1)
+		reconciles(false)
+		operator, _ := p.YieldsTo("team")
+		require.Equal(t, "forged", operator)
+		require.Contains(t, log.String(), "another operator reconciles the namespace")
+		time.Sleep(2 * leaseTerm) // it expires unless somebody renews it
+		reconciles(true)
+
+		stop()
+		require.NoError(t, <-ended)
+		reconciles(false)
+		require.Empty(t, *lease.stored.Spec.HolderIdentity, "released")
+	})
+}
+
+func TestAReplicaContinuesTheLeaseOfItsInstallationAtOnceAndAnotherOperatorDoesNot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for holder, want := range map[string]bool{"home/me": true, "home/other": false} {
+			lease := &oneLease{stored: &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: agent.NamespaceLease, ResourceVersion: "1"}, Spec: *held(holder, 60, time.Now())}}
+			p, _, _ := inBubble(t, lease, "team")
+			ctx, stop := context.WithCancel(t.Context())
+			ended := make(chan error, 1)
+			go func() { ended <- p.Start(ctx) }()
+			synctest.Wait()
+			_, yields := p.YieldsTo("team")
+			require.Equal(t, want, !yields, holder)
+			stop()
+			require.NoError(t, <-ended)
+		}
+	})
+}
