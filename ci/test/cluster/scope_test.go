@@ -2,6 +2,8 @@ package cluster_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -12,26 +14,27 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/wait"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flokoa/flokoa/ci/testkit/harness"
 	"github.com/flokoa/flokoa/ci/testkit/manifests"
-	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
-// refusing bounds the time until an operator that found another one at work has ended.
-const refusing = 30 * time.Second
+const (
+	// lease is the name of the Lease whose holder reconciles a namespace.
+	lease = "scope.flokoa.ai"
+	// expired bounds the time until another operator takes over from one that was killed: 60 s, and a moment for a busy machine.
+	expired = 75 * time.Second
+)
 
-// installNamespaced makes what the operator's chart has for some namespaces, under a name of its own, and returns the flags by
-// which the chart's Deployment says so.
+// installNamespaced creates the objects of the operator's chart for some namespaces, under a name of its own. It returns the flags
+// of the chart's Deployment that say so.
 func installNamespaced(t *testing.T, name string, namespaces ...string) (flags []string) {
 	t.Helper()
 	values := map[string]any{"fullnameOverride": name, "replicas": 0, "watchNamespaces": namespaces}
 	objects, err := manifests.Chart(fromRoot("charts/flokoa-operator"), values, name, system)
 	require.NoError(t, err)
-	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: system, Name: name}}
-	t.Cleanup(func() { _ = api.Delete(context.WithoutCancel(t.Context()), lease) })
+	elected := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: system, Name: name}}
+	t.Cleanup(func() { _ = api.Delete(context.WithoutCancel(t.Context()), elected) })
 	for i := range objects {
 		object := &objects[i]
 		require.NoError(t, api.Create(t.Context(), object))
@@ -56,7 +59,7 @@ func newNamespaced(t *testing.T, name string, namespaces ...string) *process {
 	return p
 }
 
-// begin starts an operator; it is ended with the test at the latest.
+// begin starts an operator and waits until it leads its installation. It is killed at the end of the test, if not before.
 func begin(t *testing.T, p *process) {
 	t.Helper()
 	require.NoError(t, p.Start())
@@ -65,23 +68,7 @@ func begin(t *testing.T, p *process) {
 			_ = p.Kill()
 		}
 	})
-}
-
-// endsSaying waits until an operator ends by itself, and asks of its last words that they have these phrases.
-func endsSaying(s *scene, p *process, phrases ...string) {
-	s.Helper()
-	select {
-	case <-p.Done():
-	case <-time.After(refusing):
-		require.Fail(s, "it goes on", p.Tail(""))
-	}
-	require.Equal(s, 1, p.State().ExitCode())
-	lines := p.Lines("flokoa-operator: ")
-	require.Len(s, lines, 1, p.Tail(""))
-	for _, phrase := range phrases {
-		require.Contains(s, lines[0], phrase)
-	}
-	s.note("%s", lines[0])
+	require.NoError(t, p.Await(t.Context(), "it leads", harness.Starting, p.Leads))
 }
 
 // arguments are those of an operator like this one that serves nothing.
@@ -92,35 +79,8 @@ func arguments(p *process) []string {
 	}, p.Flags...)
 }
 
-// untilLet starts an operator again and again, as the kubelet does, until it is not refused any more, and waits until it leads.
-func untilLet(s *scene, p *process) *process {
-	s.Helper()
-	next, began := p, time.Now()
-	err := wait.PollUntilContextTimeout(s.Context(), 500*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
-		if !next.Started() {
-			if err := next.Start(); err != nil {
-				return false, err
-			}
-		}
-		if next.Ended() {
-			var err error
-			next, err = next.Again()
-			return false, err
-		}
-		return next.Leads(ctx), nil
-	})
-	require.NoError(s, err, next.Tail(""))
-	s.Cleanup(func() {
-		if next != operator && !next.Ended() {
-			_ = next.Kill()
-		}
-	})
-	s.note("let in after %.1fs", time.Since(began).Seconds())
-	return next
-}
-
-// wroteOnlyIn asks of an account that all its requests since the test began were about its namespaces, but for the lease and the
-// questions that belong to no namespace.
+// wroteOnlyIn requires that all requests of an account since the test began concern its namespaces, or no namespace, or its leader
+// election Lease.
 func wroteOnlyIn(s *scene, name string, namespaces ...string) {
 	s.Helper()
 	requests, err := requestsOf("system:serviceaccount:"+system+":"+name, s.since)
@@ -133,7 +93,7 @@ func wroteOnlyIn(s *scene, name string, namespaces ...string) {
 			continue
 		}
 		require.False(s, elsewhere, "%s of %s", r, name)
-		brokenOff := r.ObjectRef.Resource == "leases" && r.ResponseStatus.Code == 504 // an operator that was told to stop lets go of it
+		brokenOff := r.ObjectRef.Resource == "leases" && r.ResponseStatus.Code == 504 // a stopping operator cancels it
 		require.True(s, r.ResponseStatus.Code < 500 || brokenOff, "%s", r)
 		require.NotEqual(s, 403, r.ResponseStatus.Code, "%s", r)
 		if r.Changes() {
@@ -143,80 +103,107 @@ func wroteOnlyIn(s *scene, name string, namespaces ...string) {
 	require.NotZero(s, changes, "what %s did is in the audit log", name)
 }
 
-// restore starts the operator that the other tests need, if this one left none, whoever has claims left in its namespaces.
-func restore(t *testing.T, scenes ...*scene) {
-	t.Helper()
-	if !operator.Ended() {
-		return
+// changesIn returns the requests of an account in a namespace since a mark that write anything but Events.
+func changesIn(s *scene, account, namespace string, since harness.Mark) (changes []string) {
+	s.Helper()
+	requests, err := requestsOf(account, since)
+	require.NoError(s, err)
+	require.NotEmpty(s, requests, "the account is in the audit log")
+	for _, r := range requests {
+		leases := r.ObjectRef.Resource == "leases" && r.Verb != "get" && r.Verb != "list" && r.Verb != "watch"
+		if r.ObjectRef.Namespace == namespace && (leases || r.Changes()) {
+			changes = append(changes, r.String())
+		}
 	}
-	ctx := context.WithoutCancel(t.Context())
-	for _, s := range scenes {
-		require.NoError(t, api.DeleteAllOf(ctx, &coordinationv1.Lease{}, client.InNamespace(s.namespace)))
-	}
-	started, err := startOperator(ctx)
-	require.NoError(t, err)
-	operator = started
+	return changes
 }
 
-func TestTwoOperatorsNeverWorkInOneNamespace(t *testing.T) {
-	a, b, gone := newScene(t), newScene(t), newScene(t)
-	t.Cleanup(func() { restore(t, a, b, gone) })
-	a.create("of-all")
-	a.settled("of-all")
-	// An Agent that whoever works here cannot let rest: each pass asks the API server for the stranger that has its name.
-	a.kubectl("create", "deployment", "taken", "--image=registry.example/other:v1")
-	a.create("taken")
-	a.awaitAgent("taken", "its name is taken", patience, func(agent *v1alpha1.Agent) bool {
-		return condition(agent, v1alpha1.ConditionReady).Reason == v1alpha1.ReasonNameConflict
+// forge writes a Lease that claims a namespace for 68 years, as anyone with the role edit there can.
+func forge(s *scene) {
+	s.Helper()
+	const text = `{"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "` + lease + `"}, "spec": {
+		"holderIdentity": "forged", "leaseDurationSeconds": 2147483647, "renewTime": "3000-01-01T00:00:00.000000Z"}}`
+	s.kubectl("create", "rolebinding", "editors", "--clusterrole=edit", "--user=stranger")
+	s.eventually("the role applies", patience, func() error {
+		create := s.command(s.Context(), "create", "--as=stranger", "-f", "-")
+		create.Stdin = strings.NewReader(text)
+		if out, err := create.CombinedOutput(); err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		return nil
 	})
-	blue, green, red := newNamespaced(t, "blue", a.namespace), newNamespaced(t, "green", b.namespace, gone.namespace), newNamespaced(t, "red", a.namespace)
+}
+
+func TestTheMoreSpecificOperatorWins(t *testing.T) {
+	team, elsewhere, gone := newScene(t), newScene(t), newScene(t)
+	team.create("before")
+	team.settled("before")
+	blue, red := newNamespaced(t, "blue", team.namespace, gone.namespace), newNamespaced(t, "red", team.namespace)
 
 	begin(t, blue)
-	endsSaying(a, blue, `namespace "`+a.namespace+`": the operator `+system+"/flokoa-operator works in all namespaces", "uninstall one of the two")
-	requests, err := requestsOf("system:serviceaccount:"+system+":blue", a.since)
+	holder := func() string { return team.kubectl("get", "lease", lease, "-o", "jsonpath={.spec.holderIdentity}") }
+	team.eventually("the operator for all namespaces steps aside", patience, func() error {
+		if len(operator.Lines("another operator reconciles the namespace")) < 2 {
+			return errors.New("it does not say so")
+		}
+		return nil
+	})
+	require.Equal(t, system+"/blue", holder())
+	mark, err := audited()
 	require.NoError(t, err)
-	require.NotEmpty(t, requests)
-	for _, r := range requests {
-		require.False(t, r.Changes() || r.Verb == "get" && r.ObjectRef.Resource == "deployments", "refused before it touched anything: %s", r)
+	for _, s := range []*scene{team, elsewhere, gone} {
+		s.create("while")
+		s.settled("while")
 	}
-
-	require.NoError(t, stopGracefully(t.Context(), operator))
-	all := operator
-	blue = untilLet(a, blue)
-	green = untilLet(b, green)
-	for _, s := range []*scene{a, b, gone} {
-		s.create("own")
-		s.settled("own")
-	}
-	wroteOnlyIn(a, "blue", a.namespace)
-	wroteOnlyIn(b, "green", b.namespace, gone.namespace)
+	wroteOnlyIn(team, "blue", team.namespace, gone.namespace)
+	begin(t, red)
+	team.eventually("a second operator for the namespace waits", patience, func() error {
+		if len(red.Lines(system+"/blue")) == 0 {
+			return errors.New("it does not say for whom")
+		}
+		return nil
+	})
+	team.roll("before", "registry.example/agent:v2")
+	team.settled("before")
 	gone.leave()
-	refuses(a, arguments(red), `namespace "`+a.namespace+`": the operator `+system+"/blue works there already", "uninstall one of the two")
-	refuses(b, arguments(all), ": the operator "+system+"/", "works there already")
+	team.create("later")
+	team.settled("later") // a namespace that is gone is no reason to stop in the others
+	require.Empty(t, changesIn(team, harness.Account, team.namespace, mark), "the operator for all namespaces steps aside there")
+	require.Empty(t, changesIn(team, "system:serviceaccount:"+system+":red", team.namespace, mark))
+	require.NotEmpty(t, changesIn(team, harness.Account, elsewhere.namespace, mark), "and continues elsewhere")
+	require.NoError(t, red.Stop())
 
 	require.NoError(t, blue.Kill())
-	refuses(a, arguments(red), "the operator "+system+"/blue works there already", "if it is gone, its claim ends within 40s")
-	blue, err = blue.Again()
-	require.NoError(t, err)
-	require.NoError(t, blue.Await(t.Context(), "it leads again", harness.Starting, blue.Leads))
-	a.create("of-blue-again")
-	a.settled("of-blue-again")
-	require.NoError(t, blue.Stop())
-	red = untilLet(a, red)
-	a.create("after")
-	a.settled("after")
-	wroteOnlyIn(a, "red", a.namespace)
+	began := time.Now()
+	team.create("after")
+	team.awaitAgent("after", "the operator for all namespaces takes over", expired, isReady)
+	team.note("taken over %.1fs after SIGKILL", time.Since(began).Seconds())
+	require.NotEmpty(t, changesIn(team, harness.Account, team.namespace, mark))
+	require.Equal(t, system+"/blue", holder(), "it writes no Lease")
+}
 
-	require.NotEmpty(t, green.Lines("renewing the claim on a namespace"), "it has tried")
-	b.create("after")
-	b.settled("after") // a namespace that is gone is no reason to stop in the others
-	require.NoError(t, red.Stop())
-	require.NoError(t, green.Stop())
-	operator = untilLet(b, all)
-	for _, s := range []*scene{a, b} {
-		s.create("again-of-all")
-		s.settled("again-of-all")
-	}
+func TestAForgedLeaseStopsNoOperatorElsewhere(t *testing.T) {
+	stranger, team := newScene(t), newScene(t)
+	stranger.create("before")
+	stranger.settled("before")
+	forge(stranger)
+	began := time.Now()
+	replaceOperator(t) // it starts, and leads
+	mark, err := audited()
+	require.NoError(t, err)
+	team.create("a")
+	team.settled("a")
+	stranger.create("a")
+	stranger.eventually("an Event says who reconciles the namespace", patience, func() error {
+		if out := stranger.kubectl("describe", "agent", "a"); !strings.Contains(out, `reconciled by operator "forged" (Lease `+lease+`)`) {
+			return errors.New(out)
+		}
+		return nil
+	})
+	require.Empty(t, changesIn(stranger, harness.Account, stranger.namespace, mark))
+	require.Less(t, time.Since(began), expired, "it still holds")
+	stranger.awaitAgent("a", "the Lease ends unless somebody renews it", expired, isReady)
+	stranger.note("a forged Lease held for %.1fs", time.Since(began).Seconds())
 }
 
 func TestAnOperatorForNamespacesThatItMayNotReadSaysWhichAndWhatToDo(t *testing.T) {

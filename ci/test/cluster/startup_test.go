@@ -37,6 +37,7 @@ func refuses(s *scene, args []string, phrases ...string) {
 	defer cancel()
 	var stdout, stderr bytes.Buffer
 	command := exec.CommandContext(ctx, binary, args...)
+	command.Env = append(os.Environ(), "KUBECONFIG=") // whatever the tests themselves run with
 	command.Stdout, command.Stderr, command.WaitDelay = &stdout, &stderr, time.Second
 	err := command.Run()
 	require.NoError(s, ctx.Err(), "it did not end; it wrote:\n%s", stderr.String())

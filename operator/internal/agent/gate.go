@@ -60,7 +60,7 @@ func (g *gated) Reconcile(ctx context.Context, request reconcile.Request) (recon
 		g.told.Delete(request.NamespacedName)
 		return g.inner.Reconcile(ctx, request)
 	}
-	if agent.Status.ObservedGeneration != 0 || operator == "" {
+	if agent.Status.ObservedGeneration > 0 || operator == "" { // the CRD's default is -1
 		return reconcile.Result{}, nil
 	}
 	if age := time.Since(agent.CreationTimestamp.Time); age < statusDue {

@@ -49,7 +49,7 @@ func TestTheGateLetsThroughOnlyWhatThisOperatorReconciles(t *testing.T) {
 	const told = `Normal OtherOperator namespace ns is reconciled by operator "platform/other\u202e\n" (Lease scope.flokoa.ai)`
 	other, unknown := "platform/other\u202e\n", ""
 	age := func(age time.Duration) *v1alpha1.Agent {
-		return &v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "a", UID: "u", CreationTimestamp: metav1.NewTime(time.Now().Add(-age))}}
+		return &v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "a", UID: "u", CreationTimestamp: metav1.NewTime(time.Now().Add(-age))}, Status: v1alpha1.AgentStatus{ObservedGeneration: -1}}
 	}
 	written, deleted := age(time.Hour), age(time.Hour)
 	written.Status.ObservedGeneration = 1
