@@ -52,7 +52,7 @@ type Precedence struct {
 }
 
 // NewPrecedence is the precedence of an installation, whose replicas continue each other's Leases, in some namespaces. No
-// namespaces means all: then nothing is written, and holder and client are not used.
+// namespaces means all: then nothing is written, and client is not used.
 func NewPrecedence(holder string, namespaces []string, client coordinationv1client.LeasesGetter, logger logr.Logger) *Precedence {
 	p := &Precedence{
 		holder: holder, namespaces: namespaces, client: client, logger: logger, freed: make(chan event.TypedGenericEvent[string]),
@@ -174,7 +174,7 @@ func (p *Precedence) observe(namespace string, spec *coordinationv1.LeaseSpec) {
 func (p *Precedence) judge(namespace string) {
 	p.decide(namespace, func() (operator string, yields bool) {
 		operator = p.leases[namespace].heldBy(time.Now())
-		return operator, operator != ""
+		return operator, operator != "" && operator != p.holder // its own is left from when it worked in some namespaces
 	})
 }
 

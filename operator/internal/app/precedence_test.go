@@ -125,6 +125,8 @@ func TestAnOperatorForAllNamespacesYieldsWhereALeaseIsHeld(t *testing.T) {
 		yields("its/own")
 		p.observe("team", nil)
 		yields("")
+		p.observe("team", held("home/me", 60, forged.Add(6)))
+		yields("")
 		require.Equal(t, []string{"team", "team", "team"}, *freed)
 		require.Equal(t, 4, strings.Count(log.String(), "another operator reconciles the namespace"), log)
 		require.Equal(t, 3, strings.Count(log.String(), "this operator reconciles the namespace"), log)

@@ -93,7 +93,7 @@ func newPrecedence(options Options, config *rest.Config, logger logr.Logger) (*P
 		return nil, nil
 	}
 	namespace := options.LeaderElectionNamespace
-	if namespace == "" && len(options.Namespaces) > 0 {
+	if namespace == "" && options.LeaderElect {
 		own, err := os.ReadFile("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 		if err != nil {
 			return nil, fmt.Errorf("cannot read the pod's namespace (set --leader-election-namespace): %w", err)
