@@ -46,7 +46,7 @@ func TestTheBusiestSecondIsFoundWhereverItBegins(t *testing.T) {
 	for _, at := range []int{0, 900, 1000, 1100, 1899, 1900, 5000} { // milliseconds
 		calls = append(calls, harness.Call{Verb: "get", Resource: "pods", At: began.Add(time.Duration(at) * time.Millisecond)})
 	}
-	calls[6].Met = harness.TooMany.Name
+	calls[6].FaultName = harness.TooMany.Name
 	calls = append(calls, harness.Call{Verb: "watch", Resource: "pods", At: began.Add(time.Hour)}, harness.Call{Verb: "get", Resource: "leases", At: began.Add(time.Hour)})
 	require.Equal(t, load{calls: 7, refused: 1, busiest: 4, span: 5 * time.Second}, loadOf(calls))
 	require.Equal(t, load{}, loadOf(nil))

@@ -38,9 +38,9 @@ func tally(requests []harness.Request) count {
 		switch {
 		case r.ObjectRef.Resource == "events":
 			c.events++
-		case r.Changes() && r.Resource() == "agents/status":
+		case r.IsWrite() && r.Resource() == "agents/status":
 			c.statuses++
-		case r.Changes():
+		case r.IsWrite():
 			c.children++
 		}
 		if r.ObjectRef.Resource == "" {
@@ -70,7 +70,7 @@ func loadOf(calls []harness.Call) load {
 		if c.Resource == "leases" || c.Verb == "watch" {
 			continue
 		}
-		if c.Met == harness.TooMany.Name {
+		if c.FaultName == harness.TooMany.Name {
 			l.refused++
 		}
 		times = append(times, c.At)

@@ -134,7 +134,7 @@ func (m *measuring) since(mark harness.Mark, credential string) ([]harness.Reque
 	}
 	var theirs []harness.Request
 	for _, r := range all {
-		if r.By(credential) {
+		if r.SentBy(credential) {
 			theirs = append(theirs, r)
 		}
 	}

@@ -48,7 +48,7 @@ func (m *measuring) operateThrough(ctx context.Context, way *rest.Config) (*oper
 	if err != nil {
 		return nil, err
 	}
-	if err := o.Await(ctx, "it leads", harness.Starting, o.Leads); err != nil {
+	if err := o.WaitFor(ctx, "it leads", harness.StartTimeout, o.IsLeader); err != nil {
 		o.end()
 		return nil, err
 	}
@@ -69,7 +69,7 @@ func (m *measuring) standby(ctx context.Context, way *rest.Config) (*operating, 
 		return nil, err
 	}
 	started := &operating{o, m}
-	if err := o.Await(ctx, "it is ready", filling, o.Ready); err != nil {
+	if err := o.WaitFor(ctx, "it is ready", filling, o.Ready); err != nil {
 		started.end()
 		return nil, err
 	}

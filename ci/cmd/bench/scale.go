@@ -157,7 +157,7 @@ func (m *measuring) restart(ctx context.Context, o *operating) (*operating, erro
 		return nil, err
 	}
 	began := time.Now()
-	next, err := o.Again()
+	next, err := o.Restart()
 	if err != nil {
 		return nil, err
 	}
@@ -170,7 +170,7 @@ func (m *measuring) restart(ctx context.Context, o *operating) (*operating, erro
 }
 
 func (m *measuring) watchRestart(ctx context.Context, mark harness.Mark, began time.Time, again *operating) error {
-	if err := again.Await(ctx, "it is ready", filling, again.Ready); err != nil {
+	if err := again.WaitFor(ctx, "it is ready", filling, again.Ready); err != nil {
 		return err
 	}
 	leads, err := m.awaitLease(ctx, mark, again)

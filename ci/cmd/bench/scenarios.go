@@ -163,7 +163,7 @@ const (
 // sluggish has every call answered late and a share of them refused, but for the lease: what becomes of that is another matter.
 func sluggish() harness.Schedule {
 	dice := rand.New(rand.NewPCG(1, 2)) // the same in every run
-	late, refused := harness.Slow(latency), harness.Late(latency, harness.TooMany)
+	late, refused := harness.Slow(latency), harness.Delayed(latency, harness.TooMany)
 	return func(c harness.Call) *harness.Fault {
 		if c.Resource != "leases" && dice.Float64() < refusedOff {
 			return &refused
@@ -179,7 +179,7 @@ func slow(ctx context.Context, m *measuring) error {
 		return err
 	}
 	defer p.End()
-	o, err := m.operateThrough(ctx, p.Way())
+	o, err := m.operateThrough(ctx, p.RESTConfig())
 	if err != nil {
 		return err
 	}
@@ -191,13 +191,13 @@ func slow(ctx context.Context, m *measuring) error {
 		name     string
 		schedule harness.Schedule
 	}{{"quiet", nil}, {"slow", sluggish()}} {
-		p.Follow(phase.schedule)
+		p.SetSchedule(phase.schedule)
 		if err := m.create(ctx, phase.name, o, i*m.Agents, (i+1)*m.Agents); err != nil {
 			return err
 		}
-		m.countCalls(phase.name, p.Record())
+		m.countCalls(phase.name, p.Calls())
 	}
-	p.Calm()
+	p.ClearSchedule()
 	return nil
 }
 

@@ -39,7 +39,7 @@ func setUp(ctx context.Context, root string, w workload) (*stage, error) {
 	if said, err := harness.Up(ctx, root, clusterName, nil); err != nil {
 		return nil, fmt.Errorf("%w\n%s", err, said)
 	}
-	cluster, err := harness.Named(ctx, root, clusterName)
+	cluster, err := harness.ClusterByName(ctx, root, clusterName)
 	if err != nil {
 		return nil, err
 	}

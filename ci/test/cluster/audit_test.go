@@ -5,8 +5,8 @@ import "github.com/flokoa/flokoa/ci/testkit/harness"
 // request is one that an operator sent, as the API server wrote it down.
 type request = harness.Request
 
-// audited is the present end of the audit log.
-func audited() (harness.Mark, error) { return cluster.Audit.End() }
+// auditLogEnd is the present end of the audit log.
+func auditLogEnd() (harness.Mark, error) { return cluster.Audit.End() }
 
 // requestsSince are the answered requests of every operator after a mark.
 func requestsSince(mark harness.Mark) ([]request, error) { return requestsOf(harness.Account, mark) }

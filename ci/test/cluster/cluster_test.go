@@ -19,19 +19,19 @@ import (
 // clusterName is the control plane that is brought up for tests; people work on another.
 const clusterName = "flokoa-test"
 
-// ours is the label of namespaces that tests make.
-var ours = client.MatchingLabels{"made-by": "e2e"}
+// testNamespaces is the label of namespaces that tests make.
+var testNamespaces = client.MatchingLabels{"made-by": "e2e"}
 
-// bringUp returns the control plane that the environment names, or brings one up. A KUBECONFIG that did not come from
+// connect returns the control plane that the environment names, or brings one up. A KUBECONFIG that did not come from
 // cluster.sh, which sets FLOKOA_AUDIT_LOG beside it, is somebody's own cluster, and is left alone.
-func bringUp(ctx context.Context) (plane harness.Cluster, err error) {
+func connect(ctx context.Context) (plane harness.Cluster, err error) {
 	if os.Getenv("KUBECONFIG") != "" && os.Getenv("FLOKOA_AUDIT_LOG") != "" {
-		plane, err = harness.FromEnvironment(ctx, root)
+		plane, err = harness.ClusterFromEnvironment(ctx, root)
 	} else {
 		if _, err := harness.Up(ctx, root, clusterName, os.Stderr); err != nil {
 			return plane, err
 		}
-		plane, err = harness.Named(ctx, root, clusterName)
+		plane, err = harness.ClusterByName(ctx, root, clusterName)
 	}
 	if err != nil {
 		return plane, err
@@ -42,10 +42,10 @@ func bringUp(ctx context.Context) (plane harness.Cluster, err error) {
 
 // install puts the charts onto the cluster, and clears what an earlier run that was killed left there.
 func install(ctx context.Context) error {
-	if err := lock(); err != nil {
+	if err := lockCluster(); err != nil {
 		return err
 	}
-	if err := evict(ctx); err != nil {
+	if err := removeLeftovers(ctx); err != nil {
 		return err
 	}
 	if err := manifests.Install(ctx, cluster.Kubeconfig, fromRoot("charts/flokoa-crds"), "flokoa-crds", system, nil); err != nil {
@@ -59,18 +59,18 @@ func install(ctx context.Context) error {
 	return manifests.Install(ctx, cluster.Kubeconfig, fromRoot("charts/flokoa-operator"), "flokoa-operator", system, values)
 }
 
-// held is the file whose lock keeps a second run away from this run's cluster, until this process ends. Go closes a file that
+// clusterLock is the file whose lock keeps a second run away from this run's cluster, until this process ends. Go closes a file that
 // nothing refers to any more.
-var held *os.File
+var clusterLock *os.File
 
-func lock() (err error) {
-	held, err = harness.Lock(cluster.Kubeconfig+".e2e", func() { say("waiting for another run of these tests on this cluster") })
+func lockCluster() (err error) {
+	clusterLock, err = harness.Lock(cluster.Kubeconfig+".e2e", func() { logf("waiting for another run of these tests on this cluster") })
 	return err
 }
 
-// evict removes the namespaces of earlier tests, and the ServiceAccount: with it, the tokens of an operator that nobody
+// removeLeftovers removes the namespaces of earlier tests, and the ServiceAccount: with it, the tokens of an operator that nobody
 // stopped are worth nothing. Without a lease in the way, the first operator leads at once.
-func evict(ctx context.Context) error {
+func removeLeftovers(ctx context.Context) error {
 	for _, stale := range []client.Object{
 		&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: system, Name: "flokoa-operator"}},
 		&coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: system, Name: "flokoa-operator"}},
@@ -82,7 +82,7 @@ func evict(ctx context.Context) error {
 	}
 	return wait.PollUntilContextCancel(ctx, 200*time.Millisecond, true, func(ctx context.Context) (bool, error) {
 		left := 0
-		for _, stale := range []client.ListOption{ours, client.HasLabels{"flokoa.ai/environment"}} {
+		for _, stale := range []client.ListOption{testNamespaces, client.HasLabels{"flokoa.ai/environment"}} {
 			namespaces := &corev1.NamespaceList{}
 			if err := api.List(ctx, namespaces, stale); err != nil {
 				return false, err

@@ -21,14 +21,14 @@ import (
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
-// environment is a scene in the namespace of dev, staging or production, with all its guardrails.
+// environment is a fixture in the namespace of dev, staging or production, with all its guardrails.
 type environment struct {
-	*scene
+	*fixture
 	kind string
 }
 
-// leastReplicas is how many an environment asks of each Agent.
-var leastReplicas = map[string]int32{"dev": 1, "staging": 2, "production": 3}
+// minReplicas is how many an environment asks of each Agent.
+var minReplicas = map[string]int32{"dev": 1, "staging": 2, "production": 3}
 
 // TestEveryEnvironmentKeepsItsPromises asks the same of each environment, however it was installed. What is asked of one is asked
 // in turn, for a quota is all of it; the environments themselves are side by side, as on a cluster that they share.
@@ -37,17 +37,17 @@ func TestEveryEnvironmentKeepsItsPromises(t *testing.T) {
 	// Two at a time: a whole quota that rolls is a load that other tests, which tell seconds apart, should not feel.
 	room := make(chan struct{}, 2)
 	for _, kind := range []string{"dev", "staging", "production"} {
-		for way, install := range map[string]func(*testing.T, string) *environment{"Helm": byHelm, "kustomize": byKustomize} {
+		for way, install := range map[string]func(*testing.T, string) *environment{"Helm": installWithHelm, "kustomize": installWithKustomize} {
 			t.Run(kind+" by "+way, func(t *testing.T) {
 				t.Parallel()
 				room <- struct{}{}
 				defer func() { <-room }()
 				e := install(t, kind)
-				e.awaitGuardrails()
-				e.requirePersonas()
-				e.requireMistakesJudged()
-				e.requireSecretsKept()
-				e.requireTheQuotaToRoll()
+				e.waitQuotas()
+				e.requirePersonaAccess()
+				e.requireGuardrails()
+				e.requireSecretsProtected()
+				e.requireRolloutInFullQuota()
 			})
 		}
 	}
@@ -56,8 +56,8 @@ func TestEveryEnvironmentKeepsItsPromises(t *testing.T) {
 // The controller-manager checks the types of every expression against the schemas that it knows, the Agent's among them.
 func TestEveryExpressionOfThePoliciesIsWellTyped(t *testing.T) {
 	t.Parallel()
-	s := newScene(t)
-	s.eventually("every policy has been checked", patience, func() error {
+	s := newFixture(t)
+	s.eventually("every policy has been checked", waitTimeout, func() error {
 		policies := &admissionregistrationv1.ValidatingAdmissionPolicyList{}
 		require.NoError(t, api.List(t.Context(), policies, client.MatchingLabels{"app.kubernetes.io/name": "flokoa-policies"}))
 		for _, policy := range policies.Items {
@@ -66,18 +66,18 @@ func TestEveryExpressionOfThePoliciesIsWellTyped(t *testing.T) {
 			}
 			require.Empty(t, policy.Status.TypeChecking.ExpressionWarnings, policy.Name)
 		}
-		return differ("policies", 9, len(policies.Items))
+		return checkEqual("policies", 9, len(policies.Items))
 	})
 }
 
-// byHelm installs an environment of a kind under a name of its own.
-func byHelm(t *testing.T, kind string) *environment {
+// installWithHelm installs an environment of a kind under a name of its own.
+func installWithHelm(t *testing.T, kind string) *environment {
 	t.Helper()
-	e := &environment{kind: kind, scene: newScene(t)}
+	e := &environment{kind: kind, fixture: newFixture(t)}
 	awaitAgentsCounted(t, api, e.namespace)
-	// The chart brings the Namespace: the scene's goes.
+	// The chart brings the Namespace: the one of newFixture goes.
 	require.NoError(t, api.Delete(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: e.namespace}}))
-	e.eventually("the name is free", patience, func() error {
+	e.eventually("the name is free", waitTimeout, func() error {
 		return absentFromCluster(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: e.namespace}})
 	})
 	e.helm("install", e.namespace, "charts/flokoa-environment", "--values", "charts/flokoa-environment/values-"+kind+".yaml",
@@ -87,28 +87,28 @@ func byHelm(t *testing.T, kind string) *environment {
 	return e
 }
 
-// byKustomize installs the overlay of an environment. Its namespace has one name, so nothing else may install it meanwhile.
-func byKustomize(t *testing.T, kind string) *environment {
+// installWithKustomize installs the overlay of an environment. Its namespace has one name, so nothing else may install it meanwhile.
+func installWithKustomize(t *testing.T, kind string) *environment {
 	t.Helper()
 	awaitAgentsCounted(t, api, "default")
-	e := &environment{kind: kind, scene: sceneIn(t, "flokoa-"+kind)}
+	e := &environment{kind: kind, fixture: fixtureIn(t, "flokoa-"+kind)}
 	e.kubectl("apply", "--server-side", "--kustomize", "overlays/"+kind)
 	e.kubectl("label", "namespace", e.namespace, "made-by=e2e")
 	return e
 }
 
 // helm runs it against the releases of the platform's namespace; it must succeed.
-func (s *scene) helm(args ...string) string {
+func (s *fixture) helm(args ...string) string {
 	s.Helper()
 	out, err := s.helmCommand(s.Context(), args...).CombinedOutput()
 	require.NoError(s, err, "helm %s\n%s", strings.Join(args, " "), out)
 	return string(out)
 }
 
-func (s *scene) helmCommand(ctx context.Context, args ...string) *exec.Cmd {
+func (s *fixture) helmCommand(ctx context.Context, args ...string) *exec.Cmd {
 	command := exec.CommandContext(ctx, cluster.Helm, append([]string{"--namespace", system}, args...)...)
 	command.Dir = root
-	command.Env = append(os.Environ(), "KUBECONFIG="+cluster.Kubeconfig, "HELM_CACHE_HOME="+workshop, "HELM_CONFIG_HOME="+workshop, "HELM_DATA_HOME="+workshop)
+	command.Env = append(os.Environ(), "KUBECONFIG="+cluster.Kubeconfig, "HELM_CACHE_HOME="+workDir, "HELM_CONFIG_HOME="+workDir, "HELM_DATA_HOME="+workDir)
 	return command
 }
 
@@ -117,7 +117,7 @@ func (s *scene) helmCommand(ctx context.Context, args ...string) *exec.Cmd {
 func awaitAgentsCounted(t *testing.T, api client.Client, namespace string) {
 	t.Helper()
 	limit := corev1.ResourceList{countAgents: resource.MustParse("1")}
-	err := wait.PollUntilContextTimeout(t.Context(), time.Second, 2*patience, true, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(t.Context(), time.Second, 2*waitTimeout, true, func(ctx context.Context) (bool, error) {
 		probe := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, GenerateName: "probe-"}, Spec: corev1.ResourceQuotaSpec{Hard: limit}}
 		if err := api.Create(ctx, probe); err != nil {
 			return false, err
@@ -131,10 +131,10 @@ func awaitAgentsCounted(t *testing.T, api client.Client, namespace string) {
 	require.NoError(t, err, "the controller-manager counts Agents")
 }
 
-// awaitGuardrails waits until the quotas count.
-func (e *environment) awaitGuardrails() {
+// waitQuotas waits until the quotas count.
+func (e *environment) waitQuotas() {
 	e.Helper()
-	e.eventually("every quota counts", patience, func() error {
+	e.eventually("every quota counts", waitTimeout, func() error {
 		quotas := e.list(&corev1.ResourceQuotaList{})
 		if len(quotas) == 0 {
 			return fmt.Errorf("there is none")
@@ -152,11 +152,11 @@ func (e *environment) awaitGuardrails() {
 // --- what an Agent must not be ------------------------------------------------------------------------------------------
 
 // A mistake is something that the guide warns of.
-type mistake struct {
+type guardrailCase struct {
 	name string
 	make change
-	// says is what an author reads: what to write instead.
-	says string
+	// message is what an author reads: what to write instead.
+	message string
 	// judged is what happens, by environment.
 	judged map[string]verdict
 }
@@ -169,9 +169,9 @@ const (
 	denies
 )
 
-func mistakes(kind string) []mistake {
+func guardrailCases(kind string) []guardrailCase {
 	strict := map[string]verdict{"dev": warns, "staging": denies, "production": denies}
-	return []mistake{
+	return []guardrailCase{
 		{"an image that floats", withImage("ghcr.io/example/my-agent:latest"), "use a version tag", strict},
 		{"an image without a tag", withImage("ghcr.io:443/example/my-agent"), "use a version tag", strict},
 		{"no limits", onContainer(func(c *corev1.Container) { c.Resources.Limits = nil }), "resources.limits.cpu", strict},
@@ -183,7 +183,7 @@ func mistakes(kind string) []mistake {
 			a.Spec.Availability = &v1alpha1.Availability{Probes: "None"}
 			onContainer(func(c *corev1.Container) { c.LivenessProbe, c.ReadinessProbe = nil, nil })(a)
 		}, "availability.probes", map[string]verdict{"dev": warns, "staging": warns, "production": denies}},
-		{"a replica too few", replicas(leastReplicas[kind] - 1), "replicas", map[string]verdict{"staging": denies, "production": denies}},
+		{"a replica too few", replicas(minReplicas[kind] - 1), "replicas", map[string]verdict{"staging": denies, "production": denies}},
 		{"a credential in plain text", withEnv("OPENAI_API_KEY", "sk-0123456789abcdefghijklmn"), "secretKeyRef", strict},
 		{"what is no credential", withEnv("MAX_TOKENS", "4096"), "", nil},
 	}
@@ -197,26 +197,26 @@ func withEnv(name, value string) change {
 	return onContainer(func(c *corev1.Container) { c.Env = append(c.Env, corev1.EnvVar{Name: name, Value: value}) })
 }
 
-// requireMistakesJudged runs the guide's Agent in an environment, and then makes one mistake after the other.
-func (e *environment) requireMistakesJudged() {
+// requireGuardrails runs the guide's Agent in an environment, and then makes one mistake after the other.
+func (e *environment) requireGuardrails() {
 	e.Helper()
-	agent := applyGuide(e.scene)
+	agent := applyGuide(e.fixture)
 	require.EqualValues(e, 3, agent.Status.AvailableReplicas)
 	require.Equal(e, metav1.ConditionTrue, condition(agent, v1alpha1.ConditionHighlyAvailable).Status)
 
 	denied, warned := 0, 0
-	for _, m := range mistakes(e.kind) {
-		said, err := e.submit(e.guides(m.make))
+	for _, m := range guardrailCases(e.kind) {
+		said, err := e.kubectlApplyAgent(e.guideAgentWith(m.make))
 		switch m.judged[e.kind] {
 		case denies:
 			denied++
 			require.Error(e, err, "%s: it must be refused", m.name)
-			require.Contains(e, said, m.says, m.name)
+			require.Contains(e, said, m.message, m.name)
 		case warns:
 			warned++
 			require.NoError(e, err, "%s\n%s", m.name, said)
 			require.Contains(e, said, "Warning: ", m.name)
-			require.Contains(e, said, m.says, m.name)
+			require.Contains(e, said, m.message, m.name)
 		default:
 			require.NoError(e, err, "%s\n%s", m.name, said)
 			require.NotContains(e, said, "Warning: ", m.name)
@@ -225,20 +225,20 @@ func (e *environment) requireMistakesJudged() {
 		_, policys, _ := strings.Cut(said, "ValidatingAdmissionPolicy")
 		require.NotContains(e, policys, "sk-0123456789", "a message never repeats a value")
 	}
-	if least := leastReplicas[e.kind]; least > 1 {
-		out, err := e.command(e.Context(), "scale", "agent", guidesAgent, fmt.Sprintf("--replicas=%d", least-1)).CombinedOutput()
+	if least := minReplicas[e.kind]; least > 1 {
+		out, err := e.command(e.Context(), "scale", "agent", guideAgent, fmt.Sprintf("--replicas=%d", least-1)).CombinedOutput()
 		require.Error(e, err)
 		require.Contains(e, string(out), "replicas")
 		denied++
 	}
 	e.note("%d mistakes refused, %d warned of", denied, warned)
-	e.kubectl("delete", "agent", guidesAgent, "--cascade=foreground")
+	e.kubectl("delete", "agent", guideAgent, "--cascade=foreground")
 }
 
-// guides is the guide's Agent, changed.
-func (e *environment) guides(changes ...change) *v1alpha1.Agent {
+// guideAgentWith is the guide's Agent, changed.
+func (e *environment) guideAgentWith(changes ...change) *v1alpha1.Agent {
 	e.Helper()
-	text, err := os.ReadFile(fromRoot(guidesManifest))
+	text, err := os.ReadFile(fromRoot(guideManifest))
 	require.NoError(e, err)
 	agent := &v1alpha1.Agent{}
 	require.NoError(e, yaml.UnmarshalStrict(text, agent))
@@ -249,8 +249,8 @@ func (e *environment) guides(changes ...change) *v1alpha1.Agent {
 	return agent
 }
 
-// submit hands an Agent to kubectl, with more arguments, and returns what it says.
-func (s *scene) submit(agent *v1alpha1.Agent, args ...string) (string, error) {
+// kubectlApplyAgent hands an Agent to kubectl, with more arguments, and returns what it says.
+func (s *fixture) kubectlApplyAgent(agent *v1alpha1.Agent, args ...string) (string, error) {
 	s.Helper()
 	object := map[string]any{
 		"apiVersion": v1alpha1.GroupVersion.String(), "kind": v1alpha1.AgentKind,
@@ -269,45 +269,45 @@ func (s *scene) submit(agent *v1alpha1.Agent, args ...string) (string, error) {
 // countAgents is what a quota calls the number of Agents.
 const countAgents = "count/agents.agent.flokoa.ai"
 
-// slow is how long a pod of the quota's test takes to stop. It counts against the quota all the while.
-const slow = "10s"
+// terminationDelay is how long a pod of the quota's test takes to stop. It counts against the quota all the while.
+const terminationDelay = "10s"
 
-// requireTheQuotaToRoll fills an environment with as many Agents as it may hold, the smallest that it accepts, each as large as
+// requireRolloutInFullQuota fills an environment with as many Agents as it may hold, the smallest that it accepts, each as large as
 // the LimitRange makes a container that says nothing. All of them roll at once, and none gets stuck.
-func (e *environment) requireTheQuotaToRoll() {
+func (e *environment) requireRolloutInFullQuota() {
 	e.Helper()
-	most, each := e.mostAgents(), e.defaultResources()
-	least := leastReplicas[e.kind]
+	most, each := e.maxAgents(), e.defaultResources()
+	least := minReplicas[e.kind]
 	fill := func(name string) *v1alpha1.Agent {
-		return e.newAgent(name, replicas(least), simulated("delete-after", slow), onContainer(func(c *corev1.Container) { c.Resources = each }))
+		return e.newAgent(name, replicas(least), simulate("delete-after", terminationDelay), onContainer(func(c *corev1.Container) { c.Resources = each }))
 	}
 	for i := range most {
 		require.NoError(e, api.Create(e.Context(), fill(fmt.Sprintf("a%d", i))))
 	}
 	e.requireAllReady(most)
-	e.eventually("the quota has counted them", patience, func() error {
-		used := read(e.scene, "flokoa", &corev1.ResourceQuota{}).Status.Used[countAgents]
-		return differ("Agents", int64(most), used.Value())
+	e.eventually("the quota has counted them", waitTimeout, func() error {
+		used := read(e.fixture, "flokoa", &corev1.ResourceQuota{}).Status.Used[countAgents]
+		return checkEqual("Agents", int64(most), used.Value())
 	})
 	err := api.Create(e.Context(), fill("one-too-many"))
 	require.ErrorContains(e, err, "exceeded quota")
 	require.ErrorContains(e, err, countAgents)
 
 	began := time.Now()
-	w, done := watchRollout(e.scene, int(least))
+	w, done := watchRollout(e.fixture, int(least))
 	for i := range most {
-		e.roll(fmt.Sprintf("a%d", i), "registry.example/agent:v2")
+		e.setImage(fmt.Sprintf("a%d", i), "registry.example/agent:v2")
 	}
 	e.requireAllReady(most)
 	done()
 	e.note("%d Agents of %d replicas rolled at once in %.0f s", most, least, time.Since(began).Seconds())
 	require.Empty(e, w.violations)
-	w.requireNoFlapping(e.scene)
-	e.requireStormTold()
+	w.requireNoFlapping(e.fixture)
+	e.requireQuotaReported()
 }
 
-// mostAgents is what the quota says of Agents.
-func (e *environment) mostAgents() int {
+// maxAgents is what the quota says of Agents.
+func (e *environment) maxAgents() int {
 	e.Helper()
 	for _, object := range e.list(&corev1.ResourceQuotaList{}) {
 		if most, counted := object.(*corev1.ResourceQuota).Spec.Hard[countAgents]; counted {
@@ -332,25 +332,25 @@ func (e *environment) defaultResources() corev1.ResourceRequirements {
 	return corev1.ResourceRequirements{}
 }
 
-// rolling bounds the time in which a whole quota rolls.
-const rolling = 5 * time.Minute
+// rolloutTimeout bounds the time in which a whole quota rolls.
+const rolloutTimeout = 5 * time.Minute
 
 func (e *environment) requireAllReady(most int) {
 	e.Helper()
-	e.eventually("every Agent is ready", rolling, func() error {
+	e.eventually("every Agent is ready", rolloutTimeout, func() error {
 		agents := e.list(&v1alpha1.AgentList{})
 		for _, object := range agents {
 			if agent := object.(*v1alpha1.Agent); !isReady(agent) {
 				return fmt.Errorf("%s: %+v", agent.Name, condition(agent, v1alpha1.ConditionReady))
 			}
 		}
-		return differ("the number of Agents", most, len(agents))
+		return checkEqual("the number of Agents", most, len(agents))
 	})
 }
 
 // requireNoFlapping is for many Agents that roll at once: Ready of each goes to rolling and to complete. A quota that is used up
 // for a moment may be told in between, once.
-func (w *witness) requireNoFlapping(s *scene) {
+func (w *rolloutWatch) requireNoFlapping(s *fixture) {
 	s.Helper()
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
@@ -363,15 +363,15 @@ func (w *witness) requireNoFlapping(s *scene) {
 	}
 }
 
-// requireStormTold has one Agent ask for more than is left: it says so, and its pods that there are go on.
-func (e *environment) requireStormTold() {
+// requireQuotaReported has one Agent ask for more than is left: it says so, and its pods that there are go on.
+func (e *environment) requireQuotaReported() {
 	e.Helper()
 	e.kubectl("scale", "agent", "a0", "--replicas=200")
-	stormy := e.awaitAgent("a0", "it tells of the quota", patience, func(a *v1alpha1.Agent) bool {
+	stormy := e.waitForAgent("a0", "it tells of the quota", waitTimeout, func(a *v1alpha1.Agent) bool {
 		return condition(a, v1alpha1.ConditionReady).Reason == v1alpha1.ReasonQuotaExceeded
 	})
 	require.Regexp(e, `exceeded quota: flokoa|on resourcequotas "flokoa"`, condition(stormy, v1alpha1.ConditionReady).Message)
-	require.GreaterOrEqual(e, stormy.Status.AvailableReplicas, leastReplicas[e.kind])
+	require.GreaterOrEqual(e, stormy.Status.AvailableReplicas, minReplicas[e.kind])
 }
 
 // absentFromCluster says that an object that lives in no namespace exists, nil when it does not.

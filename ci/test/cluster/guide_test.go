@@ -18,26 +18,26 @@ import (
 )
 
 const (
-	guidesManifest = "examples/agents/production-agent.yaml"
-	// guidesDigest is that of the manifest as the guide prints it.
-	guidesDigest = "c3d044367ea36b138c45e71ebaf889418b5f7328ef1f03628891e7b717eb0cec"
-	guidesAgent  = "production-agent"
+	guideManifest = "examples/agents/production-agent.yaml"
+	// guideDigest is that of the manifest as the guide prints it.
+	guideDigest = "c3d044367ea36b138c45e71ebaf889418b5f7328ef1f03628891e7b717eb0cec"
+	guideAgent  = "production-agent"
 )
 
 // applyGuide does what the guide says: the Secret it refers to, its manifest byte for byte, and the wait.
-func applyGuide(s *scene) *v1alpha1.Agent {
+func applyGuide(s *fixture) *v1alpha1.Agent {
 	s.Helper()
-	manifest, err := os.ReadFile(fromRoot(guidesManifest))
+	manifest, err := os.ReadFile(fromRoot(guideManifest))
 	require.NoError(s, err)
-	require.Equal(s, guidesDigest, fmt.Sprintf("%x", sha256.Sum256(manifest)), "%s is not the guide's", guidesManifest)
+	require.Equal(s, guideDigest, fmt.Sprintf("%x", sha256.Sum256(manifest)), "%s is not the guide's", guideManifest)
 	s.kubectl("create", "secret", "generic", "agent-secrets", "--from-literal=api-key=x")
-	s.kubectl("apply", "-f", guidesManifest)
-	s.kubectl("wait", "--for=condition=Ready", "agent/"+guidesAgent, "--timeout=90s")
-	return s.settled(guidesAgent)
+	s.kubectl("apply", "-f", guideManifest)
+	s.kubectl("wait", "--for=condition=Ready", "agent/"+guideAgent, "--timeout=90s")
+	return s.waitReady(guideAgent)
 }
 
-// table is what kubectl prints: the header, and the cells of the one row.
-func table(s *scene, args ...string) (string, []string) {
+// kubectlTable is what kubectl prints: the header, and the cells of the one row.
+func kubectlTable(s *fixture, args ...string) (string, []string) {
 	s.Helper()
 	lines := strings.Split(strings.TrimSpace(s.kubectl(args...)), "\n")
 	require.Len(s, lines, 2, "%v", lines)
@@ -46,7 +46,7 @@ func table(s *scene, args ...string) (string, []string) {
 
 func TestTheGuidesManifestByteForByteReachesThreeAvailable(t *testing.T) {
 	t.Parallel()
-	s := newScene(t)
+	s := newFixture(t)
 	agent := applyGuide(s)
 	require.EqualValues(t, 3, agent.Status.AvailableReplicas)
 	require.Equal(t, "http://production-agent."+s.namespace+".svc:8080", agent.Status.URL)
@@ -57,21 +57,21 @@ func TestTheGuidesManifestByteForByteReachesThreeAvailable(t *testing.T) {
 	require.Equal(t, metav1.ConditionUnknown, model.Status, "ModelResolved")
 	require.Equal(t, v1alpha1.ReasonNotResolved, model.Reason)
 
-	header, row := table(s, "get", "agents")
+	header, row := kubectlTable(s, "get", "agents")
 	require.Equal(t, "NAME | FRAMEWORK | MODEL | REPLICAS | AVAILABLE REPLICAS | READY | REASON | AGE", header)
-	require.Equal(t, []string{guidesAgent, "pydantic-ai", "gpt-4o-model", "3", "3", "True", "RolloutComplete"}, row[:7])
-	header, row = table(s, "get", "agents", "-o", "wide")
+	require.Equal(t, []string{guideAgent, "pydantic-ai", "gpt-4o-model", "3", "3", "True", "RolloutComplete"}, row[:7])
+	header, row = kubectlTable(s, "get", "agents", "-o", "wide")
 	require.Equal(t, "NAME | FRAMEWORK | MODEL | REPLICAS | AVAILABLE REPLICAS | READY | REASON | AGE | HA | CURRENT | UPDATED | IMAGE | URL", header)
 	require.Equal(t, []string{"True", "3", "3", agent.Status.Image, agent.Status.URL}, row[8:])
 	for _, other := range []string{"fa", "flokoa"} {
-		_, row = table(s, "get", other)
-		require.Contains(t, row[0], guidesAgent, "kubectl get %s", other)
+		_, row = kubectlTable(s, "get", other)
+		require.Contains(t, row[0], guideAgent, "kubectl get %s", other)
 	}
 }
 
 func TestTheGuidesAgentIsSpreadOverThreeNodesAndThreeZones(t *testing.T) {
 	t.Parallel()
-	s := newScene(t)
+	s := newFixture(t)
 	agent := applyGuide(s)
 	nodes, zones := map[string]bool{}, map[string]bool{}
 	for _, pod := range s.list(&corev1.PodList{}) {
@@ -88,33 +88,33 @@ func TestTheGuidesAgentIsSpreadOverThreeNodesAndThreeZones(t *testing.T) {
 
 func TestTheGuidesCommandsDoWhatTheySay(t *testing.T) {
 	t.Parallel()
-	s := newScene(t)
+	s := newFixture(t)
 	applyGuide(s)
-	s.kubectl("scale", "agent", guidesAgent, "--replicas=5")
-	require.EqualValues(t, 5, s.settled(guidesAgent).Status.AvailableReplicas)
+	s.kubectl("scale", "agent", guideAgent, "--replicas=5")
+	require.EqualValues(t, 5, s.waitReady(guideAgent).Status.AvailableReplicas)
 
 	image := "ghcr.io/example/my-agent:v2.1.0"
-	s.kubectl("patch", "agent", guidesAgent, "--type=json",
+	s.kubectl("patch", "agent", guideAgent, "--type=json",
 		`-p=[{"op": "replace", "path": "/spec/runtime/spec/container/image", "value": "`+image+`"}]`)
-	require.Equal(t, image, s.settled(guidesAgent).Status.Image)
-	require.Equal(t, image, read(s, guidesAgent, &appsv1.Deployment{}).Spec.Template.Spec.Containers[0].Image)
-	for _, pod := range s.list(&corev1.PodList{}, client.MatchingLabels{v1alpha1.LabelAgent: guidesAgent}) {
+	require.Equal(t, image, s.waitReady(guideAgent).Status.Image)
+	require.Equal(t, image, read(s, guideAgent, &appsv1.Deployment{}).Spec.Template.Spec.Containers[0].Image)
+	for _, pod := range s.list(&corev1.PodList{}, client.MatchingLabels{v1alpha1.LabelAgent: guideAgent}) {
 		if pod.GetDeletionTimestamp() == nil {
 			require.Equal(t, image, pod.(*corev1.Pod).Spec.Containers[0].Image)
 		}
 	}
 
 	// Applied again, the manifest is the truth again.
-	s.kubectl("apply", "-f", guidesManifest)
-	agent := s.settled(guidesAgent)
+	s.kubectl("apply", "-f", guideManifest)
+	agent := s.waitReady(guideAgent)
 	require.Equal(t, "ghcr.io/example/my-agent:v2.0.0", agent.Status.Image)
 	require.EqualValues(t, 3, agent.Status.AvailableReplicas)
-	require.Contains(t, s.kubectl("describe", "agent", guidesAgent), "RolloutComplete")
+	require.Contains(t, s.kubectl("describe", "agent", guideAgent), "RolloutComplete")
 }
 
 func TestKubectlExplainsTheFieldsOfAnAgent(t *testing.T) {
 	t.Parallel()
-	s := newScene(t)
+	s := newFixture(t)
 	for path, want := range map[string][]string{
 		"agent":                   {"an AI agent that runs on Kubernetes", "DNS-1035"},
 		"agent.spec.runtime.spec": {"The number of pods wanted", "minReadySeconds", "one extra pod"},

@@ -24,8 +24,8 @@ import (
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
-// site is an empty cluster onto which everything is installed as README says, and off which it is taken again.
-type site struct {
+// installFixture is an empty cluster onto which everything is installed as README says, and off which it is taken again.
+type installFixture struct {
 	*testing.T
 	kubeconfig string
 	api        client.WithWatch
@@ -33,7 +33,7 @@ type site struct {
 
 var kinds = []string{"dev", "staging", "production"}
 
-func newSite(t *testing.T, name string) *site {
+func newInstallFixture(t *testing.T, name string) *installFixture {
 	t.Helper()
 	down := exec.CommandContext(t.Context(), "ci/clusters/local/cluster.sh", "down", name)
 	down.Dir = root
@@ -46,7 +46,7 @@ func newSite(t *testing.T, name string) *site {
 		last.Dir = root
 		_ = last.Run()
 	})
-	s := &site{T: t, kubeconfig: filepath.Join(filepath.Dir(cluster.Folder), name, "kubeconfig")}
+	s := &installFixture{T: t, kubeconfig: filepath.Join(filepath.Dir(cluster.Folder), name, "kubeconfig")}
 	config, err := clientcmd.BuildConfigFromFlags("", s.kubeconfig)
 	require.NoError(t, err)
 	config.QPS = -1
@@ -55,7 +55,7 @@ func newSite(t *testing.T, name string) *site {
 	return s
 }
 
-func (s *site) run(program string, args ...string) (string, error) {
+func (s *installFixture) runProgram(program string, args ...string) (string, error) {
 	command := exec.CommandContext(s.Context(), program, args...)
 	command.Dir = root
 	home := filepath.Dir(s.kubeconfig)
@@ -65,16 +65,16 @@ func (s *site) run(program string, args ...string) (string, error) {
 	return string(out), err
 }
 
-func (s *site) kubectl(args ...string) string {
+func (s *installFixture) kubectl(args ...string) string {
 	s.Helper()
-	out, err := s.run(cluster.Kubectl, args...)
+	out, err := s.runProgram(cluster.Kubectl, args...)
 	require.NoError(s, err, "kubectl %s\n%s", strings.Join(args, " "), out)
 	return out
 }
 
-func (s *site) helm(args ...string) string {
+func (s *installFixture) helm(args ...string) string {
 	s.Helper()
-	out, err := s.run(cluster.Helm, append(args, "--namespace", system)...)
+	out, err := s.runProgram(cluster.Helm, append(args, "--namespace", system)...)
 	require.NoError(s, err, "helm %s\n%s", strings.Join(args, " "), out)
 	return out
 }
@@ -103,29 +103,29 @@ func (r release) arguments() []string {
 	return []string{r.name, chart, "--values", chart + "/" + r.values}
 }
 
-func (s *site) install(r release) {
+func (s *installFixture) install(r release) {
 	s.Helper()
 	s.helm(append([]string{"upgrade", "--install", "--create-namespace"}, r.arguments()...)...)
 }
 
-// operate runs an operator with the permissions that were installed, for simulated nodes run no container.
-func (s *site) operate() *process {
+// startOperator runs an operator with the permissions that were installed, for simulated nodes run no container.
+func (s *installFixture) startOperator() *process {
 	s.Helper()
 	p, err := startOn(s.Context(), s.kubeconfig)
 	require.NoError(s, err)
 	return p
 }
 
-// employ has an Agent run in an environment, beside a Secret that its team made.
-func (s *site) employ(namespace string) {
+// deployAgent has an Agent run in an environment, beside a Secret that its team made.
+func (s *installFixture) deployAgent(namespace string) {
 	s.Helper()
 	s.kubectl("create", "secret", "generic", "agent-secrets", "--from-literal=api-key=x", "--namespace", namespace)
-	s.kubectl("apply", "-f", guidesManifest, "--namespace", namespace)
-	s.kubectl("wait", "--for=condition=Ready", "agent/"+guidesAgent, "--timeout=90s", "--namespace", namespace)
+	s.kubectl("apply", "-f", guideManifest, "--namespace", namespace)
+	s.kubectl("wait", "--for=condition=Ready", "agent/"+guideAgent, "--timeout=90s", "--namespace", namespace)
 }
 
 // pods are those of the Agent, by name.
-func (s *site) pods(namespace string) []string {
+func (s *installFixture) pods(namespace string) []string {
 	s.Helper()
 	list := &corev1.PodList{}
 	require.NoError(s, s.api.List(s.Context(), list, client.InNamespace(namespace)))
@@ -136,13 +136,13 @@ func (s *site) pods(namespace string) []string {
 	return names
 }
 
-// versions are the resourceVersions of objects, by what they are, once they stand still: quotas are counted, policies checked.
-func (s *site) versions(objects []unstructured.Unstructured) map[string]string {
+// stableVersions are the resourceVersions of objects, by what they are, once they stand still: quotas are counted, policies checked.
+func (s *installFixture) stableVersions(objects []unstructured.Unstructured) map[string]string {
 	s.Helper()
 	require.NotEmpty(s, objects)
 	var last map[string]string
 	still := 0
-	err := wait.PollUntilContextTimeout(s.Context(), 500*time.Millisecond, 2*patience, true, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(s.Context(), 500*time.Millisecond, 2*waitTimeout, true, func(ctx context.Context) (bool, error) {
 		now := map[string]string{}
 		for _, object := range objects {
 			live := &unstructured.Unstructured{}
@@ -153,7 +153,7 @@ func (s *site) versions(objects []unstructured.Unstructured) map[string]string {
 			now[object.GetKind()+" "+object.GetNamespace()+"/"+object.GetName()] = live.GetResourceVersion()
 		}
 		still++
-		if differ("versions", last, now) != nil {
+		if checkEqual("versions", last, now) != nil {
 			last, still = now, 0
 		}
 		return still == 10, nil
@@ -163,7 +163,7 @@ func (s *site) versions(objects []unstructured.Unstructured) map[string]string {
 }
 
 // manifest are the objects of a release.
-func (s *site) manifest(r release) []unstructured.Unstructured {
+func (s *installFixture) manifest(r release) []unstructured.Unstructured {
 	s.Helper()
 	return documents(s.T, s.helm("get", "manifest", r.name))
 }
@@ -182,7 +182,7 @@ func documents(t *testing.T, text string) []unstructured.Unstructured {
 }
 
 // names are what is left of objects on the cluster, sorted.
-func (s *site) left(objects []unstructured.Unstructured) []string {
+func (s *installFixture) remaining(objects []unstructured.Unstructured) []string {
 	s.Helper()
 	var names []string
 	for _, object := range objects {
@@ -200,7 +200,7 @@ func (s *site) left(objects []unstructured.Unstructured) []string {
 
 func TestHelmInstallsUpgradesLeavesAndReturns(t *testing.T) {
 	t.Parallel()
-	s, began := newSite(t, "flokoa-test-helm"), time.Now()
+	s, began := newInstallFixture(t, "flokoa-test-helm"), time.Now()
 	var objects []unstructured.Unstructured
 	for _, r := range releases() {
 		if r.chart == "flokoa-environment" {
@@ -209,15 +209,15 @@ func TestHelmInstallsUpgradesLeavesAndReturns(t *testing.T) {
 		s.install(r)
 		objects = append(objects, s.manifest(r)...)
 	}
-	running := s.operate()
+	running := s.startOperator()
 	const home = "flokoa-production"
-	s.employ(home)
+	s.deployAgent(home)
 
-	before := s.versions(objects)
+	before := s.stableVersions(objects)
 	for _, r := range releases() {
 		s.install(r)
 	}
-	require.Equal(t, before, s.versions(objects), "an upgrade to the same changes nothing")
+	require.Equal(t, before, s.stableVersions(objects), "an upgrade to the same changes nothing")
 
 	// Uninstalled, an environment leaves its Namespace and all that its teams made.
 	pods := s.pods(home)
@@ -225,38 +225,38 @@ func TestHelmInstallsUpgradesLeavesAndReturns(t *testing.T) {
 	production := releases()[5]
 	guardrails := s.manifest(production)
 	s.helm("uninstall", production.name)
-	require.Equal(t, []string{"Namespace " + home}, s.left(guardrails))
-	s.requireAtWork(home, pods)
+	require.Equal(t, []string{"Namespace " + home}, s.remaining(guardrails))
+	s.requireUndisturbed(home, pods)
 	s.install(production)
-	require.Len(t, s.left(guardrails), len(guardrails), "it is whole again")
+	require.Len(t, s.remaining(guardrails), len(guardrails), "it is whole again")
 
 	// Without an operator, Agents go on.
 	require.NoError(t, running.Stop())
 	s.helm("uninstall", "flokoa-operator")
-	s.requireAtWork(home, pods)
+	s.requireUndisturbed(home, pods)
 	s.install(releases()[2])
-	again := s.operate()
-	s.kubectl("patch", "agent", guidesAgent, "--namespace", home, "--type=merge", "-p", `{"spec":{"framework":"langgraph"}}`)
-	s.kubectl("wait", "--for=jsonpath={.metadata.labels.flokoa\\.ai/framework}=langgraph", "deployment/"+guidesAgent, "--namespace", home, "--timeout=60s")
-	s.requireAtWork(home, pods)
+	again := s.startOperator()
+	s.kubectl("patch", "agent", guideAgent, "--namespace", home, "--type=merge", "-p", `{"spec":{"framework":"langgraph"}}`)
+	s.kubectl("wait", "--for=jsonpath={.metadata.labels.flokoa\\.ai/framework}=langgraph", "deployment/"+guideAgent, "--namespace", home, "--timeout=60s")
+	s.requireUndisturbed(home, pods)
 
 	// What guards a cluster, and what its Agents are made of, stays until somebody removes it by hand.
 	for _, r := range releases()[:2] {
 		kept := s.manifest(r)
 		s.helm("uninstall", r.name)
-		require.Len(t, s.left(kept), len(kept), "%s is kept", r.name)
+		require.Len(t, s.remaining(kept), len(kept), "%s is kept", r.name)
 		s.install(r)
 	}
-	s.requireAtWork(home, pods)
+	s.requireUndisturbed(home, pods)
 	require.NoError(t, again.Stop())
-	say("ok     %6.1fs  %s; %d objects of %d releases", time.Since(began).Seconds(), t.Name(), len(objects), len(releases()))
+	logf("ok     %6.1fs  %s; %d objects of %d releases", time.Since(began).Seconds(), t.Name(), len(objects), len(releases()))
 }
 
-// requireAtWork is for an Agent to which nothing happened.
-func (s *site) requireAtWork(namespace string, pods []string) {
+// requireUndisturbed is for an Agent to which nothing happened.
+func (s *installFixture) requireUndisturbed(namespace string, pods []string) {
 	s.Helper()
 	require.Equal(s, pods, s.pods(namespace))
-	key := client.ObjectKey{Namespace: namespace, Name: guidesAgent}
+	key := client.ObjectKey{Namespace: namespace, Name: guideAgent}
 	require.NoError(s, s.api.Get(s.Context(), key, &v1alpha1.Agent{}))
 	require.NoError(s, s.api.Get(s.Context(), client.ObjectKey{Namespace: namespace, Name: "agent-secrets"}, &corev1.Secret{}))
 	deployment := &appsv1.Deployment{}
@@ -266,7 +266,7 @@ func (s *site) requireAtWork(namespace string, pods []string) {
 
 func TestKustomizeInstallsAndHelmTakesOver(t *testing.T) {
 	t.Parallel()
-	s, began := newSite(t, "flokoa-test-kustomize"), time.Now()
+	s, began := newInstallFixture(t, "flokoa-test-kustomize"), time.Now()
 	overlays := []string{"overlays/cluster"}
 	for _, kind := range kinds {
 		overlays = append(overlays, "overlays/"+kind)
@@ -279,10 +279,10 @@ func TestKustomizeInstallsAndHelmTakesOver(t *testing.T) {
 		s.kubectl("apply", "--kustomize", overlay)
 		objects = append(objects, documents(t, s.kubectl("kustomize", overlay))...)
 	}
-	running := s.operate()
+	running := s.startOperator()
 	const home = "flokoa-staging"
-	s.employ(home)
-	before := s.versions(objects)
+	s.deployAgent(home)
+	before := s.stableVersions(objects)
 	for _, overlay := range overlays {
 		for line := range strings.Lines(s.kubectl("apply", "--kustomize", overlay)) {
 			// Of a budget kubectl always sends the selector anew; the API server finds nothing to change, as versions show.
@@ -291,22 +291,22 @@ func TestKustomizeInstallsAndHelmTakesOver(t *testing.T) {
 			}
 		}
 	}
-	require.Equal(t, before, s.versions(objects), "applied again, nothing changes")
+	require.Equal(t, before, s.stableVersions(objects), "applied again, nothing changes")
 
 	pods := s.pods(home)
 	for _, r := range releases() {
 		s.helm(append([]string{"upgrade", "--install", "--take-ownership"}, r.arguments()...)...)
-		require.Len(t, s.left(s.manifest(r)), len(s.manifest(r)))
+		require.Len(t, s.remaining(s.manifest(r)), len(s.manifest(r)))
 	}
-	s.requireAtWork(home, pods)
+	s.requireUndisturbed(home, pods)
 	// The platform's own namespace is no part of a release.
 	require.Equal(t, []string{"Namespace " + system + " <nil>"}, missing(objects, s), "Helm has taken everything else")
 	require.NoError(t, running.Stop())
-	say("ok     %6.1fs  %s; %d objects of %d overlays", time.Since(began).Seconds(), t.Name(), len(objects), len(overlays))
+	logf("ok     %6.1fs  %s; %d objects of %d overlays", time.Since(began).Seconds(), t.Name(), len(objects), len(overlays))
 }
 
 // missing are objects that a cluster does not have, or that no release of Helm has taken.
-func missing(objects []unstructured.Unstructured, s *site) []string {
+func missing(objects []unstructured.Unstructured, s *installFixture) []string {
 	var names []string
 	for _, object := range objects {
 		live := &unstructured.Unstructured{}

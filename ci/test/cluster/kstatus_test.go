@@ -13,7 +13,7 @@ import (
 )
 
 // kstatusOf is what tools that wait for an object, such as Flux, make of an Agent as the API server returned it.
-func kstatusOf(s *scene, agent *v1alpha1.Agent) kstatus.Status {
+func kstatusOf(s *fixture, agent *v1alpha1.Agent) kstatus.Status {
 	s.Helper()
 	object, err := runtime.DefaultUnstructuredConverter.ToUnstructured(agent)
 	require.NoError(s, err)
@@ -22,41 +22,41 @@ func kstatusOf(s *scene, agent *v1alpha1.Agent) kstatus.Status {
 	return result.Status
 }
 
-// becomes waits until kstatus computes something, which it then goes on to do. Nothing else may be computed on the way but that
+// waitKstatus waits until kstatus computes something, which it then goes on to do. Nothing else may be computed on the way but that
 // the Agent is in progress.
-func (s *scene) becomes(want kstatus.Status) {
+func (s *fixture) waitKstatus(want kstatus.Status) {
 	s.Helper()
-	s.eventually(fmt.Sprintf("kstatus computes %s", want), patience, func() error {
+	s.eventually(fmt.Sprintf("kstatus computes %s", want), waitTimeout, func() error {
 		have := kstatusOf(s, read(s, "a", &v1alpha1.Agent{}))
 		require.Contains(s, []kstatus.Status{kstatus.InProgressStatus, want}, have)
-		return differ("kstatus", want, have)
+		return checkEqual("kstatus", want, have)
 	})
-	s.stays(fmt.Sprintf("it stays %s", want), func() error { return differ("kstatus", want, kstatusOf(s, read(s, "a", &v1alpha1.Agent{}))) })
+	s.consistently(fmt.Sprintf("it stays %s", want), func() error { return checkEqual("kstatus", want, kstatusOf(s, read(s, "a", &v1alpha1.Agent{}))) })
 }
 
 func TestKstatusFollowsAnAgentThroughItsLife(t *testing.T) {
 	t.Parallel()
-	s := newScene(t)
+	s := newFixture(t)
 	// changed is an Agent as the API server stored it: whatever it was before, there is something to wait for.
 	changed := func(agent *v1alpha1.Agent) { require.Equal(t, kstatus.InProgressStatus, kstatusOf(s, agent)) }
 	const unready = "/spec/runtime/spec/podMetadata/annotations/simulation~1never-ready"
 
-	changed(s.create("a", replicas(2), impatient, simulated("ready-after", "1s")))
-	s.becomes(kstatus.CurrentStatus)
+	changed(s.create("a", replicas(2), shortDeadline, simulate("ready-after", "1s")))
+	s.waitKstatus(kstatus.CurrentStatus)
 	changed(s.patch("a", `[{"op":"replace","path":"/spec/runtime/spec/replicas","value":3}]`))
-	s.becomes(kstatus.CurrentStatus)
+	s.waitKstatus(kstatus.CurrentStatus)
 	changed(s.patch("a", `[{"op":"add","path":"/spec/suspend","value":true}]`))
-	s.becomes(kstatus.CurrentStatus)
+	s.waitKstatus(kstatus.CurrentStatus)
 	changed(s.patch("a", `[{"op":"remove","path":"/spec/suspend"}]`))
-	s.becomes(kstatus.CurrentStatus)
+	s.waitKstatus(kstatus.CurrentStatus)
 
 	changed(s.patch("a", `[{"op":"add","path":"`+unready+`","value":"true"}]`))
-	s.becomes(kstatus.FailedStatus)
+	s.waitKstatus(kstatus.FailedStatus)
 	changed(s.patch("a", `[{"op":"remove","path":"`+unready+`"}]`))
-	s.becomes(kstatus.CurrentStatus)
+	s.waitKstatus(kstatus.CurrentStatus)
 
 	s.patch("a", `[{"op":"add","path":"/metadata/finalizers","value":["e2e.flokoa.ai/wait"]}]`)
 	s.kubectl("delete", "agent", "a", "--wait=false")
-	s.becomes(kstatus.TerminatingStatus)
+	s.waitKstatus(kstatus.TerminatingStatus)
 	s.patch("a", `[{"op":"remove","path":"/metadata/finalizers"}]`)
 }

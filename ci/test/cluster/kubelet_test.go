@@ -16,14 +16,14 @@ import (
 
 // What a kubelet writes about pods that simulated nodes never would: why a container does not run, and Events.
 
-// unwell has the pods run without ever getting ready, until recovered.
-func unwell(a *v1alpha1.Agent) { simulated("never-ready", "true")(a) }
+// neverReady has the pods run without ever getting ready, until recovered.
+func neverReady(a *v1alpha1.Agent) { simulate("never-ready", "true")(a) }
 
-// started are the pods of the Agent "a" once each runs on its node.
-func (s *scene) started() []*corev1.Pod {
+// runningPods are the pods of the Agent "a" once each runs on its node.
+func (s *fixture) runningPods() []*corev1.Pod {
 	s.Helper()
 	var pods []*corev1.Pod
-	s.eventually("the pods run", patience, func() error {
+	s.eventually("the pods run", waitTimeout, func() error {
 		pods = nil
 		for _, object := range s.list(&corev1.PodList{}, client.MatchingLabels{v1alpha1.LabelAgent: "a"}) {
 			pod := object.(*corev1.Pod)
@@ -41,7 +41,7 @@ func (s *scene) started() []*corev1.Pod {
 }
 
 // write changes the status of a pod, as its kubelet may.
-func (s *scene) write(name string, change func(*corev1.Pod)) {
+func (s *fixture) write(name string, change func(*corev1.Pod)) {
 	s.Helper()
 	require.NoError(s, retry.RetryOnConflict(retry.DefaultRetry, func() error {
 		pod := read(s, name, &corev1.Pod{})
@@ -51,10 +51,10 @@ func (s *scene) write(name string, change func(*corev1.Pod)) {
 }
 
 // container has the state of a container of every pod of the Agent be changed.
-func container(name string, change func(*corev1.ContainerStatus)) func(*scene) {
-	return func(s *scene) {
+func container(name string, change func(*corev1.ContainerStatus)) func(*fixture) {
+	return func(s *fixture) {
 		s.Helper()
-		for _, pod := range s.started() {
+		for _, pod := range s.runningPods() {
 			s.write(pod.Name, func(pod *corev1.Pod) {
 				for _, statuses := range [][]corev1.ContainerStatus{pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses} {
 					for i := range statuses {
@@ -68,56 +68,56 @@ func container(name string, change func(*corev1.ContainerStatus)) func(*scene) {
 	}
 }
 
-func waits(reason, message string) func(*corev1.ContainerStatus) {
+func waiting(reason, message string) func(*corev1.ContainerStatus) {
 	return func(status *corev1.ContainerStatus) {
 		status.Ready, status.Started = false, ptr.To(false)
 		status.State = corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason, Message: message}}
 	}
 }
 
-// crashed is a container that waits for its next start after it ended.
-func crashed(code int32, reason, message string) func(*corev1.ContainerStatus) {
+// crashLooping is a container that waits for its next start after it ended.
+func crashLooping(code int32, reason, message string) func(*corev1.ContainerStatus) {
 	return func(status *corev1.ContainerStatus) {
-		waits("CrashLoopBackOff", "back-off 10s restarting failed container")(status)
+		waiting("CrashLoopBackOff", "back-off 10s restarting failed container")(status)
 		status.RestartCount++
 		status.LastTerminationState = corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: code, Reason: reason, Message: message}}
 	}
 }
 
-// runsSince is a container that began some time ago.
-func runsSince(ago time.Duration) func(*corev1.ContainerStatus) {
+// runningSince is a container that began some time ago.
+func runningSince(ago time.Duration) func(*corev1.ContainerStatus) {
 	return func(status *corev1.ContainerStatus) {
 		status.Started = ptr.To(true)
 		status.State = corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(time.Now().Add(-ago))}}
 	}
 }
 
-// recovered has the containers of every pod run, and get ready.
-func recovered(s *scene) {
+// recoverPods has the containers of every pod run, and get ready.
+func recoverPods(s *fixture) {
 	s.Helper()
-	for _, pod := range s.started() {
+	for _, pod := range s.runningPods() {
 		s.write(pod.Name, func(pod *corev1.Pod) {
 			for i, init := range pod.Spec.InitContainers {
 				if init.RestartPolicy != nil {
-					runsSince(0)(&pod.Status.InitContainerStatuses[i])
+					runningSince(0)(&pod.Status.InitContainerStatuses[i])
 					continue
 				}
 				pod.Status.InitContainerStatuses[i].Ready = true
 				pod.Status.InitContainerStatuses[i].State = corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{Reason: "Completed"}}
 			}
 			for i := range pod.Status.ContainerStatuses {
-				runsSince(0)(&pod.Status.ContainerStatuses[i])
+				runningSince(0)(&pod.Status.ContainerStatuses[i])
 			}
 		})
 		s.kubectl("annotate", "pod", pod.Name, "simulation/never-ready-")
 	}
 }
 
-// tells writes an Event about every pod of the Agent, as a kubelet does; container is empty for one about the whole pod.
-func tells(container, reason, message string) func(*scene) {
-	return func(s *scene) {
+// emitEvent writes an Event about every pod of the Agent, as a kubelet does; container is empty for one about the whole pod.
+func emitEvent(container, reason, message string) func(*fixture) {
+	return func(s *fixture) {
 		s.Helper()
-		for _, pod := range s.started() {
+		for _, pod := range s.runningPods() {
 			now := metav1.Now()
 			about := corev1.ObjectReference{APIVersion: "v1", Kind: "Pod", Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID}
 			if container != "" {
@@ -132,9 +132,9 @@ func tells(container, reason, message string) func(*scene) {
 	}
 }
 
-// inTurn does one thing after the other.
-func inTurn(steps ...func(*scene)) func(*scene) {
-	return func(s *scene) {
+// inSequence does one thing after the other.
+func inSequence(steps ...func(*fixture)) func(*fixture) {
+	return func(s *fixture) {
 		s.Helper()
 		for _, step := range steps {
 			step(s)

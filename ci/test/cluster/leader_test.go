@@ -27,41 +27,41 @@ const (
 	afterKill = 17 * time.Second
 	// workers is how many Agents an operator works on at a time, the default of --concurrency.
 	workers = 8
-	// tellTakeover is how much longer a test waits, to say how long it took.
-	tellTakeover = 15 * time.Second
+	// takeoverSlack is how much longer a test waits, to say how long it took.
+	takeoverSlack = 15 * time.Second
 )
 
 func TestAStandbyIsReadyWritesNothingAndFinishesWhatTheLeaderBegan(t *testing.T) {
-	s := newScene(t)
-	s.create("a", replicas(4), simulated("ready-after", "1s"))
-	s.settled("a")
+	s := newFixture(t)
+	s.create("a", replicas(4), simulate("ready-after", "1s"))
+	s.waitReady("a")
 	leader := operator
 	standby, err := startStandby(t.Context())
 	require.NoError(t, err)
-	require.False(t, standby.Leads(t.Context()))
-	s.stays("the standby writes nothing, not even the lease", func() error { return wrote(s, standby) })
+	require.False(t, standby.IsLeader(t.Context()))
+	s.consistently("the standby writes nothing, not even the lease", func() error { return checkNoWrites(s, standby) })
 
 	holders := followLease(s)
-	s.roll("a", "registry.example/agent:v2")
-	s.awaitAgent("a", "the rollout is under way", patience, func(a *v1alpha1.Agent) bool { return a.Status.UpdatedReplicas >= 1 })
-	takeover(s, standby, "SIGTERM", leader.Stop, afterStop)
+	s.setImage("a", "registry.example/agent:v2")
+	s.waitForAgent("a", "the rollout is under way", waitTimeout, func(a *v1alpha1.Agent) bool { return a.Status.UpdatedReplicas >= 1 })
+	requireTakeover(s, standby, "SIGTERM", leader.Stop, afterStop)
 	require.Contains(t, holders(), "", "the lease was released")
 
-	require.Equal(t, "registry.example/agent:v2", s.settled("a").Status.Image)
-	require.Error(t, wrote(s, standby), "the end of the rollout is told by who took over")
+	require.Equal(t, "registry.example/agent:v2", s.waitReady("a").Status.Image)
+	require.Error(t, checkNoWrites(s, standby), "the end of the rollout is told by who took over")
 	s.create("b")
-	s.settled("b")
+	s.waitReady("b")
 }
 
-// takeover ends the operator, in its way, and waits until the standby leads in its stead.
-func takeover(s *scene, standby *process, way string, end func() error, limit time.Duration) {
+// requireTakeover ends the operator, in its way, and waits until the standby leads in its stead.
+func requireTakeover(s *fixture, standby *process, way string, end func() error, limit time.Duration) {
 	s.Helper()
-	slowest := timeRequests(s)
+	slowest := measureRequests(s)
 	began := time.Now()
 	require.NoError(s, end())
 	ended := time.Since(began)
 	operator = standby
-	require.NoError(s, standby.Await(s.Context(), "it leads", limit+tellTakeover, standby.Leads))
+	require.NoError(s, standby.WaitFor(s.Context(), "it leads", limit+takeoverSlack, standby.IsLeader))
 	took := time.Since(began)
 	slow := slowest()
 	s.note("%s: ended after %.1fs, taken over after %.1fs (slowest request %.2fs)", way, ended.Seconds(), took.Seconds(), slow.Seconds())
@@ -70,9 +70,9 @@ func takeover(s *scene, standby *process, way string, end func() error, limit ti
 	require.LessOrEqual(s, took, limit+6*slow, "from %s until the standby leads", way)
 }
 
-// timeRequests reads the lease again and again until the returned function is called, which tells how long the slowest read took:
+// measureRequests reads the lease again and again until the returned function is called, which tells how long the slowest read took:
 // milliseconds on a machine that has nothing else to do.
-func timeRequests(s *scene) (slowest func() time.Duration) {
+func measureRequests(s *fixture) (slowest func() time.Duration) {
 	ctx, cancel := context.WithCancel(s.Context())
 	result := make(chan time.Duration)
 	go func() {
@@ -96,14 +96,14 @@ func timeRequests(s *scene) (slowest func() time.Duration) {
 
 func TestAHundredRolloutsOutliveTheOperatorThatBeganThem(t *testing.T) {
 	const agents = 100
-	s := newScene(t)
+	s := newFixture(t)
 	createMany(s, agents)
-	s.eventually("all Agents are ready", patience, func() error { return unready(s, agents) })
+	s.eventually("all Agents are ready", waitTimeout, func() error { return checkReady(s, agents) })
 	for _, row := range []struct {
-		way, image string
-		end        func(*process) error
-		limit      time.Duration
-		brokenOff  int // requests: who is asked to stop finishes what it does, who is killed leaves one of each worker
+		way, image  string
+		end         func(*process) error
+		limit       time.Duration
+		interrupted int // requests: who is asked to stop finishes what it does, who is killed leaves one of each worker
 	}{
 		{"SIGTERM", "registry.example/agent:v2", (*process).Stop, afterStop, 0},
 		{"SIGKILL", "registry.example/agent:v3", (*process).Kill, afterKill, workers},
@@ -112,30 +112,30 @@ func TestAHundredRolloutsOutliveTheOperatorThatBeganThem(t *testing.T) {
 		standby, err := startStandby(t.Context())
 		require.NoError(t, err)
 		before := generations(s)
-		mark, err := audited()
+		mark, err := auditLogEnd()
 		require.NoError(t, err)
 		s.since = mark
 
-		finish := rollAll(s, agents, row.image)
-		takeover(s, standby, row.way, func() error { return row.end(leader) }, row.limit)
+		finish := setAllImages(s, agents, row.image)
+		requireTakeover(s, standby, row.way, func() error { return row.end(leader) }, row.limit)
 		require.NoError(t, finish())
-		s.eventually("all Agents are ready with the new image", patience, func() error { return rolled(s, agents, row.image) })
-		rolledOnce(s, agents, row.brokenOff, leader, standby)
+		s.eventually("all Agents are ready with the new image", waitTimeout, func() error { return checkRolledOut(s, agents, row.image) })
+		requireOneWriteEach(s, agents, row.interrupted, leader, standby)
 		for name, generation := range generations(s) {
 			require.Equal(t, before[name]+1, generation, "Deployment %s was changed once", name)
 		}
 	}
 }
 
-// rollAll gives all Agents another image, one after the other, and returns when a part of their Deployments has it, to do
+// setAllImages gives all Agents another image, one after the other, and returns when a part of their Deployments has it, to do
 // what it likes to the operator; finish waits until the last Agent has been given it.
-func rollAll(s *scene, agents int, image string) (finish func() error) {
+func setAllImages(s *fixture, agents int, image string) (finish func() error) {
 	s.Helper()
 	done, part := make(chan error, 1), make(chan struct{})
 	ctx, cancel := context.WithCancel(s.Context())
 	defer cancel()
 	seen := map[string]bool{}
-	s.follow(ctx, &appsv1.DeploymentList{}, func(_ watch.EventType, object client.Object) {
+	s.watchObjects(ctx, &appsv1.DeploymentList{}, func(_ watch.EventType, object client.Object) {
 		deployment := object.(*appsv1.Deployment)
 		if deployment.Spec.Template.Spec.Containers[0].Image != image || seen[deployment.Name] {
 			return
@@ -146,21 +146,21 @@ func rollAll(s *scene, agents int, image string) (finish func() error) {
 		}
 	})
 	go func() {
-		done <- forEach(many(agents), 1, func(name string) error { return reimage(s.Context(), s.namespace, name, image) })
+		done <- forEach(agentNames(agents), 1, func(name string) error { return setImageRetrying(s.Context(), s.namespace, name, image) })
 	}()
 	select {
 	case <-part:
-	case <-time.After(patience):
+	case <-time.After(waitTimeout):
 		require.Fail(s, "no part of the Deployments was rolled")
 	}
 	return func() error { return <-done }
 }
 
-// reimage gives an Agent another image, as often as it takes: who does it by hand tries again too when nobody answers.
-func reimage(ctx context.Context, namespace, name, image string) error {
+// setImageRetrying gives an Agent another image, as often as it takes: who does it by hand tries again too when nobody answers.
+func setImageRetrying(ctx context.Context, namespace, name, image string) error {
 	patch := client.RawPatch(types.JSONPatchType, []byte(`[{"op":"replace","path":"/spec/runtime/spec/container/image","value":"`+image+`"}]`))
 	var last error
-	err := wait.PollUntilContextTimeout(ctx, 200*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(ctx, 200*time.Millisecond, waitTimeout, true, func(ctx context.Context) (bool, error) {
 		agent := &v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
 		last = api.Patch(ctx, agent, patch)
 		return last == nil, nil
@@ -171,8 +171,8 @@ func reimage(ctx context.Context, namespace, name, image string) error {
 	return nil
 }
 
-// rolled says how many Agents of the namespace are not ready with an image.
-func rolled(s *scene, agents int, image string) error {
+// checkRolledOut says how many Agents of the namespace are not ready with an image.
+func checkRolledOut(s *fixture, agents int, image string) error {
 	ready := 0
 	for _, object := range s.list(&v1alpha1.AgentList{}) {
 		if agent := object.(*v1alpha1.Agent); isReady(agent) && agent.Status.Image == image {
@@ -185,19 +185,19 @@ func rolled(s *scene, agents int, image string) error {
 	return nil
 }
 
-// rolledOnce judges what two operators wrote between them. Each Deployment is written once, by one of them; only one that a
+// requireOneWriteEach judges what two operators wrote between them. Each Deployment is written once, by one of them; only one that a
 // killed leader had just asked for, and that the API server then broke off, may be asked for again. And the two never work at
 // the same time.
-func rolledOnce(s *scene, agents, mostBrokenOff int, leader, standby *process) {
+func requireOneWriteEach(s *fixture, agents, maxInterrupted int, leader, standby *process) {
 	s.Helper()
-	writes, brokenOff := map[string]int{}, map[string]int{}
+	writes, interrupted := map[string]int{}, map[string]int{}
 	byLeader, byStandby, statuses := 0, 0, 0
 	var last, first time.Time // the last write of the leader, the first of the standby
 	for _, r := range s.requests() {
-		if !r.Changes() {
+		if !r.IsWrite() {
 			continue
 		}
-		late := r.By(standby.Credential)
+		late := r.SentBy(standby.Credential)
 		switch at := r.RequestReceivedTimestamp; {
 		case !late && at.After(last):
 			last = at
@@ -215,13 +215,13 @@ func rolledOnce(s *scene, agents, mostBrokenOff int, leader, standby *process) {
 				byLeader++
 			}
 		default:
-			require.True(s, r.By(leader.Credential) && r.ResponseStatus.Code >= 400, "needless: %s", r)
-			brokenOff[r.ObjectRef.Name]++
+			require.True(s, r.SentBy(leader.Credential) && r.ResponseStatus.Code >= 400, "needless: %s", r)
+			interrupted[r.ObjectRef.Name]++
 		}
 	}
-	require.LessOrEqual(s, len(brokenOff), mostBrokenOff, "requests that the leader's end broke off: %v", brokenOff)
-	for _, name := range many(agents) {
-		if brokenOff[name] == 0 { // else: made although the API server says that it failed, or made by the standby
+	require.LessOrEqual(s, len(interrupted), maxInterrupted, "requests that the leader's end broke off: %v", interrupted)
+	for _, name := range agentNames(agents) {
+		if interrupted[name] == 0 { // else: made although the API server says that it failed, or made by the standby
 			require.Equal(s, 1, writes[name], "writes of Deployment %s", name)
 		}
 		require.LessOrEqual(s, writes[name], 1, "writes of Deployment %s", name)
@@ -230,11 +230,11 @@ func rolledOnce(s *scene, agents, mostBrokenOff int, leader, standby *process) {
 	require.NotZero(s, byStandby, "it ended when nothing was left to do")
 	require.True(s, last.Before(first), "the leader wrote at %s, the standby at %s", last, first)
 	s.note("Deployments written %d + %d, %d requests broken off, %.1f status writes per Agent, first write of the standby %.1fs after the leader's last",
-		byLeader, byStandby, len(brokenOff), float64(statuses)/float64(agents), first.Sub(last).Seconds())
+		byLeader, byStandby, len(interrupted), float64(statuses)/float64(agents), first.Sub(last).Seconds())
 }
 
 // generations are those of the Deployments of the namespace: each change of what is wanted counts one.
-func generations(s *scene) map[string]int64 {
+func generations(s *fixture) map[string]int64 {
 	s.Helper()
 	all := map[string]int64{}
 	for _, object := range s.list(&appsv1.DeploymentList{}) {
@@ -243,12 +243,12 @@ func generations(s *scene) map[string]int64 {
 	return all
 }
 
-// wrote names a request by which an operator wrote anything, nil when there is none.
-func wrote(s *scene, p *process) error {
+// checkNoWrites names a request by which an operator wrote anything, nil when there is none.
+func checkNoWrites(s *fixture, p *process) error {
 	requests, err := requestsSince(s.since)
 	require.NoError(s, err)
 	for _, r := range requests {
-		if r.By(p.Credential) && r.Verb != "get" && r.Verb != "list" && r.Verb != "watch" {
+		if r.SentBy(p.Credential) && r.Verb != "get" && r.Verb != "list" && r.Verb != "watch" {
 			return &unexpected{r}
 		}
 	}
@@ -262,7 +262,7 @@ type unexpected struct{ request }
 func (u *unexpected) Error() string { return u.String() }
 
 // followLease returns who held the lease from now on.
-func followLease(s *scene) func() []string {
+func followLease(s *fixture) func() []string {
 	s.Helper()
 	var mutex sync.Mutex
 	var holders []string

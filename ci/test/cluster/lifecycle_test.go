@@ -22,16 +22,16 @@ func TestDeletingAnAgentRemovesEverythingItConsistedOf(t *testing.T) {
 	for _, cascade := range []string{"background", "foreground"} {
 		t.Run(cascade, func(t *testing.T) {
 			t.Parallel()
-			s := newScene(t)
+			s := newFixture(t)
 			s.create("a", replicas(2))
 			s.create("bystander")
-			s.settled("bystander")
-			s.settled("a")
-			s.roll("a", "registry.example/agent:v2") // so that there is an old ReplicaSet too
-			s.settled("a")
+			s.waitReady("bystander")
+			s.waitReady("a")
+			s.setImage("a", "registry.example/agent:v2") // so that there is an old ReplicaSet too
+			s.waitReady("a")
 			s.kubectl("delete", "agent", "a", "--cascade="+cascade, "--timeout=90s")
 			for _, kind := range []client.ObjectList{&appsv1.DeploymentList{}, &appsv1.ReplicaSetList{}, &corev1.PodList{}, &corev1.ServiceList{}} {
-				s.eventually(fmt.Sprintf("%T of the Agent are gone", kind), patience, func() error {
+				s.eventually(fmt.Sprintf("%T of the Agent are gone", kind), waitTimeout, func() error {
 					for _, object := range s.list(kind) {
 						if object.GetLabels()[v1alpha1.LabelAgent] == "a" {
 							return fmt.Errorf("%s is there", object.GetName())
@@ -47,26 +47,26 @@ func TestDeletingAnAgentRemovesEverythingItConsistedOf(t *testing.T) {
 
 func TestDeletedAndMadeAgainAtOnceItWaitsForItsOldChildren(t *testing.T) {
 	t.Parallel()
-	slow := simulated("delete-after", "5s")
-	for name, remove := range map[string]func(*scene){
-		"children removed in the background": func(s *scene) { s.kubectl("delete", "agent", "a", "--wait=false") },
-		"children removed first": func(s *scene) {
+	slow := simulate("delete-after", "5s")
+	for name, remove := range map[string]func(*fixture){
+		"children removed in the background": func(s *fixture) { s.kubectl("delete", "agent", "a", "--wait=false") },
+		"children removed first": func(s *fixture) {
 			s.kubectl("delete", "agent", "a", "--cascade=foreground", "--wait=false")
 		},
-		"a Deployment already on its way out": func(s *scene) {
+		"a Deployment already on its way out": func(s *fixture) {
 			s.kubectl("delete", "deployment", "a", "--cascade=foreground", "--wait=false")
 			s.kubectl("delete", "agent", "a", "--wait=false")
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newScene(t)
+			s := newFixture(t)
 			old := s.create("a", replicas(2), slow)
-			s.settled("a")
+			s.waitReady("a")
 			reasons := followReasons(s)
 			remove(s)
 			var again *v1alpha1.Agent
-			s.eventually("it can be made again", patience, func() error {
+			s.eventually("it can be made again", waitTimeout, func() error {
 				again = s.newAgent("a", replicas(2), slow)
 				err := api.Create(t.Context(), again)
 				if !apierrors.IsAlreadyExists(err) {
@@ -75,11 +75,11 @@ func TestDeletedAndMadeAgainAtOnceItWaitsForItsOldChildren(t *testing.T) {
 				return err
 			})
 			require.NotEqual(t, old.UID, again.UID)
-			s.settled("a")
+			s.waitReady("a")
 			for _, child := range []client.Object{&appsv1.Deployment{}, &corev1.Service{}} {
 				require.True(t, metav1.IsControlledBy(read(s, "a", child), again), "%T", child)
 			}
-			s.eventually("the old pods are gone", patience, func() error {
+			s.eventually("the old pods are gone", waitTimeout, func() error {
 				if have := len(uids(s, &corev1.PodList{})); have != 2 {
 					return fmt.Errorf("%d pods", have)
 				}
@@ -93,11 +93,11 @@ func TestDeletedAndMadeAgainAtOnceItWaitsForItsOldChildren(t *testing.T) {
 }
 
 // followReasons returns the reasons that Ready had from now on, in order.
-func followReasons(s *scene) func() []string {
+func followReasons(s *fixture) func() []string {
 	s.Helper()
 	var mutex sync.Mutex
 	var reasons []string
-	s.follow(s.Context(), &v1alpha1.AgentList{}, func(_ watch.EventType, object client.Object) {
+	s.watchObjects(s.Context(), &v1alpha1.AgentList{}, func(_ watch.EventType, object client.Object) {
 		mutex.Lock()
 		defer mutex.Unlock()
 		reason := condition(object.(*v1alpha1.Agent), v1alpha1.ConditionReady).Reason
@@ -114,14 +114,14 @@ func followReasons(s *scene) func() []string {
 
 func TestADeploymentThatSomebodyDeletesIsMadeAgain(t *testing.T) {
 	t.Parallel()
-	s := newScene(t)
+	s := newFixture(t)
 	s.create("a")
-	s.settled("a")
+	s.waitReady("a")
 	before := read(s, "a", &appsv1.Deployment{}).UID
 	for _, kind := range []string{"deployment", "service"} {
 		s.kubectl("delete", kind, "a")
 	}
-	s.awaitAgent("a", "both are there again", patience, func(agent *v1alpha1.Agent) bool {
+	s.waitForAgent("a", "both are there again", waitTimeout, func(agent *v1alpha1.Agent) bool {
 		deployment, service := &appsv1.Deployment{}, &corev1.Service{}
 		key := client.ObjectKey{Namespace: s.namespace, Name: "a"}
 		return api.Get(context.Background(), key, deployment) == nil && deployment.UID != before &&

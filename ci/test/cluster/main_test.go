@@ -26,10 +26,10 @@ const (
 	root = "../../.." // the folder of the repository
 	// system is where the charts are installed.
 	system = harness.System
-	// sideBySide is how many tests run at a time: they wait much more than they work.
-	sideBySide = "10"
-	// settingUp bounds everything that happens before the first test, building a control plane's programs included.
-	settingUp = 25 * time.Minute
+	// parallelTests is how many tests run at a time: they wait much more than they work.
+	parallelTests = "10"
+	// setupTimeout bounds everything that happens before the first test, building a control plane's programs included.
+	setupTimeout = 25 * time.Minute
 )
 
 // What all tests share; set before the first one runs.
@@ -39,50 +39,50 @@ var (
 	api client.WithWatch
 	// operator is the one that works while tests run side by side. Tests that run alone may replace it.
 	operator *process
-	// firstMark is the place in the audit log where this run begins.
-	firstMark harness.Mark
+	// startMark is the place in the audit log where this run begins.
+	startMark harness.Mark
 )
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	quiet()
+	silenceLibraries()
 	code := 1
 	if err := setUp(); err != nil {
-		say("FAILED to set up: %v", err)
+		logf("FAILED to set up: %v", err)
 	} else {
 		code = m.Run()
 	}
 	if err := tearDown(); err != nil {
-		say("FAILED: %v", err)
+		logf("FAILED: %v", err)
 		code = 1
 	}
 	os.Exit(code)
 }
 
-// quiet keeps libraries from writing between the lines of the tests, and makes more tests run at a time than there are CPUs.
-func quiet() {
+// silenceLibraries keeps libraries from writing between the lines of the tests, and makes more tests run at a time than there are CPUs.
+func silenceLibraries() {
 	klog.SetLogger(logr.Discard())
 	crlog.SetLogger(logr.Discard())
 	chosen := false
 	flag.Visit(func(f *flag.Flag) { chosen = chosen || f.Name == "test.parallel" })
 	if !chosen {
-		_ = flag.Set("test.parallel", sideBySide)
+		_ = flag.Set("test.parallel", parallelTests)
 	}
 }
 
 // setUp brings up everything that tests use, and says how long each step took.
 func setUp() error {
-	ctx, cancel := context.WithTimeout(context.Background(), settingUp)
+	ctx, cancel := context.WithTimeout(context.Background(), setupTimeout)
 	defer cancel()
 	for _, step := range []struct {
 		what string
 		do   func(context.Context) error
 	}{
-		{"control plane up", func(ctx context.Context) (err error) { cluster, err = bringUp(ctx); return err }},
+		{"control plane up", func(ctx context.Context) (err error) { cluster, err = connect(ctx); return err }},
 		{"operator built", buildOperator},
 		{"charts installed", install},
 		{"operator leads", func(ctx context.Context) (err error) {
-			if firstMark, err = audited(); err == nil {
+			if startMark, err = auditLogEnd(); err == nil {
 				operator, err = startOperator(ctx)
 			}
 			return err
@@ -92,7 +92,7 @@ func setUp() error {
 		if err := step.do(ctx); err != nil {
 			return fmt.Errorf("%s: %w", step.what, err)
 		}
-		say("%-24s %6.1fs", step.what, time.Since(began).Seconds())
+		logf("%-24s %6.1fs", step.what, time.Since(began).Seconds())
 	}
 	return nil
 }
@@ -100,7 +100,7 @@ func setUp() error {
 // tearDown ends what setUp began, but for the control plane, which the next run finds warm. After a whole run it judges what
 // only a whole run shows.
 func tearDown() error {
-	defer func() { _ = os.RemoveAll(workshop) }()
+	defer func() { _ = os.RemoveAll(workDir) }()
 	if operator == nil {
 		return nil
 	}
@@ -109,7 +109,7 @@ func tearDown() error {
 	if err := stopGracefully(ctx, operator); err != nil {
 		return fmt.Errorf("stopping the operator: %w", err)
 	}
-	say("%-24s exit code 0, lease released", "operator stopped")
+	logf("%-24s exit code 0, lease released", "operator stopped")
 	if flag.Lookup("test.run").Value.String() != "" {
 		return nil
 	}
@@ -117,11 +117,11 @@ func tearDown() error {
 	if err != nil {
 		return fmt.Errorf("least privilege:\n  %w", err)
 	}
-	say("%-24s all that the chart grants was used, and nothing else was asked for; but for %s", "least privilege", notNeeded)
+	logf("%-24s all that the chart grants was used, and nothing else was asked for; but for %s", "least privilege", notNeeded)
 	return nil
 }
 
-func say(format string, args ...any) {
+func logf(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, "e2e: "+format+"\n", args...)
 }
 

@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// asked are the metrics that the chart's alerts and dashboard ask for; ci/test/unit/alerts sees to it that the list is complete.
-func asked(t *testing.T) []string {
+// requiredMetrics are the metrics that the chart's alerts and dashboard ask for; ci/test/unit/alerts sees to it that the list is complete.
+func requiredMetrics(t *testing.T) []string {
 	t.Helper()
 	list, err := os.ReadFile(fromRoot("ci/test/unit/alerts/metrics.txt"))
 	require.NoError(t, err)
@@ -21,8 +21,8 @@ func asked(t *testing.T) []string {
 	return names
 }
 
-// lacks names the first metric that an operator does not export, nil when it exports all.
-func lacks(scraped string, names []string) error {
+// missingMetric names the first metric that an operator does not export, nil when it exports all.
+func missingMetric(scraped string, names []string) error {
 	for _, name := range names {
 		if !regexp.MustCompile(`(?m)^` + name + `[{ ]`).MatchString(scraped) {
 			return errors.New(name)
@@ -33,27 +33,27 @@ func lacks(scraped string, names []string) error {
 
 func TestTheOperatorExportsEverythingThatAlertsAndDashboardAskFor(t *testing.T) {
 	t.Parallel()
-	s := newScene(t)
-	s.create("a", simulated("never-ready", "true")) // so that there is a reason, and something that high availability misses
-	names := asked(t)
-	s.eventually("every metric is exported", patience, func() error {
+	s := newFixture(t)
+	s.create("a", simulate("never-ready", "true")) // so that there is a reason, and something that high availability misses
+	names := requiredMetrics(t)
+	s.eventually("every metric is exported", waitTimeout, func() error {
 		scraped, err := operator.Scrape(t.Context())
 		if err != nil {
 			return err
 		}
-		return lacks(scraped, names)
+		return missingMetric(scraped, names)
 	})
 	s.note("%d metrics", len(names))
 }
 
 func TestTheGaugesOfAnAgentFollowItUntilItIsGone(t *testing.T) {
 	t.Parallel()
-	s := newScene(t)
+	s := newFixture(t)
 	s.create("a", replicas(2))
-	s.settled("a")
+	s.waitReady("a")
 	exports := func(want string) {
 		s.Helper()
-		s.eventually("the gauges are "+want, patience, func() error {
+		s.eventually("the gauges are "+want, waitTimeout, func() error {
 			if got := s.gauges("a"); got != want {
 				return fmt.Errorf("they are %s", got)
 			}
@@ -64,7 +64,7 @@ func TestTheGaugesOfAnAgentFollowItUntilItIsGone(t *testing.T) {
 	s.kubectl("scale", "agent", "a", "--replicas=3")
 	exports("replicas_desired 3, replicas_ready 3, replicas_available 3, ready 1, stalled 0, highly_available 0")
 	s.kubectl("delete", "agent", "a")
-	s.eventually("nothing is left of it", patience, func() error {
+	s.eventually("nothing is left of it", waitTimeout, func() error {
 		scraped, err := operator.Scrape(t.Context())
 		if err == nil && strings.Contains(scraped, `namespace="`+s.namespace+`"`) {
 			err = errors.New("there are series of its namespace")
@@ -74,7 +74,7 @@ func TestTheGaugesOfAnAgentFollowItUntilItIsGone(t *testing.T) {
 }
 
 // gauges are the values of an Agent's gauges, but for those that are exported only while something is wrong.
-func (s *scene) gauges(agent string) string {
+func (s *fixture) gauges(agent string) string {
 	var values []string
 	for _, name := range []string{"replicas_desired", "replicas_ready", "replicas_available", "ready", "stalled", "highly_available"} {
 		value := operator.Metric(s.Context(), "flokoa_agent_"+name, `namespace="`+s.namespace+`"`, `agent="`+agent+`"`)
@@ -86,9 +86,9 @@ func (s *scene) gauges(agent string) string {
 // A standby exports the gauges as well, so this needs no leader.
 func TestAnOperatorExportsNoGaugesOfAgentsWhenItIsToldNotTo(t *testing.T) {
 	t.Parallel()
-	s := newScene(t)
+	s := newFixture(t)
 	s.create("a")
-	s.settled("a")
+	s.waitReady("a")
 	for flag, exports := range map[string]bool{"--agent-metrics=true": true, "--agent-metrics=false": false} {
 		standby, err := startStandby(t.Context(), flag)
 		require.NoError(t, err)

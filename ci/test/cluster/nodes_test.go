@@ -21,8 +21,8 @@ import (
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
-// blind are the rules that the chart gives the operator, without the one about nodes.
-func blind(t *testing.T) []rbacv1.PolicyRule {
+// rulesWithoutNodes are the rules that the chart gives the operator, without the one about nodes.
+func rulesWithoutNodes(t *testing.T) []rbacv1.PolicyRule {
 	t.Helper()
 	objects, err := manifests.Chart(fromRoot("charts/flokoa-operator"), nil, "flokoa-operator", system)
 	require.NoError(t, err)
@@ -40,7 +40,7 @@ func blind(t *testing.T) []rbacv1.PolicyRule {
 
 func TestWithoutPermissionToReadNodesItSaysWhatItCouldNotJudge(t *testing.T) {
 	t.Parallel()
-	s := newScene(t)
+	s := newFixture(t)
 	server := newAPIServer(t)
 	require.NoError(t, server.admin.Create(t.Context(), crd(t)))
 	require.NoError(t, server.admin.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: system}}))
@@ -49,27 +49,27 @@ func TestWithoutPermissionToReadNodesItSaysWhatItCouldNotJudge(t *testing.T) {
 	metrics, err := harness.FreeAddress()
 	require.NoError(t, err)
 	p := &process{
-		Program: binary, Kubeconfig: server.user(t, "blind", blind(t)...), Log: filepath.Join(t.TempDir(), "log"), Health: health, Metrics: metrics,
+		Program: binary, Kubeconfig: server.user(t, "blind", rulesWithoutNodes(t)...), Log: filepath.Join(t.TempDir(), "log"), Health: health, Metrics: metrics,
 	}
 	require.NoError(t, p.Start())
 	t.Cleanup(func() { _ = p.Kill() })
-	require.NoError(t, p.Await(t.Context(), "it leads", harness.Starting, p.Leads))
+	require.NoError(t, p.WaitFor(t.Context(), "it leads", harness.StartTimeout, p.IsLeader))
 	require.Contains(t, p.Tail("cannot read nodes"), "cannot read nodes")
 
-	agent := &v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "a"}, Spec: s.newAgent("a", sound).Spec}
+	agent := &v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "a"}, Spec: s.newAgent("a", highlyAvailable).Spec}
 	require.NoError(t, server.admin.Create(t.Context(), agent))
 	deployment := &appsv1.Deployment{}
-	s.eventually("the Deployment is made", patience, func() error {
+	s.eventually("the Deployment is made", waitTimeout, func() error {
 		return server.admin.Get(t.Context(), client.ObjectKeyFromObject(agent), deployment)
 	})
 	for i := range 3 {
-		server.playPod(t, fmt.Sprintf("a-1-%d", i))
+		server.createReadyPod(t, fmt.Sprintf("a-1-%d", i))
 	}
 	deployment.Status = appsv1.DeploymentStatus{
 		ObservedGeneration: deployment.Generation, Replicas: 3, UpdatedReplicas: 3, ReadyReplicas: 3, AvailableReplicas: 3,
 	}
 	require.NoError(t, server.admin.Status().Update(t.Context(), deployment))
-	s.eventually("it says what it could not judge", patience, func() error {
+	s.eventually("it says what it could not judge", waitTimeout, func() error {
 		if err := server.admin.Get(t.Context(), client.ObjectKeyFromObject(agent), agent); err != nil {
 			return err
 		}
@@ -82,9 +82,9 @@ func TestWithoutPermissionToReadNodesItSaysWhatItCouldNotJudge(t *testing.T) {
 	require.NoError(t, p.Stop())
 }
 
-// playPod plays the ReplicaSet controller, the scheduler and a kubelet, which this API server does not have: a pod that
+// createReadyPod plays the ReplicaSet controller, the scheduler and a kubelet, which this API server does not have: a pod that
 // answers, on the only node.
-func (a apiServer) playPod(t *testing.T, name string) {
+func (a apiServer) createReadyPod(t *testing.T, name string) {
 	t.Helper()
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{

@@ -12,18 +12,18 @@ import (
 )
 
 var (
-	// workshop is the folder of the operator's binary, kubeconfigs and logs.
-	workshop string
+	// workDir is the folder of the operator's binary, kubeconfigs and logs.
+	workDir string
 	// binary is the operator's.
 	binary string
 )
 
 // buildOperator builds it as `make build` does.
 func buildOperator(ctx context.Context) (err error) {
-	if workshop, err = os.MkdirTemp("", "flokoa-e2e-"); err != nil {
+	if workDir, err = os.MkdirTemp("", "flokoa-e2e-"); err != nil {
 		return err
 	}
-	binary, err = harness.Build(ctx, root, workshop, "e2e")
+	binary, err = harness.Build(ctx, root, workDir, "e2e")
 	return err
 }
 
@@ -36,34 +36,34 @@ func startOperator(ctx context.Context) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	return p, p.Await(ctx, "it leads", harness.Starting, p.Leads)
+	return p, p.WaitFor(ctx, "it leads", harness.StartTimeout, p.IsLeader)
 }
 
 // startStandby starts an operator, with more flags than every one of these tests gives, and waits until it is ready, whether or
 // not it leads.
 func startStandby(ctx context.Context, flags ...string) (*process, error) {
-	return startThrough(ctx, cluster.Config, flags...)
+	return startOperatorVia(ctx, cluster.Config, flags...)
 }
 
-// startThrough starts an operator that reaches the API server as a configuration says, and waits until it is ready.
-func startThrough(ctx context.Context, way *rest.Config, flags ...string) (*process, error) {
-	p, err := newProcess(ctx, way, "flokoa-operator", flags...)
+// startOperatorVia starts an operator that reaches the API server as a configuration says, and waits until it is ready.
+func startOperatorVia(ctx context.Context, config *rest.Config, flags ...string) (*process, error) {
+	p, err := newProcess(ctx, config, "flokoa-operator", flags...)
 	if err != nil {
 		return nil, err
 	}
 	if err := p.Start(); err != nil {
 		return nil, err
 	}
-	return p, p.Await(ctx, "it is ready", harness.Starting, p.Ready)
+	return p, p.WaitFor(ctx, "it is ready", harness.StartTimeout, p.Ready)
 }
 
 // newProcess is an operator that is not started yet, with a token of a ServiceAccount.
-func newProcess(ctx context.Context, way *rest.Config, name string, flags ...string) (*process, error) {
+func newProcess(ctx context.Context, config *rest.Config, name string, flags ...string) (*process, error) {
 	token, err := harness.Token(ctx, api, name)
 	if err != nil {
 		return nil, err
 	}
-	return harness.New(binary, token, way, flags...)
+	return harness.New(binary, token, config, flags...)
 }
 
 // startOn starts an operator on another cluster than the one that the tests share, and waits until it leads there.
@@ -87,7 +87,7 @@ func startOn(ctx context.Context, kubeconfig string) (*process, error) {
 	if err := p.Start(); err != nil {
 		return nil, err
 	}
-	return p, p.Await(ctx, "it leads", harness.Starting, p.Leads)
+	return p, p.WaitFor(ctx, "it leads", harness.StartTimeout, p.IsLeader)
 }
 
 // newToken asks for a token of the chart's ServiceAccount.

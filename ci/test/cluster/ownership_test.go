@@ -23,14 +23,14 @@ import (
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
-// healing is how soon an Agent must be well again once the object in its way is gone.
-const healing = time.Minute
+// recoveryTimeout is how soon an Agent must be well again once the object in its way is gone.
+const recoveryTimeout = time.Minute
 
 func TestAHandEditedFieldIsPutBack(t *testing.T) {
 	t.Parallel()
-	s := newScene(t)
+	s := newFixture(t)
 	s.create("a", replicas(2))
-	s.settled("a")
+	s.waitReady("a")
 	deployment, service := read(s, "a", &appsv1.Deployment{}), read(s, "a", &corev1.Service{})
 	for _, edit := range []struct{ resource, patch string }{
 		{"deployment", `[{"op":"replace","path":"/spec/replicas","value":3}]`},
@@ -46,19 +46,19 @@ func TestAHandEditedFieldIsPutBack(t *testing.T) {
 		{"service", `[{"op":"replace","path":"/spec/ports/0/port","value":9090}]`},
 	} {
 		s.kubectl("patch", edit.resource, "a", "--type=json", "-p", edit.patch)
-		s.eventually(edit.resource+" is put back after "+edit.patch, patience, func() error {
+		s.eventually(edit.resource+" is put back after "+edit.patch, waitTimeout, func() error {
 			live, served := read(s, "a", &appsv1.Deployment{}), &corev1.Service{}
 			return firstError(
 				api.Get(t.Context(), client.ObjectKeyFromObject(service), served), // one that was renumbered is made anew
-				differ("labels", deployment.Labels, live.Labels),
-				differ("owners", deployment.OwnerReferences, live.OwnerReferences),
-				differ("Deployment", deployment.Spec, live.Spec),
-				differ("Service's ports", service.Spec.Ports, served.Spec.Ports),
-				differ("Service's selector", service.Spec.Selector, served.Spec.Selector),
+				checkEqual("labels", deployment.Labels, live.Labels),
+				checkEqual("owners", deployment.OwnerReferences, live.OwnerReferences),
+				checkEqual("Deployment", deployment.Spec, live.Spec),
+				checkEqual("Service's ports", service.Spec.Ports, served.Spec.Ports),
+				checkEqual("Service's selector", service.Spec.Selector, served.Spec.Selector),
 			)
 		})
 	}
-	require.Equal(t, "registry.example/agent:v1", s.settled("a").Status.Image)
+	require.Equal(t, "registry.example/agent:v1", s.waitReady("a").Status.Image)
 	require.Equal(t, deployment.UID, read(s, "a", &appsv1.Deployment{}).UID)
 }
 
@@ -66,12 +66,12 @@ func TestAHandEditedFieldIsPutBack(t *testing.T) {
 // and the API server refuses two ports of one name. Until the hand that did it takes it back, the Agent says so.
 func TestAContainerPortRenumberedByHandIsToldInTheStatus(t *testing.T) {
 	t.Parallel()
-	s := newScene(t)
+	s := newFixture(t)
 	s.create("a", replicas(1))
-	s.settled("a")
+	s.waitReady("a")
 	const port = `[{"op":"replace","path":"/spec/template/spec/containers/0/ports/0/containerPort","value":%d}]`
 	s.kubectl("patch", "deployment", "a", "--type=json", "-p", fmt.Sprintf(port, 9090))
-	s.eventually("the Agent says what is refused", patience, func() error {
+	s.eventually("the Agent says what is refused", waitTimeout, func() error {
 		message := condition(read(s, "a", &v1alpha1.Agent{}), v1alpha1.ConditionReady).Message
 		if !strings.Contains(message, `Duplicate value: "http"`) {
 			return errors.New(message)
@@ -79,11 +79,11 @@ func TestAContainerPortRenumberedByHandIsToldInTheStatus(t *testing.T) {
 		return nil
 	})
 	s.kubectl("patch", "deployment", "a", "--type=json", "-p", fmt.Sprintf(port, 8080))
-	s.settled("a")
+	s.waitReady("a")
 }
 
-// differ says how two values differ, nil when they do not.
-func differ(what string, want, have any) error {
+// checkEqual says how two values differ, nil when they do not.
+func checkEqual(what string, want, have any) error {
 	w, err := json.Marshal(want)
 	if err != nil {
 		return err
@@ -106,9 +106,9 @@ func firstError(all ...error) error {
 
 func TestWhatOthersAddIsLeftAloneAlsoByTheNextRoll(t *testing.T) {
 	t.Parallel()
-	s := newScene(t)
+	s := newFixture(t)
 	s.create("a")
-	s.settled("a")
+	s.waitReady("a")
 	s.kubectl("annotate", "deployment/a", "service/a", "example.com/note=mine")
 	s.kubectl("label", "deployment/a", "service/a", "example.com/team=search")
 	injected := appsv1ac.Deployment("a", s.namespace).WithSpec(appsv1ac.DeploymentSpec().WithTemplate(corev1ac.PodTemplateSpec().
@@ -130,12 +130,12 @@ func TestWhatOthersAddIsLeftAloneAlsoByTheNextRoll(t *testing.T) {
 		}
 		return nil
 	}
-	s.settled("a")
-	s.stays("they are left", left)
+	s.waitReady("a")
+	s.consistently("they are left", left)
 	s.patch("a", `[{"op":"replace","path":"/spec/runtime/spec/container/image","value":"registry.example/agent:v2"},
 		{"op":"remove","path":"/spec/runtime/spec/container/env"}]`)
-	s.settled("a")
-	s.stays("they are left by a roll", left)
+	s.waitReady("a")
+	s.consistently("they are left by a roll", left)
 	container := read(s, "a", &appsv1.Deployment{}).Spec.Template.Spec.Containers[0]
 	require.Equal(t, "registry.example/agent:v2", container.Image)
 	require.NotContains(t, envOf(container), "LEVEL", "what the user no longer asks for goes")
@@ -149,8 +149,8 @@ func envOf(container corev1.Container) map[string]string {
 	return env
 }
 
-// strangers are objects that somebody else made under the name that an Agent will have.
-func strangers() map[string]client.Object {
+// foreignObjects are objects that somebody else made under the name that an Agent will have.
+func foreignObjects() map[string]client.Object {
 	return map[string]client.Object{
 		"Deployment": &appsv1.Deployment{Spec: appsv1.DeploymentSpec{
 			Replicas: ptr.To[int32](0),
@@ -169,31 +169,31 @@ func strangers() map[string]client.Object {
 
 func TestAStrangerOfTheSameNameIsNeverTouchedAndTheAgentHealsWhenItGoes(t *testing.T) {
 	t.Parallel()
-	for kind, stranger := range strangers() {
+	for kind, stranger := range foreignObjects() {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
-			s := newScene(t)
+			s := newFixture(t)
 			stranger.SetNamespace(s.namespace)
 			stranger.SetName("a")
 			require.NoError(t, api.Create(t.Context(), stranger))
-			s.eventually("Kubernetes itself is done with the stranger", patience, func() error { return observed(s, stranger) })
+			s.eventually("Kubernetes itself is done with the stranger", waitTimeout, func() error { return observed(s, stranger) })
 			s.create("a")
-			conflicted := s.awaitAgent("a", "the conflict is told", patience, func(a *v1alpha1.Agent) bool {
+			conflicted := s.waitForAgent("a", "the conflict is told", waitTimeout, func(a *v1alpha1.Agent) bool {
 				return condition(a, v1alpha1.ConditionReady).Reason == v1alpha1.ReasonNameConflict
 			})
 			require.Contains(t, condition(conflicted, v1alpha1.ConditionReady).Message, fmt.Sprintf("a %s named %q exists", kind, "a"))
 			require.Equal(t, metav1.ConditionFalse, condition(conflicted, v1alpha1.ConditionReady).Status)
 			require.Equal(t, metav1.ConditionTrue, condition(conflicted, v1alpha1.ConditionStalled).Status)
 			require.Empty(t, condition(conflicted, v1alpha1.ConditionReconciling))
-			s.eventually("the rest of the Agent is made", patience, func() error { return theRestOf(s, kind) })
-			s.eventually("it is warned of", patience, func() error { return warned(s, "a", v1alpha1.ReasonNameConflict) })
-			s.stays("the stranger is not touched", func() error {
-				return differ("resourceVersion", stranger.GetResourceVersion(), read(s, "a", stranger.DeepCopyObject().(client.Object)).GetResourceVersion())
+			s.eventually("the rest of the Agent is made", waitTimeout, func() error { return checkOtherChild(s, kind) })
+			s.eventually("it is warned of", waitTimeout, func() error { return checkWarning(s, "a", v1alpha1.ReasonNameConflict) })
+			s.consistently("the stranger is not touched", func() error {
+				return checkEqual("resourceVersion", stranger.GetResourceVersion(), read(s, "a", stranger.DeepCopyObject().(client.Object)).GetResourceVersion())
 			})
 
 			began := time.Now()
 			require.NoError(t, api.Delete(t.Context(), stranger))
-			healed := s.awaitAgent("a", "the Agent heals", healing, isReady)
+			healed := s.waitForAgent("a", "the Agent heals", recoveryTimeout, isReady)
 			s.note("healed in %.1fs", time.Since(began).Seconds())
 			require.Empty(t, condition(healed, v1alpha1.ConditionStalled))
 		})
@@ -202,7 +202,7 @@ func TestAStrangerOfTheSameNameIsNeverTouchedAndTheAgentHealsWhenItGoes(t *testi
 
 // observed says that controllers of Kubernetes have still to write to an object; afterwards, a new resourceVersion is the
 // operator's doing.
-func observed(s *scene, object client.Object) error {
+func observed(s *fixture, object client.Object) error {
 	read(s, object.GetName(), object)
 	if deployment, ok := object.(*appsv1.Deployment); ok && (deployment.Status.ObservedGeneration != deployment.Generation || len(deployment.Status.Conditions) < 2) {
 		return fmt.Errorf("%+v", deployment.Status)
@@ -210,8 +210,8 @@ func observed(s *scene, object client.Object) error {
 	return nil
 }
 
-// theRestOf says whether the child is missing that no stranger stands in the way of.
-func theRestOf(s *scene, kind string) error {
+// checkOtherChild says whether the child is missing that no stranger stands in the way of.
+func checkOtherChild(s *fixture, kind string) error {
 	var child client.Object = &corev1.Service{}
 	if kind == "Service" {
 		child = &appsv1.Deployment{}
@@ -225,8 +225,8 @@ func theRestOf(s *scene, kind string) error {
 	return nil
 }
 
-// warned says that a Warning with a reason is missing about an Agent.
-func warned(s *scene, name, reason string) error {
+// checkWarning says that a Warning with a reason is missing about an Agent.
+func checkWarning(s *fixture, name, reason string) error {
 	for _, object := range s.list(&eventsv1.EventList{}) {
 		event := object.(*eventsv1.Event)
 		if event.Regarding.Name == name && event.Type == corev1.EventTypeWarning && event.Reason == reason {
@@ -238,12 +238,12 @@ func warned(s *scene, name, reason string) error {
 
 func TestOrphansAreTakenOverOnlyByTheAnnotationAndNoPodRestarts(t *testing.T) {
 	t.Parallel()
-	s := newScene(t)
+	s := newFixture(t)
 	s.create("a", replicas(2))
-	s.settled("a")
+	s.waitReady("a")
 	pods := uids(s, &corev1.PodList{})
 	s.kubectl("delete", "agent", "a", "--cascade=orphan")
-	s.eventually("the children are orphans", patience, func() error {
+	s.eventually("the children are orphans", waitTimeout, func() error {
 		for _, child := range []client.Object{&appsv1.Deployment{}, &corev1.Service{}, &policyv1.PodDisruptionBudget{}} {
 			if owners := read(s, "a", child).GetOwnerReferences(); len(owners) > 0 {
 				return fmt.Errorf("%T: %v", child, owners)
@@ -253,14 +253,14 @@ func TestOrphansAreTakenOverOnlyByTheAnnotationAndNoPodRestarts(t *testing.T) {
 	})
 	service := read(s, "a", &corev1.Service{}).UID
 	agent := s.create("a", replicas(2))
-	s.awaitAgent("a", "the conflict is told", patience, func(a *v1alpha1.Agent) bool {
+	s.waitForAgent("a", "the conflict is told", waitTimeout, func(a *v1alpha1.Agent) bool {
 		return condition(a, v1alpha1.ConditionReady).Reason == v1alpha1.ReasonNameConflict
 	})
 	for _, kind := range []string{"Deployment", "Service", "PodDisruptionBudget"} {
 		require.Contains(t, condition(read(s, "a", &v1alpha1.Agent{}), v1alpha1.ConditionReady).Message, "a "+kind+` named "a" exists`, "all are told at once")
 	}
 	s.kubectl("annotate", "deployment/a", "service/a", "pdb/a", v1alpha1.AnnotationAdopt+"=a")
-	s.awaitAgent("a", "it takes them over", healing, isReady)
+	s.waitForAgent("a", "it takes them over", recoveryTimeout, isReady)
 	require.True(t, metav1.IsControlledBy(read(s, "a", &appsv1.Deployment{}), agent))
 	require.True(t, metav1.IsControlledBy(read(s, "a", &corev1.Service{}), agent))
 	require.Equal(t, service, read(s, "a", &corev1.Service{}).UID)

@@ -29,15 +29,15 @@ type persona struct {
 	can []string
 }
 
-// paths are where the API server serves what personas try, by group.
-var paths = map[string]string{
+// apiPaths are where the API server serves what personas try, by group.
+var apiPaths = map[string]string{
 	"": "/api/v1", "agent.flokoa.ai": "/apis/agent.flokoa.ai/v1alpha1", "apps": "/apis/apps/v1", "events.k8s.io": "/apis/events.k8s.io/v1",
 	"rbac.authorization.k8s.io": "/apis/rbac.authorization.k8s.io/v1", "networking.k8s.io": "/apis/networking.k8s.io/v1",
 	"policy": "/apis/policy/v1", "autoscaling": "/apis/autoscaling/v2", "batch": "/apis/batch/v1", "coordination.k8s.io": "/apis/coordination.k8s.io/v1",
 }
 
-// tried is everything in a namespace that somebody could want to do something with.
-var tried = []string{
+// probedResources is everything in a namespace that somebody could want to do something with.
+var probedResources = []string{
 	"agent.flokoa.ai/agents", "agent.flokoa.ai/agents/scale", "agent.flokoa.ai/agents/status", "agent.flokoa.ai/agents/finalizers",
 	"apps/deployments", "apps/deployments/scale", "apps/replicasets", "apps/statefulsets", "apps/daemonsets", "batch/jobs", "batch/cronjobs",
 	"/pods", "/pods/log", "/pods/exec", "/pods/attach", "/pods/portforward", "/pods/proxy", "/pods/ephemeralcontainers", "/pods/eviction",
@@ -47,13 +47,13 @@ var tried = []string{
 }
 
 var (
-	reading = []string{"get", "list", "watch"}
-	writing = []string{"create", "update", "patch", "delete", "deletecollection"}
-	// special are verbs that no request has; they are asked for, not tried.
-	special = []string{"use", "bind", "escalate", "impersonate", "assign"}
+	readVerbs  = []string{"get", "list", "watch"}
+	writeVerbs = []string{"create", "update", "patch", "delete", "deletecollection"}
+	// specialVerbs are verbs that no request has; they are asked for, not tried.
+	specialVerbs = []string{"use", "bind", "escalate", "impersonate", "assign"}
 )
 
-func all(verbs []string, resources ...string) []string {
+func combine(verbs []string, resources ...string) []string {
 	var lines []string
 	for _, resource := range resources {
 		for _, verb := range verbs {
@@ -66,9 +66,9 @@ func all(verbs []string, resources ...string) []string {
 // viewable is what everybody may read who may read an environment at all.
 func viewable() []string {
 	return slices.Concat(
-		all(reading, "agent.flokoa.ai/agents", "apps/deployments", "apps/replicasets", "/pods", "/services", "/events", "/resourcequotas", "/limitranges",
+		combine(readVerbs, "agent.flokoa.ai/agents", "apps/deployments", "apps/replicasets", "/pods", "/services", "/events", "/resourcequotas", "/limitranges",
 			"networking.k8s.io/networkpolicies", "policy/poddisruptionbudgets", "autoscaling/horizontalpodautoscalers"),
-		all([]string{"get"}, "/pods/log", "agent.flokoa.ai/agents/scale"),
+		combine([]string{"get"}, "/pods/log", "agent.flokoa.ai/agents/scale"),
 	)
 }
 
@@ -76,24 +76,24 @@ func viewable() []string {
 func (e *environment) personas() []persona {
 	group := func(name string) []string { return []string{"flokoa:" + e.kind + ":" + name, "system:authenticated"} }
 	account := []string{"system:serviceaccounts", "system:serviceaccounts:" + e.namespace, "system:authenticated"}
-	agents := slices.Concat(all([]string{"create", "update", "patch", "delete"}, "agent.flokoa.ai/agents"), all([]string{"update", "patch"}, "agent.flokoa.ai/agents/scale"))
+	agents := slices.Concat(combine([]string{"create", "update", "patch", "delete"}, "agent.flokoa.ai/agents"), combine([]string{"update", "patch"}, "agent.flokoa.ai/agents/scale"))
 	return []persona{
 		{"viewer", "vera", group("viewers"), viewable()},
 		{"editor", "eddie", group("editors"), slices.Concat(viewable(), agents)},
-		{"secret-manager", "sam", group("secret-managers"), all([]string{"get", "list", "watch", "create", "update", "patch", "delete"}, "/secrets")},
+		{"secret-manager", "sam", group("secret-managers"), combine([]string{"get", "list", "watch", "create", "update", "patch", "delete"}, "/secrets")},
 		{"secret-user", "sue", group("secret-users"), nil},
 		{"deployer", "system:serviceaccount:" + e.namespace + ":agent-deployer", account, slices.Concat(agents,
-			all(reading, "agent.flokoa.ai/agents", "/configmaps"), all([]string{"get"}, "agent.flokoa.ai/agents/scale"),
-			all([]string{"create", "update", "patch", "delete"}, "/configmaps"))},
+			combine(readVerbs, "agent.flokoa.ai/agents", "/configmaps"), combine([]string{"get"}, "agent.flokoa.ai/agents/scale"),
+			combine([]string{"create", "update", "patch", "delete"}, "/configmaps"))},
 	}
 }
 
-// requirePersonas asks for everybody and everything whether he may do it, and has him try it.
-func (e *environment) requirePersonas() {
+// requirePersonaAccess asks for everybody and everything whether he may do it, and has him try it.
+func (e *environment) requirePersonaAccess() {
 	e.Helper()
 	questions := 0
 	for _, p := range e.personas() {
-		may, err := e.asks(p.user, p.groups)
+		may, err := e.probeAccess(p.user, p.groups)
 		require.NoError(e, err)
 		slices.Sort(p.can)
 		require.Equal(e, p.can, may.allowed, "what the %s may do", p.name)
@@ -107,7 +107,7 @@ func (e *environment) requirePersonas() {
 		for _, role := range []string{"viewers", "editors", "secret-managers", "secret-users"} {
 			groups = append(groups, "flokoa:"+other+":"+role)
 		}
-		may, err := e.asks("stranger", append(groups, "system:authenticated", "system:serviceaccounts:flokoa-"+other))
+		may, err := e.probeAccess("stranger", append(groups, "system:authenticated", "system:serviceaccounts:flokoa-"+other))
 		require.NoError(e, err)
 		require.Empty(e, may.allowed, "all groups of %s together in %s", other, e.kind)
 		questions += may.asked
@@ -120,9 +120,9 @@ type answers struct {
 	allowed []string
 }
 
-// asks has somebody do everything that can be done in the namespace, without effect, and returns what he was allowed to, sorted.
+// probeAccess has somebody do everything that can be done in the namespace, without effect, and returns what he was allowed to, sorted.
 // The API server's word on whether he might, and what happens when he does, must be the same.
-func (s *scene) asks(user string, groups []string) (answers, error) {
+func (s *fixture) probeAccess(user string, groups []string) (answers, error) {
 	config := rest.CopyConfig(cluster.Config)
 	config.Impersonate = rest.ImpersonationConfig{UserName: user, Groups: groups}
 	config.GroupVersion, config.NegotiatedSerializer = &corev1.SchemeGroupVersion, clientgoscheme.Codecs.WithoutConversion()
@@ -135,14 +135,14 @@ func (s *scene) asks(user string, groups []string) (answers, error) {
 		return answers{}, err
 	}
 	a := answers{}
-	for _, resource := range tried {
-		for _, verb := range slices.Concat(reading, writing, special) {
-			may, err := s.reviewed(reviewer, verb, resource)
+	for _, resource := range probedResources {
+		for _, verb := range slices.Concat(readVerbs, writeVerbs, specialVerbs) {
+			may, err := s.accessReview(reviewer, verb, resource)
 			if err != nil {
 				return a, err
 			}
 			a.asked++
-			if did := s.try(theirs, verb, resource); !slices.Contains(special, verb) && possible(verb, resource) && did != may {
+			if did := s.sendProbe(theirs, verb, resource); !slices.Contains(specialVerbs, verb) && isRequest(verb, resource) && did != may {
 				return a, fmt.Errorf("%s %s as %s: the review says %t, trying it %t", verb, resource, user, may, did)
 			}
 			if may {
@@ -154,39 +154,39 @@ func (s *scene) asks(user string, groups []string) (answers, error) {
 	return a, nil
 }
 
-// possible leaves out what is no request at all: subresources are neither listed nor made in numbers.
-func possible(verb, resource string) bool {
+// isRequest leaves out what is no request at all: subresources are neither listed nor made in numbers.
+func isRequest(verb, resource string) bool {
 	return strings.Count(resource, "/") == 1 || slices.Contains([]string{"get", "create", "update", "patch"}, verb)
 }
 
-func (s *scene) reviewed(reviewer client.Client, verb, resource string) (bool, error) {
+func (s *fixture) accessReview(reviewer client.Client, verb, resource string) (bool, error) {
 	parts := append(strings.Split(resource, "/"), "")
 	review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{
-		ResourceAttributes: &authorizationv1.ResourceAttributes{Namespace: s.namespace, Verb: verb, Group: parts[0], Resource: parts[1], Subresource: parts[2], Name: trialName(verb)},
+		ResourceAttributes: &authorizationv1.ResourceAttributes{Namespace: s.namespace, Verb: verb, Group: parts[0], Resource: parts[1], Subresource: parts[2], Name: probeName(verb)},
 	}}
 	err := reviewer.Create(s.Context(), review)
 	return review.Status.Allowed, err
 }
 
-// trialName is the name of nothing that exists.
-func trialName(verb string) string {
+// probeName is the name of nothing that exists.
+func probeName(verb string) string {
 	if slices.Contains([]string{"get", "update", "patch", "delete", "create"}, verb) {
 		return "nothing-of-that-name"
 	}
 	return ""
 }
 
-// try sends the request, as a trial where it would change something, and tells whether it was let through to what comes after
+// sendProbe sends the request, as a trial where it would change something, and tells whether it was let through to what comes after
 // authorization: that nothing is found, or the body is not good.
-func (s *scene) try(theirs rest.Interface, verb, resource string) bool {
+func (s *fixture) sendProbe(theirs rest.Interface, verb, resource string) bool {
 	parts := append(strings.Split(resource, "/"), "")
 	methods := map[string]string{"get": "GET", "list": "GET", "watch": "GET", "create": "POST", "update": "PUT", "patch": "PATCH", "delete": "DELETE", "deletecollection": "DELETE"}
 	method, known := methods[verb]
 	if !known {
 		return false
 	}
-	path := []string{paths[parts[0]], "namespaces", s.namespace, parts[1]}
-	if name := trialName(verb); name != "" && (verb != "create" || parts[2] != "") {
+	path := []string{apiPaths[parts[0]], "namespaces", s.namespace, parts[1]}
+	if name := probeName(verb); name != "" && (verb != "create" || parts[2] != "") {
 		path = append(path, name)
 	}
 	if parts[2] != "" {
@@ -215,15 +215,15 @@ func (s *scene) try(theirs rest.Interface, verb, resource string) bool {
 
 // --- Secrets ------------------------------------------------------------------------------------------------------------
 
-// requireSecretsKept has those who may write Agents try to get at a Secret by one, and the others at what they need not.
-func (e *environment) requireSecretsKept() {
+// requireSecretsProtected has those who may write Agents try to get at a Secret by one, and the others at what they need not.
+func (e *environment) requireSecretsProtected() {
 	e.Helper()
 	e.kubectl("create", "secret", "generic", "model-key", "--from-literal=api-key=x")
 	editor := as("eddie", "flokoa:"+e.kind+":editors")
 	reader := e.newSecretReader("reader", "model-key")
 	refusal := `you may not reference secrets "model-key" in an Agent without the verb use on it`
 
-	said, err := e.submit(reader, editor...)
+	said, err := e.kubectlApplyAgent(reader, editor...)
 	require.Error(e, err, "an editor gives an Agent a Secret")
 	require.Contains(e, said, refusal)
 
@@ -233,13 +233,13 @@ func (e *environment) requireSecretsKept() {
 		Rules:      []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"secrets"}, ResourceNames: []string{"model-key"}, Verbs: []string{"use"}}},
 	}))
 	e.kubectl("create", "rolebinding", "uses-model-key", "--role=uses-model-key", "--user=sue")
-	e.eventually("the Role is in force", patience, func() error {
+	e.eventually("the Role is in force", waitTimeout, func() error {
 		_, err := e.command(e.Context(), append([]string{"auth", "can-i", "use", "secrets/model-key"}, as("sue")...)...).Output()
 		return err
 	})
-	said, err = e.submit(reader, as("sue", "flokoa:"+e.kind+":editors")...)
+	said, err = e.kubectlApplyAgent(reader, as("sue", "flokoa:"+e.kind+":editors")...)
 	require.NoError(e, err, said)
-	e.settled("reader")
+	e.waitReady("reader")
 
 	// What holds a Secret cannot be turned against it.
 	for name, patch := range map[string]string{
@@ -258,7 +258,7 @@ func (e *environment) requireSecretsKept() {
 	e.kubectl(append([]string{"patch", "agent", "reader", "--type=merge", "-p", `{"spec":{"suspend":true}}`}, editor...)...)
 	e.kubectl(append([]string{"delete", "agent", "reader", "--cascade=foreground"}, editor...)...)
 
-	e.requireNoTokens()
+	e.requireNoTokenSecrets()
 	e.requireOperatorConfined()
 	e.kubectl("delete", "secret", "model-key")
 }
@@ -274,13 +274,13 @@ func as(user string, groups ...string) []string {
 
 // newSecretReader is an Agent that is good in every environment and holds a Secret.
 func (e *environment) newSecretReader(name, secret string) *v1alpha1.Agent {
-	agent := e.guides(replicas(3), onContainer(func(c *corev1.Container) { c.Env[1].ValueFrom.SecretKeyRef.Name = secret }))
+	agent := e.guideAgentWith(replicas(3), onContainer(func(c *corev1.Container) { c.Env[1].ValueFrom.SecretKeyRef.Name = secret }))
 	agent.Name, agent.Spec.Model = name, nil
 	return agent
 }
 
-// requireNoTokens has the manager of Secrets try to make one that holds a ServiceAccount's token.
-func (e *environment) requireNoTokens() {
+// requireNoTokenSecrets has the manager of Secrets try to make one that holds a ServiceAccount's token.
+func (e *environment) requireNoTokenSecrets() {
 	e.Helper()
 	manager := as("sam", "flokoa:"+e.kind+":secret-managers")
 	command := e.command(e.Context(), append([]string{"create", "-f", "-"}, manager...)...)
@@ -299,7 +299,7 @@ func (e *environment) requireOperatorConfined() {
 	who := asOperator(e.T)
 	err := who.Get(e.Context(), client.ObjectKey{Namespace: e.namespace, Name: "model-key"}, &corev1.Secret{})
 	require.True(e, apierrors.IsForbidden(err), "%v", err)
-	thief := strangers()["Deployment"]
+	thief := foreignObjects()["Deployment"]
 	thief.SetNamespace(e.namespace)
 	thief.SetName("thief")
 	err = who.Create(e.Context(), thief)

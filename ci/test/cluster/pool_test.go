@@ -18,14 +18,14 @@ const poolKey = "e2e/pool"
 
 // newPool makes simulated nodes for one test alone, one for each zone that is named: what happens to them happens to nobody
 // else. It returns their names.
-func (s *scene) newPool(zones ...string) []string {
+func (s *fixture) newPool(zones ...string) []string {
 	s.Helper()
 	names := make([]string, len(zones))
 	for i, zone := range zones {
 		names[i] = fmt.Sprintf("%s-%d", s.namespace, i)
 		s.addNode(names[i], zone)
 	}
-	s.eventually("the nodes are ready", patience, func() error {
+	s.eventually("the nodes are ready", waitTimeout, func() error {
 		for _, name := range names {
 			if err := nodeReady(s, name); err != nil {
 				return err
@@ -39,7 +39,7 @@ func (s *scene) newPool(zones ...string) []string {
 // machines numbers the nodes of pools, for addresses of their own.
 var machines atomic.Uint32
 
-func (s *scene) addNode(name, zone string) {
+func (s *fixture) addNode(name, zone string) {
 	s.Helper()
 	number := machines.Add(1)
 	node := &corev1.Node{
@@ -56,7 +56,7 @@ func (s *scene) addNode(name, zone string) {
 
 // nodeReady says why a node takes no pods of its pool, nil when it does. The taint of a node that is not ready goes a moment
 // after it is.
-func nodeReady(s *scene, name string) error {
+func nodeReady(s *fixture, name string) error {
 	node := &corev1.Node{}
 	require.NoError(s, api.Get(s.Context(), client.ObjectKey{Name: name}, node))
 	if len(node.Spec.Taints) > 1 {
@@ -71,7 +71,7 @@ func nodeReady(s *scene, name string) error {
 }
 
 // inPool has the pods run on the nodes of the test's pool, and nowhere else.
-func (s *scene) inPool() change {
+func (s *fixture) inPool() change {
 	return func(a *v1alpha1.Agent) {
 		spec := &a.Spec.Runtime.Spec
 		spec.NodeSelector = map[string]string{poolKey: s.namespace}
@@ -80,7 +80,7 @@ func (s *scene) inPool() change {
 }
 
 // hosts are the nodes that an Agent's pods are on, with how many of them, those on their way out left out.
-func (s *scene) hosts(agent string) map[string]int {
+func (s *fixture) hosts(agent string) map[string]int {
 	s.Helper()
 	counts := map[string]int{}
 	for _, object := range s.list(&corev1.PodList{}, client.MatchingLabels{v1alpha1.LabelAgent: agent}) {

@@ -60,7 +60,7 @@ func may(t *testing.T, who client.Client, namespace, verb, resource string) bool
 
 func TestTheOperatorsAccountMayNotTouchSecretsShellsOrRoles(t *testing.T) {
 	t.Parallel()
-	s := newScene(t)
+	s := newFixture(t)
 	who := asOperator(t)
 	require.True(t, may(t, who, s.namespace, "patch", "apps/deployments"), "the question is asked as the operator")
 	asked := 0
@@ -88,13 +88,13 @@ func TestTheOperatorsAccountMayNotTouchSecretsShellsOrRoles(t *testing.T) {
 // Kubernetes' controller adds the chart's rules to its own role a moment after both are there.
 func TestWhoMayViewANamespaceMayReadItsAgentsAndNoMore(t *testing.T) {
 	t.Parallel()
-	s := newScene(t)
+	s := newFixture(t)
 	s.kubectl("create", "rolebinding", "viewers", "--clusterrole=view", "--user=viewer")
 	can := func(verb, resource string) string {
 		out, _ := s.command(t.Context(), "auth", "can-i", verb, resource, "--as=viewer").Output() // no is an exit code too
 		return strings.TrimSpace(string(out))
 	}
-	s.eventually("the role has the chart's rules", patience, func() error {
+	s.eventually("the role has the chart's rules", waitTimeout, func() error {
 		if answer := can("list", "agents.agent.flokoa.ai"); answer != "yes" {
 			return errors.New(answer)
 		}
@@ -171,7 +171,7 @@ func leastPrivilege() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	requests, err := requestsSince(firstMark)
+	requests, err := requestsSince(startMark)
 	if err != nil {
 		return "", err
 	}
@@ -179,7 +179,7 @@ func leastPrivilege() (string, error) {
 	var wrong []string
 	for _, r := range requests {
 		discovery := r.ObjectRef.Resource == "" && r.Verb == "get"
-		if !strings.HasPrefix(r.UserAgent, "flokoa-operator/") || discovery || comingUp(r) {
+		if !strings.HasPrefix(r.UserAgent, "flokoa-operator/") || discovery || duringRestart(r) {
 			continue
 		}
 		for _, asked := range asks(r) {

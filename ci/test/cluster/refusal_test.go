@@ -27,59 +27,59 @@ import (
 
 // The ways in which the API server refuses an Agent's children, or their pods.
 
-// unplaced is where the work stands when no pod could be made.
-const unplaced = "; 0 of 1 replicas updated, 0 available"
+// noneStarted is where the work stands when no pod could be made.
+const noneStarted = "; 0 of 1 replicas updated, 0 available"
 
-func nameConflict() ailment {
+func nameConflict() failureCase {
 	var stranger client.Object
-	return ailment{
+	return failureCase{
 		name: "with a stranger's Service", stalls: true,
-		before: func(s *scene) {
-			stranger = strangers()["Service"]
+		setup: func(s *fixture) {
+			stranger = foreignObjects()["Service"]
 			stranger.SetNamespace(s.namespace)
 			stranger.SetName("a")
 			require.NoError(s, api.Create(s.Context(), stranger))
 		},
-		agent:  []change{replicas(1)},
-		says:   `a Service named "a" exists that this Agent does not control: rename the Agent, delete the Service, or annotate it with flokoa.ai/adopt=a to let the Agent adopt it`,
-		cure:   func(s *scene) { require.NoError(s, api.Delete(s.Context(), stranger)) },
-		serves: true,
+		agent:     []change{replicas(1)},
+		message:   `a Service named "a" exists that this Agent does not control: rename the Agent, delete the Service, or annotate it with flokoa.ai/adopt=a to let the Agent adopt it`,
+		fix:       func(s *fixture) { require.NoError(s, api.Delete(s.Context(), stranger)) },
+		available: true,
 	}
 }
 
-func refusedDeployment() ailment {
-	return ailment{
+func refusedDeployment() failureCase {
+	return failureCase{
 		name: "for what the CRD cannot know to be wrong",
 		agent: []change{onContainer(func(c *corev1.Container) {
 			c.VolumeMounts = []corev1.VolumeMount{{Name: "nowhere", MountPath: "/data"}}
 		})},
-		says: `Deployment: Deployment.apps "a" is invalid: spec.template.spec.containers[0].volumeMounts[0].name: Not found: "nowhere"`,
-		cure: func(s *scene) { s.patch("a", `[{"op":"remove","path":"/spec/runtime/spec/container/volumeMounts"}]`) },
+		message: `Deployment: Deployment.apps "a" is invalid: spec.template.spec.containers[0].volumeMounts[0].name: Not found: "nowhere"`,
+		fix:     func(s *fixture) { s.patch("a", `[{"op":"remove","path":"/spec/runtime/spec/container/volumeMounts"}]`) },
 	}
 }
 
-func exceededQuotas() []ailment {
-	return []ailment{
+func exceededQuotas() []failureCase {
+	return []failureCase{
 		{
-			name:   "by one pod of three",
-			agent:  []change{replicas(3)},
-			before: quota("pods", "2"),
-			says:   `cannot create pods: pods "a-*" is forbidden: exceeded quota: q, requested: pods=1, used: pods=2, limited: pods=2; 2 of 3 replicas updated, 2 available`,
-			cure:   raised("pods", "3"),
-			within: trying,
-			serves: true,
+			name:       "by one pod of three",
+			agent:      []change{replicas(3)},
+			setup:      quota("pods", "2"),
+			message:    `cannot create pods: pods "a-*" is forbidden: exceeded quota: q, requested: pods=1, used: pods=2, limited: pods=2; 2 of 3 replicas updated, 2 available`,
+			fix:        raiseQuota("pods", "3"),
+			fixTimeout: replicaSetRetryTimeout,
+			available:  true,
 		},
 		{
-			name:   "by the Deployment itself",
-			before: quota("count/deployments.apps", "0"),
-			says:   `Deployment: deployments.apps "a" is forbidden: exceeded quota: q, requested: count/deployments.apps=1, used: count/deployments.apps=0, limited: count/deployments.apps=0`,
-			cure:   raised("count/deployments.apps", "1"),
+			name:    "by the Deployment itself",
+			setup:   quota("count/deployments.apps", "0"),
+			message: `Deployment: deployments.apps "a" is forbidden: exceeded quota: q, requested: count/deployments.apps=1, used: count/deployments.apps=0, limited: count/deployments.apps=0`,
+			fix:     raiseQuota("count/deployments.apps", "1"),
 		},
 		{
-			name:   "by pods that do not say how much they need",
-			before: quota("requests.cpu", "1"),
-			says:   `cannot create pods: pods "a-*" is forbidden: failed quota: q: must specify requests.cpu for: agent` + unplaced,
-			cure: func(s *scene) {
+			name:    "by pods that do not say how much they need",
+			setup:   quota("requests.cpu", "1"),
+			message: `cannot create pods: pods "a-*" is forbidden: failed quota: q: must specify requests.cpu for: agent` + noneStarted,
+			fix: func(s *fixture) {
 				s.patch("a", `[{"op":"add","path":"/spec/runtime/spec/container/resources","value":{"requests":{"cpu":"100m"}}}]`)
 			},
 		},
@@ -87,14 +87,14 @@ func exceededQuotas() []ailment {
 }
 
 // quota limits something in the namespace, in force once its use has been counted.
-func quota(what, most string) func(*scene) {
-	return func(s *scene) {
+func quota(what, most string) func(*fixture) {
+	return func(s *fixture) {
 		s.Helper()
 		limit := corev1.ResourceList{corev1.ResourceName(what): resource.MustParse(most)}
 		require.NoError(s, api.Create(s.Context(), &corev1.ResourceQuota{
 			ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "q"}, Spec: corev1.ResourceQuotaSpec{Hard: limit},
 		}))
-		s.eventually("the quota is in force", patience, func() error {
+		s.eventually("the quota is in force", waitTimeout, func() error {
 			if used := read(s, "q", &corev1.ResourceQuota{}).Status.Used; len(used) == 0 {
 				return fmt.Errorf("%v", used)
 			}
@@ -103,30 +103,30 @@ func quota(what, most string) func(*scene) {
 	}
 }
 
-func raised(what, most string) func(*scene) {
-	return func(s *scene) {
+func raiseQuota(what, most string) func(*fixture) {
+	return func(s *fixture) {
 		s.Helper()
 		s.kubectl("patch", "resourcequota", "q", "--type=merge", "-p", fmt.Sprintf(`{"spec":{"hard":{%q:%q}}}`, what, most))
 	}
 }
 
-func policyViolations() []ailment {
+func policyViolations() []failureCase {
 	const catalogue = "images come from the company's registry"
-	unbind := func(s *scene) {
+	unbind := func(s *fixture) {
 		require.NoError(s, api.Delete(s.Context(), &admissionregistrationv1.ValidatingAdmissionPolicyBinding{ObjectMeta: metav1.ObjectMeta{Name: s.namespace}}))
 	}
-	return []ailment{
+	return []failureCase{
 		{
 			name: "Pod Security",
 			agent: []change{onContainer(func(c *corev1.Container) {
 				c.SecurityContext = &corev1.SecurityContext{AllowPrivilegeEscalation: ptr.To(true)}
 			})},
-			before: func(s *scene) {
+			setup: func(s *fixture) {
 				s.kubectl("label", "namespace", s.namespace, "pod-security.kubernetes.io/enforce=restricted")
 			},
-			says: `cannot create pods: pods "a-*" is forbidden: violates PodSecurity "restricted:latest": allowPrivilegeEscalation != false ` +
-				`(container "agent" must set securityContext.allowPrivilegeEscalation=false)` + unplaced,
-			cure: func(s *scene) {
+			message: `cannot create pods: pods "a-*" is forbidden: violates PodSecurity "restricted:latest": allowPrivilegeEscalation != false ` +
+				`(container "agent" must set securityContext.allowPrivilegeEscalation=false)` + noneStarted,
+			fix: func(s *fixture) {
 				s.patch("a", `[{"op":"remove","path":"/spec/runtime/spec/container/securityContext"}]`)
 			},
 		},
@@ -135,46 +135,46 @@ func policyViolations() []ailment {
 			agent: []change{onContainer(func(c *corev1.Container) {
 				c.Resources.Limits = corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("2")}
 			})},
-			before: func(s *scene) {
+			setup: func(s *fixture) {
 				most := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1")}
 				require.NoError(s, api.Create(s.Context(), &corev1.LimitRange{
 					ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "l"},
 					Spec:       corev1.LimitRangeSpec{Limits: []corev1.LimitRangeItem{{Type: corev1.LimitTypeContainer, Max: most}}},
 				}))
 			},
-			says: `cannot create pods: pods "a-*" is forbidden: maximum cpu usage per Container is 1, but limit is 2` + unplaced,
-			cure: func(s *scene) { s.kubectl("delete", "limitrange", "l") }, within: trying,
+			message: `cannot create pods: pods "a-*" is forbidden: maximum cpu usage per Container is 1, but limit is 2` + noneStarted,
+			fix:     func(s *fixture) { s.kubectl("delete", "limitrange", "l") }, fixTimeout: replicaSetRetryTimeout,
 		},
 		{
-			name:   "an admission policy on pods",
-			before: policy("", "pods", "object.spec.containers.all(c, c.image.startsWith('company.example/'))", catalogue),
-			says:   `cannot create pods: pods "a-*" is forbidden: ValidatingAdmissionPolicy '*' with binding '*' denied request: ` + catalogue + unplaced,
-			cure:   unbind,
+			name:    "an admission policy on pods",
+			setup:   policy("", "pods", "object.spec.containers.all(c, c.image.startsWith('company.example/'))", catalogue),
+			message: `cannot create pods: pods "a-*" is forbidden: ValidatingAdmissionPolicy '*' with binding '*' denied request: ` + catalogue + noneStarted,
+			fix:     unbind,
 		},
 		{
-			name:   "an admission policy on Deployments",
-			before: policy("apps", "deployments", "object.spec.template.spec.containers.all(c, c.image.startsWith('company.example/'))", catalogue),
-			says:   `Deployment: deployments.apps "a" is forbidden: ValidatingAdmissionPolicy '*' with binding '*' denied request: ` + catalogue,
-			cure:   unbind,
+			name:    "an admission policy on Deployments",
+			setup:   policy("apps", "deployments", "object.spec.template.spec.containers.all(c, c.image.startsWith('company.example/'))", catalogue),
+			message: `Deployment: deployments.apps "a" is forbidden: ValidatingAdmissionPolicy '*' with binding '*' denied request: ` + catalogue,
+			fix:     unbind,
 		},
 		{
-			name:   "an admission webhook that gives no code",
-			before: webhook(catalogue),
-			says:   `Deployment: admission webhook "e2e.flokoa.ai" denied the request: ` + catalogue,
-			cure: func(s *scene) {
+			name:    "an admission webhook that gives no code",
+			setup:   webhook(catalogue),
+			message: `Deployment: admission webhook "e2e.flokoa.ai" denied the request: ` + catalogue,
+			fix: func(s *fixture) {
 				require.NoError(s, api.Delete(s.Context(), &admissionregistrationv1.ValidatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: s.namespace}}))
 			},
 		},
 	}
 }
 
-func (s *scene) thisNamespace() *metav1.LabelSelector {
+func (s *fixture) thisNamespace() *metav1.LabelSelector {
 	return &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: s.namespace}}
 }
 
 // policy refuses what an expression does not hold for, in this namespace.
-func policy(group, resource, expression, message string) func(*scene) {
-	return func(s *scene) {
+func policy(group, resource, expression, message string) func(*fixture) {
+	return func(s *fixture) {
 		s.Helper()
 		rule := admissionregistrationv1.NamedRuleWithOperations{RuleWithOperations: admissionregistrationv1.RuleWithOperations{
 			Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Create, admissionregistrationv1.Update},
@@ -200,8 +200,8 @@ func policy(group, resource, expression, message string) func(*scene) {
 }
 
 // webhook refuses every Deployment in this namespace the way Kyverno does: without a code, for which the API server puts 400.
-func webhook(message string) func(*scene) {
-	return func(s *scene) {
+func webhook(message string) func(*fixture) {
+	return func(s *fixture) {
 		s.Helper()
 		server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			review := &admissionv1.AdmissionReview{}
@@ -236,19 +236,19 @@ func webhook(message string) func(*scene) {
 }
 
 // deny makes objects that have the API server refuse others, and waits until it does: that takes it some seconds.
-func (s *scene) deny(group string, objects ...client.Object) {
+func (s *fixture) deny(group string, objects ...client.Object) {
 	s.Helper()
 	for _, object := range objects {
 		require.NoError(s, api.Create(s.Context(), object))
 		s.Cleanup(func() { _ = api.Delete(context.Background(), object) })
 	}
-	trial := strangers()["Deployment"]
+	trial := foreignObjects()["Deployment"]
 	if group == "" {
 		trial = &corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "registry.example/theirs:v1"}}}}
 	}
 	trial.SetNamespace(s.namespace)
 	trial.SetName("trial")
-	s.eventually("it is in force", patience, func() error {
+	s.eventually("it is in force", waitTimeout, func() error {
 		err := api.Create(s.Context(), trial.DeepCopyObject().(client.Object), client.DryRunAll)
 		if err == nil || !strings.Contains(err.Error(), "denied") {
 			return fmt.Errorf("not denied: %w", err)
@@ -259,43 +259,43 @@ func (s *scene) deny(group string, objects ...client.Object) {
 
 // --- a spec that the CRD refuses ----------------------------------------------------------------------------------------
 
-// brief is a grace period shorter than the drain, which a rule of the CRD refuses.
-func brief(a *v1alpha1.Agent) {
+// shortGracePeriod is a grace period shorter than the drain, which a rule of the CRD refuses.
+func shortGracePeriod(a *v1alpha1.Agent) {
 	a.Spec.Runtime.Spec.TerminationGracePeriodSeconds = ptr.To[int64](3)
 }
 
 // The only way for such a spec to be stored is to have been stored before there was the rule. It runs alone: the CRD is
 // everybody's.
 func TestASpecStoredUnderOlderRulesIsToldAndHealsWithAnother(t *testing.T) {
-	s := newScene(t)
-	refused := func() error { return api.Create(t.Context(), s.newAgent("trial", brief), client.DryRunAll) }
+	s := newFixture(t)
+	refused := func() error { return api.Create(t.Context(), s.newAgent("trial", shortGracePeriod), client.DryRunAll) }
 	require.ErrorContains(t, refused(), "must be greater than availability.drainSeconds")
 
-	restore := withoutRule(s, "terminationGracePeriodSeconds")
-	s.eventually("it can be stored", patience, func() error { return api.Create(t.Context(), s.newAgent("a", brief)) })
+	restore := dropCRDRule(s, "terminationGracePeriodSeconds")
+	s.eventually("it can be stored", waitTimeout, func() error { return api.Create(t.Context(), s.newAgent("a", shortGracePeriod)) })
 	restore()
-	s.eventually("the rule holds again", patience, func() error {
+	s.eventually("the rule holds again", waitTimeout, func() error {
 		if !apierrors.IsInvalid(refused()) {
 			return fmt.Errorf("it could still be stored")
 		}
 		return nil
 	})
-	w := ailment{stalls: true, says: "spec.runtime.spec.terminationGracePeriodSeconds is 3: it must be greater than spec.availability.drainSeconds, which is 5"}
+	w := failureCase{stalls: true, message: "spec.runtime.spec.terminationGracePeriodSeconds is 3: it must be greater than spec.availability.drainSeconds, which is 5"}
 	reasons := followReasons(s)
-	told := s.awaitAgent("a", "it is told", patience, func(a *v1alpha1.Agent) bool { return w.isTold(a, v1alpha1.ReasonInvalidSpec) })
-	w.requireProgress(s, told)
+	told := s.waitForAgent("a", "it is told", waitTimeout, func(a *v1alpha1.Agent) bool { return w.matchesReport(a, v1alpha1.ReasonInvalidSpec) })
+	w.requireProgressConditions(s, told)
 	require.Contains(t, condition(told, v1alpha1.ConditionHighlyAvailable).Message, "spec: it cannot be rendered")
-	s.stays("nobody tries again, for it would be in vain", func() error {
-		return differ("resourceVersion", told.ResourceVersion, read(s, "a", &v1alpha1.Agent{}).ResourceVersion)
+	s.consistently("nobody tries again, for it would be in vain", func() error {
+		return checkEqual("resourceVersion", told.ResourceVersion, read(s, "a", &v1alpha1.Agent{}).ResourceVersion)
 	})
 	s.patch("a", `[{"op":"replace","path":"/spec/runtime/spec/terminationGracePeriodSeconds","value":30}]`)
-	healed := s.awaitAgent("a", "it is well again", healing, isReady)
+	healed := s.waitForAgent("a", "it is well again", recoveryTimeout, isReady)
 	require.Empty(t, condition(healed, v1alpha1.ConditionStalled))
-	w.requireQuiet(s, v1alpha1.ReasonInvalidSpec, reasons)
+	w.requireReportedOnce(s, v1alpha1.ReasonInvalidSpec, reasons)
 }
 
-// withoutRule takes the rule about a field out of the CRD, and returns what puts it back.
-func withoutRule(s *scene, field string) (restore func()) {
+// dropCRDRule takes the rule about a field out of the CRD, and returns what puts it back.
+func dropCRDRule(s *fixture, field string) (restore func()) {
 	s.Helper()
 	live := &unstructured.Unstructured{}
 	live.SetGroupVersionKind(schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"})

@@ -23,15 +23,15 @@ import (
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
-// restarts are the times in which the API server was down or coming up. While it comes up and has not read the roles yet, it
+// apiServerRestarts are the times in which the API server was down or coming up. While it comes up and has not read the roles yet, it
 // refuses what they allow.
-var restarts []restart
+var apiServerRestarts []restart
 
 type restart struct{ killed, back time.Time }
 
-// comingUp tells whether a request was received while the API server came up.
-func comingUp(r request) bool {
-	return slices.ContainsFunc(restarts, func(down restart) bool {
+// duringRestart tells whether a request was received while the API server came up.
+func duringRestart(r request) bool {
+	return slices.ContainsFunc(apiServerRestarts, func(down restart) bool {
 		return r.RequestReceivedTimestamp.After(down.killed) && r.RequestReceivedTimestamp.Before(down.back)
 	})
 }
@@ -39,33 +39,33 @@ func comingUp(r request) bool {
 func TestRolloutsOutliveTheAPIServer(t *testing.T) {
 	const agents, image = 40, "registry.example/agent:v2"
 	gone := []string{"gone-0", "gone-1", "gone-2"}
-	s := newScene(t)
-	server := apiServerProcess(t)
+	s := newFixture(t)
+	server := apiServerPID(t)
 	createMany(s, agents)
 	for _, name := range gone {
 		s.create(name)
 	}
-	s.eventually("all Agents are ready", patience, func() error { return unready(s, agents+len(gone)) })
+	s.eventually("all Agents are ready", waitTimeout, func() error { return checkReady(s, agents+len(gone)) })
 	before := generations(s)
-	mark, err := audited()
+	mark, err := auditLogEnd()
 	require.NoError(t, err)
 	s.since = mark
 
-	finish := rollAll(s, agents, image)
+	finish := setAllImages(s, agents, image)
 	for _, name := range gone {
 		require.NoError(t, api.Delete(t.Context(), s.newAgent(name)))
 	}
 	killed := time.Now()
 	require.NoError(t, syscall.Kill(server, syscall.SIGKILL))
-	awaitSilence(s)
-	bringBack(t)
+	waitPortClosed(s)
+	restartAPIServer(t)
 	back := time.Now()
-	restarts = append(restarts, restart{killed, back})
+	apiServerRestarts = append(apiServerRestarts, restart{killed, back})
 	require.NoError(t, finish())
-	s.heals("all Agents are ready with the new image", func() error { return rolled(s, agents, image) })
+	s.waitRecovered("all Agents are ready with the new image", func() error { return checkRolledOut(s, agents, image) })
 	healed := time.Since(back)
-	require.NoError(t, operator.Await(t.Context(), "it leads", harness.Starting, operator.Leads))
-	s.eventually("nothing is left of the Agents that were deleted", patience, func() error {
+	require.NoError(t, operator.WaitFor(t.Context(), "it leads", harness.StartTimeout, operator.IsLeader))
+	s.eventually("nothing is left of the Agents that were deleted", waitTimeout, func() error {
 		if have := len(s.list(&appsv1.DeploymentList{})); have != agents {
 			return fmt.Errorf("%d Deployments", have)
 		}
@@ -74,13 +74,13 @@ func TestRolloutsOutliveTheAPIServer(t *testing.T) {
 	for name, generation := range generations(s) {
 		require.Equal(t, before[name]+1, generation, "Deployment %s was changed once", name)
 	}
-	early, late := writtenAround(s, killed)
+	early, late := countWritesAround(s, killed)
 	s.note("the API server was away for %.1fs; Deployments written %d + %d; all rolled %.1fs later", back.Sub(killed).Seconds(), early, late, healed.Seconds())
 }
 
-// writtenAround is how many Deployments were written before and after a time: each once, and once more where nobody learned
+// countWritesAround is how many Deployments were written before and after a time: each once, and once more where nobody learned
 // that it had been.
-func writtenAround(s *scene, killed time.Time) (early, late int) {
+func countWritesAround(s *fixture, killed time.Time) (early, late int) {
 	s.Helper()
 	wrote := map[string]int{}
 	for _, r := range s.requests() {
@@ -100,23 +100,23 @@ func writtenAround(s *scene, killed time.Time) (early, late int) {
 	return early, late
 }
 
-// keepAlive starts an operator that has ended once more, as the kubelet does: one that cannot renew its lease in time, because
+// restartIfEnded starts an operator that has ended once more, as the kubelet does: one that cannot renew its lease in time, because
 // the API server is away or slow, must end.
-func keepAlive(s *scene) error {
+func restartIfEnded(s *fixture) error {
 	if !operator.Ended() {
 		return nil
 	}
 	lines := operator.Lines("")
 	s.note("the operator ended: %s", lines[len(lines)-1])
-	next, err := operator.Again()
+	next, err := operator.Restart()
 	if err == nil {
 		operator = next
 	}
 	return err
 }
 
-// apiServerProcess is the process of the cluster's API server, which the cluster's script can bring back.
-func apiServerProcess(t *testing.T) int {
+// apiServerPID is the process of the cluster's API server, which the cluster's script can bring back.
+func apiServerPID(t *testing.T) int {
 	t.Helper()
 	script := exec.CommandContext(t.Context(), "ci/clusters/local/cluster.sh", "kubeconfig", filepath.Base(cluster.Folder))
 	script.Dir = root
@@ -133,13 +133,13 @@ func apiServerProcess(t *testing.T) int {
 	return process
 }
 
-// awaitSilence waits until nothing listens where the API server did: a big process takes a while to die, and until then another
+// waitPortClosed waits until nothing listens where the API server did: a big process takes a while to die, and until then another
 // cannot listen there.
-func awaitSilence(s *scene) {
+func waitPortClosed(s *fixture) {
 	s.Helper()
 	address, err := url.Parse(cluster.Config.Host)
 	require.NoError(s, err)
-	s.eventually("nothing listens at "+address.Host, patience, func() error {
+	s.eventually("nothing listens at "+address.Host, waitTimeout, func() error {
 		connection, err := net.DialTimeout("tcp", address.Host, time.Second)
 		if err != nil {
 			return nil //nolint:nilerr // that it fails is what is waited for
@@ -149,10 +149,10 @@ func awaitSilence(s *scene) {
 	})
 }
 
-// bringBack starts what is missing of the cluster, and waits until its API server answers.
-func bringBack(t *testing.T) {
+// restartAPIServer starts what is missing of the cluster, and waits until its API server answers.
+func restartAPIServer(t *testing.T) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*waitTimeout)
 	defer cancel()
 	said, err := harness.Up(ctx, root, filepath.Base(cluster.Folder), os.Stderr)
 	require.NoError(t, err, said)

@@ -19,9 +19,9 @@ import (
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
-// witness sees every change of an Agent, its Deployment, its pods and its Service's endpoints, and notes each instant at
+// rolloutWatch sees every change of an Agent, its Deployment, its pods and its Service's endpoints, and notes each instant at
 // which any of them had fewer available than wanted.
-type witness struct {
+type rolloutWatch struct {
 	mutex  sync.Mutex
 	wanted int
 	pods   map[string]*corev1.Pod
@@ -29,7 +29,7 @@ type witness struct {
 	old, unready, ready map[string]bool
 	instants            int
 	violations          []string
-	// told are the steps that each condition of the Agent took, as "status reason".
+	// countEvents are the steps that each condition of the Agent took, as "status reason".
 	told map[string][]string
 	// readiness are the steps that Ready of each Agent took.
 	readiness map[string][]string
@@ -40,27 +40,27 @@ type witness struct {
 
 // watchRollout begins to watch the namespace of Agents, once every pod that is available is an endpoint: slices are written after
 // the Agent is told to be ready. done waits until the Agents have been seen as they then are; afterwards nothing is noted any more.
-func watchRollout(s *scene, wanted int) (w *witness, done func()) {
+func watchRollout(s *fixture, wanted int) (w *rolloutWatch, done func()) {
 	s.Helper()
-	s.eventually("every pod is an endpoint", patience, func() error {
+	s.eventually("every pod is an endpoint", waitTimeout, func() error {
 		for _, agent := range s.list(&v1alpha1.AgentList{}) {
-			if err := endpoints(s, agent.GetName(), int(agent.(*v1alpha1.Agent).Status.AvailableReplicas)); err != nil {
+			if err := checkEndpoints(s, agent.GetName(), int(agent.(*v1alpha1.Agent).Status.AvailableReplicas)); err != nil {
 				return fmt.Errorf("%s: %w", agent.GetName(), err)
 			}
 		}
 		return nil
 	})
-	w = &witness{wanted: wanted, pods: map[string]*corev1.Pod{}, old: map[string]bool{}, unready: map[string]bool{}, ready: map[string]bool{}, told: map[string][]string{}, readiness: map[string][]string{}, versions: map[string]string{}}
+	w = &rolloutWatch{wanted: wanted, pods: map[string]*corev1.Pod{}, old: map[string]bool{}, unready: map[string]bool{}, ready: map[string]bool{}, told: map[string][]string{}, readiness: map[string][]string{}, versions: map[string]string{}}
 	for _, pod := range s.list(&corev1.PodList{}) {
 		w.old[pod.GetName()] = true
 		w.pods[pod.GetName()] = pod.(*corev1.Pod)
 	}
 	ctx, cancel := context.WithCancel(s.Context())
 	for _, kind := range []client.ObjectList{&corev1.PodList{}, &appsv1.DeploymentList{}, &v1alpha1.AgentList{}, &discoveryv1.EndpointSliceList{}} {
-		s.follow(ctx, kind, w.see)
+		s.watchObjects(ctx, kind, w.observe)
 	}
 	return w, func() {
-		s.eventually("the Agents are seen as they are", patience, func() error { return w.behind(s) })
+		s.eventually("the Agents are seen as they are", waitTimeout, func() error { return w.checkCaughtUp(s) })
 		w.mutex.Lock()
 		defer w.mutex.Unlock()
 		w.finished = true
@@ -68,20 +68,20 @@ func watchRollout(s *scene, wanted int) (w *witness, done func()) {
 	}
 }
 
-// behind says what the watch has still to tell of the Agents.
-func (w *witness) behind(s *scene) error {
+// checkCaughtUp says what the watch has still to tell of the Agents.
+func (w *rolloutWatch) checkCaughtUp(s *fixture) error {
 	for _, agent := range s.list(&v1alpha1.AgentList{}) {
 		w.mutex.Lock()
 		seen := w.versions[agent.GetName()]
 		w.mutex.Unlock()
-		if err := differ("resourceVersion", agent.GetResourceVersion(), seen); err != nil {
+		if err := checkEqual("resourceVersion", agent.GetResourceVersion(), seen); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (w *witness) see(kind watch.EventType, object client.Object) {
+func (w *rolloutWatch) observe(kind watch.EventType, object client.Object) {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
 	if w.finished {
@@ -91,7 +91,7 @@ func (w *witness) see(kind watch.EventType, object client.Object) {
 	available := 0
 	switch object := object.(type) {
 	case *corev1.Pod:
-		w.seePod(kind, object)
+		w.observePod(kind, object)
 		for _, pod := range w.pods {
 			if isServing(pod) {
 				available++
@@ -102,7 +102,7 @@ func (w *witness) see(kind watch.EventType, object client.Object) {
 	case *v1alpha1.Agent:
 		available = int(object.Status.AvailableReplicas)
 		w.versions[object.Name] = object.ResourceVersion
-		w.seeConditions(object)
+		w.observeConditions(object)
 	case *discoveryv1.EndpointSlice:
 		for _, endpoint := range object.Endpoints {
 			if ptr.Deref(endpoint.Conditions.Ready, false) {
@@ -115,7 +115,7 @@ func (w *witness) see(kind watch.EventType, object client.Object) {
 	}
 }
 
-func (w *witness) seePod(kind watch.EventType, pod *corev1.Pod) {
+func (w *rolloutWatch) observePod(kind watch.EventType, pod *corev1.Pod) {
 	if kind == watch.Deleted {
 		delete(w.pods, pod.Name)
 		return
@@ -130,23 +130,23 @@ func (w *witness) seePod(kind watch.EventType, pod *corev1.Pod) {
 	}
 }
 
-// seeConditions notes what is new of an Agent's conditions. One that is absent has a step of its own.
-func (w *witness) seeConditions(agent *v1alpha1.Agent) {
+// observeConditions notes what is new of an Agent's conditions. One that is absent has a step of its own.
+func (w *rolloutWatch) observeConditions(agent *v1alpha1.Agent) {
 	for _, kind := range []string{v1alpha1.ConditionAvailable, v1alpha1.ConditionReady, v1alpha1.ConditionHighlyAvailable, v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled} {
 		c := condition(agent, kind)
 		step := strings.TrimSpace(fmt.Sprintf("%s %s", c.Status, c.Reason))
-		w.told[kind] = further(w.told[kind], step)
+		w.told[kind] = appendStep(w.told[kind], step)
 		if kind == v1alpha1.ConditionReady {
 			if c.Reason == v1alpha1.ReasonApplyFailed {
 				step += ": " + c.Message // which nobody expects
 			}
-			w.readiness[agent.Name] = further(w.readiness[agent.Name], step)
+			w.readiness[agent.Name] = appendStep(w.readiness[agent.Name], step)
 		}
 	}
 }
 
-// further adds a step that is not where one stands already.
-func further(steps []string, step string) []string {
+// appendStep adds a step that is not where one stands already.
+func appendStep(steps []string, step string) []string {
 	if len(steps) > 0 && steps[len(steps)-1] == step {
 		return steps
 	}
@@ -168,7 +168,7 @@ const (
 
 // requireSteps is for a change that is rolled out without anything going wrong: Ready goes from where it began to rolling and to
 // complete, and no condition says in between what is over the next moment.
-func (w *witness) requireSteps(t *testing.T, want map[string][]string) {
+func (w *rolloutWatch) requireSteps(t *testing.T, want map[string][]string) {
 	t.Helper()
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
@@ -187,8 +187,8 @@ func isServing(pod *corev1.Pod) bool {
 	return false
 }
 
-// told counts the events about an object; one that says how often it happened counts that often.
-func told(s *scene, name string) int {
+// countEvents counts the events about an object; one that says how often it happened counts that often.
+func countEvents(s *fixture, name string) int {
 	s.Helper()
 	count := 0
 	for _, object := range s.list(&eventsv1.EventList{}) {
@@ -209,19 +209,19 @@ func TestARolloutNeverFallsBelowTheWantedCount(t *testing.T) {
 	for _, wanted := range []int{1, 3, 4, 10} {
 		t.Run(fmt.Sprintf("%d replicas", wanted), func(t *testing.T) {
 			t.Parallel()
-			s := newScene(t)
-			s.create("a", sound, replicas(int32(wanted)), simulated("ready-after", "1s"))
-			s.settled("a")
-			s.eventually("its beginning is told", patience, func() error { return differ("events", 1, told(s, "a")) })
+			s := newFixture(t)
+			s.create("a", highlyAvailable, replicas(int32(wanted)), simulate("ready-after", "1s"))
+			s.waitReady("a")
+			s.eventually("its beginning is told", waitTimeout, func() error { return checkEqual("events", 1, countEvents(s, "a")) })
 			placed := stepMissing
 			if wanted >= 3 {
 				placed = stepMet
 			}
 
 			w, done := watchRollout(s, wanted)
-			s.roll("a", "registry.example/agent:v2")
-			require.Equal(t, "registry.example/agent:v2", s.settled("a").Status.Image)
-			s.eventually("only new pods are left", patience, func() error { return w.replaced() })
+			s.setImage("a", "registry.example/agent:v2")
+			require.Equal(t, "registry.example/agent:v2", s.waitReady("a").Status.Image)
+			s.eventually("only new pods are left", waitTimeout, func() error { return w.checkPodsReplaced() })
 			done()
 
 			require.Empty(t, w.violations)
@@ -231,7 +231,7 @@ func TestARolloutNeverFallsBelowTheWantedCount(t *testing.T) {
 				v1alpha1.ConditionHighlyAvailable: {placed},
 			})
 			require.Len(t, w.unready, wanted, "new pods seen before they were ready: without them, the watch proves nothing")
-			s.eventually("one event more tells that it began, and one that it is over", patience, func() error { return differ("events", 3, told(s, "a")) })
+			s.eventually("one event more tells that it began, and one that it is over", waitTimeout, func() error { return checkEqual("events", 3, countEvents(s, "a")) })
 			s.note("%d instants, never fewer than %d", w.instants, wanted)
 		})
 	}
@@ -239,10 +239,10 @@ func TestARolloutNeverFallsBelowTheWantedCount(t *testing.T) {
 
 func TestNoConditionFlapsWhileAnAgentIsMadeAndScaled(t *testing.T) {
 	t.Parallel()
-	s := newScene(t)
+	s := newFixture(t)
 	w, done := watchRollout(s, 0)
-	s.create("a", sound, simulated("ready-after", "1s"))
-	s.settled("a")
+	s.create("a", highlyAvailable, simulate("ready-after", "1s"))
+	s.waitReady("a")
 	done()
 	w.requireSteps(t, map[string][]string{
 		v1alpha1.ConditionAvailable:       {stepAbsent, stepUnavailable, stepAvailable},
@@ -252,9 +252,9 @@ func TestNoConditionFlapsWhileAnAgentIsMadeAndScaled(t *testing.T) {
 	for _, count := range []int{5, 3} {
 		w, done := watchRollout(s, 3)
 		s.kubectl("scale", "agent", "a", fmt.Sprintf("--replicas=%d", count))
-		s.settled("a")
-		s.stays("it is over", func() error {
-			return differ("available", count, read(s, "a", &v1alpha1.Agent{}).Status.AvailableReplicas)
+		s.waitReady("a")
+		s.consistently("it is over", func() error {
+			return checkEqual("available", count, read(s, "a", &v1alpha1.Agent{}).Status.AvailableReplicas)
 		})
 		done()
 		require.Empty(t, w.violations)
@@ -266,8 +266,8 @@ func TestNoConditionFlapsWhileAnAgentIsMadeAndScaled(t *testing.T) {
 	}
 }
 
-// replaced says which pods the rollout has still to replace.
-func (w *witness) replaced() error {
+// checkPodsReplaced says which pods the rollout has still to replace.
+func (w *rolloutWatch) checkPodsReplaced() error {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
 	if len(w.pods) != w.wanted || len(w.ready) != w.wanted {
@@ -276,8 +276,8 @@ func (w *witness) replaced() error {
 	return nil
 }
 
-// endpoints says how many ready endpoints a Service has, if it is not this many.
-func endpoints(s *scene, name string, want int) error {
+// checkEndpoints says how many ready endpoints a Service has, if it is not this many.
+func checkEndpoints(s *fixture, name string, want int) error {
 	have := 0
 	for _, slice := range s.list(&discoveryv1.EndpointSliceList{}, client.MatchingLabels{discoveryv1.LabelServiceName: name}) {
 		for _, endpoint := range slice.(*discoveryv1.EndpointSlice).Endpoints {
@@ -294,19 +294,19 @@ func endpoints(s *scene, name string, want int) error {
 
 func TestARolloutRestartIsNotUndone(t *testing.T) {
 	t.Parallel()
-	s := newScene(t)
+	s := newFixture(t)
 	s.create("a", replicas(2))
-	s.settled("a")
+	s.waitReady("a")
 	before := uids(s, &corev1.PodList{})
 	s.kubectl("rollout", "restart", "deployment/a")
 	s.kubectl("rollout", "status", "deployment/a", "--timeout=90s")
-	s.settled("a")
+	s.waitReady("a")
 	restarted := read(s, "a", &appsv1.Deployment{}).Spec.Template.Annotations["kubectl.kubernetes.io/restartedAt"]
 	require.NotEmpty(t, restarted)
-	s.eventually("every pod is new", patience, func() error { return disjoint(before, uids(s, &corev1.PodList{})) })
+	s.eventually("every pod is new", waitTimeout, func() error { return checkDisjoint(before, uids(s, &corev1.PodList{})) })
 
-	s.roll("a", "registry.example/agent:v2")
-	s.settled("a")
+	s.setImage("a", "registry.example/agent:v2")
+	s.waitReady("a")
 	template := read(s, "a", &appsv1.Deployment{}).Spec.Template
 	require.Equal(t, "registry.example/agent:v2", template.Spec.Containers[0].Image)
 	require.Equal(t, restarted, template.Annotations["kubectl.kubernetes.io/restartedAt"], "a later roll keeps it")

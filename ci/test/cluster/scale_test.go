@@ -16,14 +16,14 @@ import (
 )
 
 // scale sets an Agent's replicas as an autoscaler does, through the scale subresource, and waits until it is ready again.
-func scale(s *scene, name string, n int32) *v1alpha1.Agent {
+func scale(s *fixture, name string, n int32) *v1alpha1.Agent {
 	s.Helper()
 	agent := read(s, name, &v1alpha1.Agent{})
 	wanted := &autoscalingv1.Scale{Spec: autoscalingv1.ScaleSpec{Replicas: n}}
 	require.NoError(s, api.SubResource("scale").Update(s.Context(), agent, client.WithSubResourceBody(wanted)))
-	agent = s.settled(name)
+	agent = s.waitReady(name)
 	require.Equal(s, n, agent.Status.AvailableReplicas)
-	s.eventually(fmt.Sprintf("%d pods are left", n), patience, func() error {
+	s.eventually(fmt.Sprintf("%d pods are left", n), waitTimeout, func() error {
 		if have := len(uids(s, &corev1.PodList{})); have != int(n) {
 			return fmt.Errorf("%d pods", have)
 		}
@@ -33,7 +33,7 @@ func scale(s *scene, name string, n int32) *v1alpha1.Agent {
 }
 
 // uids are those of all objects of a kind in the namespace, by name.
-func uids(s *scene, kind client.ObjectList) map[string]types.UID {
+func uids(s *fixture, kind client.ObjectList) map[string]types.UID {
 	s.Helper()
 	all := map[string]types.UID{}
 	for _, object := range s.list(kind) {
@@ -42,8 +42,8 @@ func uids(s *scene, kind client.ObjectList) map[string]types.UID {
 	return all
 }
 
-// disjoint says which object is in both of two sets.
-func disjoint(a, b map[string]types.UID) error {
+// checkDisjoint says which object is in both of two sets.
+func checkDisjoint(a, b map[string]types.UID) error {
 	for name, uid := range a {
 		if b[name] == uid {
 			return fmt.Errorf("%s is still there", name)
@@ -54,9 +54,9 @@ func disjoint(a, b map[string]types.UID) error {
 
 func TestScalingRestartsNoPod(t *testing.T) {
 	t.Parallel()
-	s := newScene(t)
+	s := newFixture(t)
 	s.create("a", replicas(0))
-	s.settled("a")
+	s.waitReady("a")
 	before := uids(s, &corev1.PodList{})
 	for _, n := range []int32{1, 2, 5, 2, 1, 0, 1, 5} {
 		scale(s, "a", n)
@@ -75,16 +75,16 @@ func TestScalingRestartsNoPod(t *testing.T) {
 
 func TestScaledToZeroIsReadyAndNotAvailableAndComesBack(t *testing.T) {
 	t.Parallel()
-	s := newScene(t)
+	s := newFixture(t)
 	s.create("a", replicas(3))
-	s.settled("a")
+	s.waitReady("a")
 	agent := scale(s, "a", 0)
 	ready, available := condition(agent, v1alpha1.ConditionReady), condition(agent, v1alpha1.ConditionAvailable)
 	require.Equal(t, v1alpha1.ReasonScaledToZero, ready.Reason)
 	require.Equal(t, metav1.ConditionFalse, available.Status)
 	require.Equal(t, v1alpha1.ReasonScaledToZero, available.Reason)
 	require.Zero(t, agent.Status.Replicas)
-	s.eventually("no pod is placed", patience, func() error {
+	s.eventually("no pod is placed", waitTimeout, func() error {
 		if placed := read(s, "a", &v1alpha1.Agent{}).Status.Placement; placed.Nodes+placed.Zones > 0 {
 			return fmt.Errorf("placement %+v", placed)
 		}

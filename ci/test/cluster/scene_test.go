@@ -24,11 +24,11 @@ import (
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
-// patience is how long a test waits for what should come to pass, on a machine that does other things too.
-const patience = 90 * time.Second
+// waitTimeout is how long a test waits for what should come to pass, on a machine that does other things too.
+const waitTimeout = 90 * time.Second
 
-// scene is a test's own namespace, and what happens in it.
-type scene struct {
+// fixture is a test's own namespace, and what happens in it.
+type fixture struct {
 	*testing.T
 	namespace string
 	// since is the place in the audit log where the test began.
@@ -36,65 +36,65 @@ type scene struct {
 	notes []string
 }
 
-// newScene begins a test. It prints one line when the test ends: how it went, how long it took and what was measured.
-func newScene(t *testing.T) *scene {
+// newFixture begins a test. It prints one line when the test ends: how it went, how long it took and what was measured.
+func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "e2e-", Labels: ours}}
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "e2e-", Labels: testNamespaces}}
 	require.NoError(t, api.Create(t.Context(), namespace))
-	return sceneIn(t, namespace.Name)
+	return fixtureIn(t, namespace.Name)
 }
 
-// sceneIn begins a test in a namespace of that name, which is there or will be made by what is tested.
-func sceneIn(t *testing.T, namespace string) *scene {
+// fixtureIn begins a test in a namespace of that name, which is there or will be made by what is tested.
+func fixtureIn(t *testing.T, namespace string) *fixture {
 	t.Helper()
 	began := time.Now()
-	mark, err := audited()
+	mark, err := auditLogEnd()
 	require.NoError(t, err)
-	s := &scene{T: t, namespace: namespace, since: mark}
+	s := &fixture{T: t, namespace: namespace, since: mark}
 	t.Cleanup(func() {
 		outcome := "ok    "
 		switch {
 		case t.Failed():
 			outcome = "FAILED"
-			s.describe()
+			s.dumpState()
 		case t.Skipped():
 			outcome = "skip  "
 		}
-		say("%s %6.1fs  %s", outcome, time.Since(began).Seconds(), strings.Join(append([]string{t.Name()}, s.notes...), "; "))
-		s.leave()
+		logf("%s %6.1fs  %s", outcome, time.Since(began).Seconds(), strings.Join(append([]string{t.Name()}, s.notes...), "; "))
+		s.deleteNamespace()
 	})
 	return s
 }
 
 // note adds something measured to the test's line.
-func (s *scene) note(format string, args ...any) {
+func (s *fixture) note(format string, args ...any) {
 	s.notes = append(s.notes, fmt.Sprintf(format, args...))
 }
 
 // Errorf fails the test, and has its line repeat why: what is printed in between is long.
-func (s *scene) Errorf(format string, args ...any) {
+func (s *fixture) Errorf(format string, args ...any) {
 	s.Helper()
 	s.T.Errorf(format, args...)
 	why := strings.Join(strings.Fields(fmt.Sprintf(format, args...)), " ")
 	s.note("%s", why[:min(len(why), 1000)])
 }
 
-// leave removes the namespace. The Agents go first: while a namespace is being emptied, they would have their children made
+// deleteNamespace removes the namespace. The Agents go first: while a namespace is being emptied, they would have their children made
 // again, in vain.
-func (s *scene) leave() {
+func (s *fixture) deleteNamespace() {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	if err := api.DeleteAllOf(ctx, &v1alpha1.Agent{}, client.InNamespace(s.namespace)); err != nil {
-		say("namespace %s stays: %v", s.namespace, err)
+		logf("namespace %s stays: %v", s.namespace, err)
 		return
 	}
 	if err := api.Delete(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: s.namespace}}); err != nil {
-		say("namespace %s stays: %v", s.namespace, err)
+		logf("namespace %s stays: %v", s.namespace, err)
 	}
 }
 
-// describe shows what is in the namespace of a test that failed, and what the operator's log has on it.
-func (s *scene) describe() {
+// dumpState shows what is in the namespace of a test that failed, and what the operator's log has on it.
+func (s *fixture) dumpState() {
 	for _, args := range [][]string{{"get", "agents,deployments,replicasets,services,pods", "-o", "wide"}, {"describe", "agents"}} {
 		if out, _ := s.command(context.Background(), args...).Output(); len(out) > 0 {
 			s.Logf("kubectl %s\n%s", strings.Join(args, " "), out)
@@ -108,15 +108,15 @@ func (s *scene) describe() {
 }
 
 // command is kubectl, in the test's namespace unless the arguments name another.
-func (s *scene) command(ctx context.Context, args ...string) *exec.Cmd {
+func (s *fixture) command(ctx context.Context, args ...string) *exec.Cmd {
 	command := exec.CommandContext(ctx, cluster.Kubectl, append([]string{"--namespace", s.namespace}, args...)...)
 	command.Dir = root
-	command.Env = append(os.Environ(), "KUBECONFIG="+cluster.Kubeconfig, "KUBERC=off", "KUBECACHEDIR="+filepath.Join(workshop, "kubectl-cache"))
+	command.Env = append(os.Environ(), "KUBECONFIG="+cluster.Kubeconfig, "KUBERC=off", "KUBECACHEDIR="+filepath.Join(workDir, "kubectl-cache"))
 	return command
 }
 
 // kubectl runs it and returns what it printed; it must succeed.
-func (s *scene) kubectl(args ...string) string {
+func (s *fixture) kubectl(args ...string) string {
 	s.Helper()
 	out, err := s.command(s.Context(), args...).CombinedOutput()
 	require.NoError(s, err, "kubectl %s\n%s", strings.Join(args, " "), out)
@@ -124,7 +124,7 @@ func (s *scene) kubectl(args ...string) string {
 }
 
 // eventually polls until something holds; the error that it returns otherwise says what is missing.
-func (s *scene) eventually(what string, limit time.Duration, missing func() error) {
+func (s *fixture) eventually(what string, limit time.Duration, missing func() error) {
 	s.Helper()
 	var last error
 	err := wait.PollUntilContextTimeout(s.Context(), 100*time.Millisecond, limit, true, func(context.Context) (bool, error) {
@@ -143,8 +143,8 @@ func replicas(n int32) change {
 	return func(a *v1alpha1.Agent) { a.Spec.Runtime.Spec.Replicas = &n }
 }
 
-// simulated has the pods behave as an annotation of ci/clusters/local/README.md says.
-func simulated(behaviour, value string) change {
+// simulate has the pods behave as an annotation of ci/clusters/local/README.md says.
+func simulate(behaviour, value string) change {
 	return func(a *v1alpha1.Agent) {
 		spec := &a.Spec.Runtime.Spec
 		if spec.PodMetadata == nil {
@@ -155,14 +155,14 @@ func simulated(behaviour, value string) change {
 }
 
 // create makes a small Agent: one replica, one port.
-func (s *scene) create(name string, changes ...change) *v1alpha1.Agent {
+func (s *fixture) create(name string, changes ...change) *v1alpha1.Agent {
 	s.Helper()
 	agent := s.newAgent(name, changes...)
 	require.NoError(s, api.Create(s.Context(), agent))
 	return agent
 }
 
-func (s *scene) newAgent(name string, changes ...change) *v1alpha1.Agent {
+func (s *fixture) newAgent(name string, changes ...change) *v1alpha1.Agent {
 	agent := &v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: name}}
 	agent.Spec.Runtime.Spec = v1alpha1.RuntimeSpec{Replicas: ptr.To[int32](1), Container: corev1.Container{
 		Name:  "agent",
@@ -177,28 +177,28 @@ func (s *scene) newAgent(name string, changes ...change) *v1alpha1.Agent {
 }
 
 // patch changes an Agent by a JSON patch, and returns it as it was stored.
-func (s *scene) patch(name, patch string) *v1alpha1.Agent {
+func (s *fixture) patch(name, patch string) *v1alpha1.Agent {
 	s.Helper()
 	agent := &v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: name}}
 	require.NoError(s, api.Patch(s.Context(), agent, client.RawPatch(types.JSONPatchType, []byte(patch))))
 	return agent
 }
 
-// roll gives an Agent another image.
-func (s *scene) roll(name, image string) *v1alpha1.Agent {
+// setImage gives an Agent another image.
+func (s *fixture) setImage(name, image string) *v1alpha1.Agent {
 	s.Helper()
 	return s.patch(name, `[{"op":"replace","path":"/spec/runtime/spec/container/image","value":"`+image+`"}]`)
 }
 
 // read gets an object of the namespace, which must exist.
-func read[T client.Object](s *scene, name string, into T) T {
+func read[T client.Object](s *fixture, name string, into T) T {
 	s.Helper()
 	require.NoError(s, api.Get(s.Context(), client.ObjectKey{Namespace: s.namespace, Name: name}, into))
 	return into
 }
 
-// absent says that an object of the namespace exists, nil when it does not.
-func (s *scene) absent(name string, object client.Object) error {
+// checkDeleted says that an object of the namespace exists, nil when it does not.
+func (s *fixture) checkDeleted(name string, object client.Object) error {
 	err := api.Get(s.Context(), client.ObjectKey{Namespace: s.namespace, Name: name}, object)
 	if err == nil {
 		return fmt.Errorf("%T %s exists", object, name)
@@ -207,7 +207,7 @@ func (s *scene) absent(name string, object client.Object) error {
 }
 
 // list are the objects of a kind in the namespace.
-func (s *scene) list(list client.ObjectList, options ...client.ListOption) []client.Object {
+func (s *fixture) list(list client.ObjectList, options ...client.ListOption) []client.Object {
 	s.Helper()
 	require.NoError(s, api.List(s.Context(), list, append(options, client.InNamespace(s.namespace))...))
 	items, err := meta.ExtractList(list)
@@ -219,8 +219,8 @@ func (s *scene) list(list client.ObjectList, options ...client.ListOption) []cli
 	return objects
 }
 
-// awaitAgent polls until something holds for an Agent, and returns it as it then is.
-func (s *scene) awaitAgent(name, what string, limit time.Duration, holds func(*v1alpha1.Agent) bool) *v1alpha1.Agent {
+// waitForAgent polls until something holds for an Agent, and returns it as it then is.
+func (s *fixture) waitForAgent(name, what string, limit time.Duration, holds func(*v1alpha1.Agent) bool) *v1alpha1.Agent {
 	s.Helper()
 	agent := &v1alpha1.Agent{}
 	s.eventually(what, limit, func() error {
@@ -234,10 +234,10 @@ func (s *scene) awaitAgent(name, what string, limit time.Duration, holds func(*v
 	return agent
 }
 
-// settled waits until an Agent is ready at its present generation.
-func (s *scene) settled(name string) *v1alpha1.Agent {
+// waitReady waits until an Agent is ready at its present generation.
+func (s *fixture) waitReady(name string) *v1alpha1.Agent {
 	s.Helper()
-	return s.awaitAgent(name, name+" is ready", patience, isReady)
+	return s.waitForAgent(name, name+" is ready", waitTimeout, isReady)
 }
 
 func isReady(agent *v1alpha1.Agent) bool {
@@ -252,9 +252,9 @@ func condition(agent *v1alpha1.Agent, kind string) metav1.Condition {
 
 // --- watching -----------------------------------------------------------------------------------------------------------
 
-// follow hands every object of a kind in the namespace, as it now is and at every change, to a function, until the context
+// watchObjects hands every object of a kind in the namespace, as it now is and at every change, to a function, until the context
 // ends. Calls for one kind follow one another. It returns when the present objects have been handed over.
-func (s *scene) follow(ctx context.Context, list client.ObjectList, see func(watch.EventType, client.Object)) {
+func (s *fixture) watchObjects(ctx context.Context, list client.ObjectList, see func(watch.EventType, client.Object)) {
 	s.Helper()
 	for _, object := range s.list(list) {
 		see(watch.Added, object)
@@ -273,7 +273,7 @@ func (s *scene) follow(ctx context.Context, list client.ObjectList, see func(wat
 }
 
 // requests are those of every operator about this namespace since the test began.
-func (s *scene) requests() []request {
+func (s *fixture) requests() []request {
 	s.Helper()
 	all, err := requestsSince(s.since)
 	require.NoError(s, err)

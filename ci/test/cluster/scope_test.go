@@ -59,8 +59,8 @@ func newNamespaced(t *testing.T, name string, namespaces ...string) *process {
 	return p
 }
 
-// begin starts an operator and waits until it leads its installation. It is killed at the end of the test, if not before.
-func begin(t *testing.T, p *process) {
+// startForTest starts an operator and waits until it leads its installation. It is killed at the end of the test, if not before.
+func startForTest(t *testing.T, p *process) {
 	t.Helper()
 	require.NoError(t, p.Start())
 	t.Cleanup(func() {
@@ -68,7 +68,7 @@ func begin(t *testing.T, p *process) {
 			_ = p.Kill()
 		}
 	})
-	require.NoError(t, p.Await(t.Context(), "it leads", harness.Starting, p.Leads))
+	require.NoError(t, p.WaitFor(t.Context(), "it leads", harness.StartTimeout, p.IsLeader))
 }
 
 // arguments are those of an operator like this one that serves nothing.
@@ -79,9 +79,9 @@ func arguments(p *process) []string {
 	}, p.Flags...)
 }
 
-// wroteOnlyIn requires that all requests of an account since the test began concern its namespaces, or no namespace, or its leader
+// requireOwnNamespaces requires that all requests of an account since the test began concern its namespaces, or no namespace, or its leader
 // election Lease.
-func wroteOnlyIn(s *scene, name string, namespaces ...string) {
+func requireOwnNamespaces(s *fixture, name string, namespaces ...string) {
 	s.Helper()
 	requests, err := requestsOf("system:serviceaccount:"+system+":"+name, s.since)
 	require.NoError(s, err)
@@ -96,7 +96,7 @@ func wroteOnlyIn(s *scene, name string, namespaces ...string) {
 		brokenOff := r.ObjectRef.Resource == "leases" && r.ResponseStatus.Code == 504 // a stopping operator cancels it
 		require.True(s, r.ResponseStatus.Code < 500 || brokenOff, "%s", r)
 		require.NotEqual(s, 403, r.ResponseStatus.Code, "%s", r)
-		if r.Changes() {
+		if r.IsWrite() {
 			changes++
 		}
 	}
@@ -104,14 +104,14 @@ func wroteOnlyIn(s *scene, name string, namespaces ...string) {
 }
 
 // changesIn returns the requests of an account in a namespace since a mark that write anything but Events.
-func changesIn(s *scene, account, namespace string, since harness.Mark) (changes []string) {
+func changesIn(s *fixture, account, namespace string, since harness.Mark) (changes []string) {
 	s.Helper()
 	requests, err := requestsOf(account, since)
 	require.NoError(s, err)
 	require.NotEmpty(s, requests, "the account is in the audit log")
 	for _, r := range requests {
 		leases := r.ObjectRef.Resource == "leases" && r.Verb != "get" && r.Verb != "list" && r.Verb != "watch"
-		if r.ObjectRef.Namespace == namespace && (leases || r.Changes()) {
+		if r.ObjectRef.Namespace == namespace && (leases || r.IsWrite()) {
 			changes = append(changes, r.String())
 		}
 	}
@@ -119,12 +119,12 @@ func changesIn(s *scene, account, namespace string, since harness.Mark) (changes
 }
 
 // forge writes a Lease that claims a namespace for 68 years, as anyone with the role edit there can.
-func forge(s *scene) {
+func forge(s *fixture) {
 	s.Helper()
 	const text = `{"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "` + lease + `"}, "spec": {
 		"holderIdentity": "forged", "leaseDurationSeconds": 2147483647, "renewTime": "3000-01-01T00:00:00.000000Z"}}`
 	s.kubectl("create", "rolebinding", "editors", "--clusterrole=edit", "--user=stranger")
-	s.eventually("the role applies", patience, func() error {
+	s.eventually("the role applies", waitTimeout, func() error {
 		create := s.command(s.Context(), "create", "--as=stranger", "-f", "-")
 		create.Stdin = strings.NewReader(text)
 		if out, err := create.CombinedOutput(); err != nil {
@@ -135,39 +135,39 @@ func forge(s *scene) {
 }
 
 func TestTheMoreSpecificOperatorWins(t *testing.T) {
-	team, elsewhere, gone := newScene(t), newScene(t), newScene(t)
+	team, elsewhere, gone := newFixture(t), newFixture(t), newFixture(t)
 	team.create("before")
-	team.settled("before")
+	team.waitReady("before")
 	blue, red := newNamespaced(t, "blue", team.namespace, gone.namespace), newNamespaced(t, "red", team.namespace)
 
-	begin(t, blue)
+	startForTest(t, blue)
 	holder := func() string { return team.kubectl("get", "lease", lease, "-o", "jsonpath={.spec.holderIdentity}") }
-	team.eventually("the operator for all namespaces steps aside", patience, func() error {
+	team.eventually("the operator for all namespaces steps aside", waitTimeout, func() error {
 		if len(operator.Lines("another operator reconciles the namespace")) < 2 {
 			return errors.New("it does not say so")
 		}
 		return nil
 	})
 	require.Equal(t, system+"/blue", holder())
-	mark, err := audited()
+	mark, err := auditLogEnd()
 	require.NoError(t, err)
-	for _, s := range []*scene{team, elsewhere, gone} {
+	for _, s := range []*fixture{team, elsewhere, gone} {
 		s.create("while")
-		s.settled("while")
+		s.waitReady("while")
 	}
-	wroteOnlyIn(team, "blue", team.namespace, gone.namespace)
-	begin(t, red)
-	team.eventually("a second operator for the namespace waits", patience, func() error {
+	requireOwnNamespaces(team, "blue", team.namespace, gone.namespace)
+	startForTest(t, red)
+	team.eventually("a second operator for the namespace waits", waitTimeout, func() error {
 		if len(red.Lines(system+"/blue")) == 0 {
 			return errors.New("it does not say for whom")
 		}
 		return nil
 	})
-	team.roll("before", "registry.example/agent:v2")
-	team.settled("before")
-	gone.leave()
+	team.setImage("before", "registry.example/agent:v2")
+	team.waitReady("before")
+	gone.deleteNamespace()
 	team.create("later")
-	team.settled("later") // a namespace that is gone is no reason to stop in the others
+	team.waitReady("later") // a namespace that is gone is no reason to stop in the others
 	require.Empty(t, changesIn(team, harness.Account, team.namespace, mark), "the operator for all namespaces steps aside there")
 	require.Empty(t, changesIn(team, "system:serviceaccount:"+system+":red", team.namespace, mark))
 	require.NotEmpty(t, changesIn(team, harness.Account, elsewhere.namespace, mark), "and continues elsewhere")
@@ -176,25 +176,25 @@ func TestTheMoreSpecificOperatorWins(t *testing.T) {
 	require.NoError(t, blue.Kill())
 	began := time.Now()
 	team.create("after")
-	team.awaitAgent("after", "the operator for all namespaces takes over", expired, isReady)
+	team.waitForAgent("after", "the operator for all namespaces takes over", expired, isReady)
 	team.note("taken over %.1fs after SIGKILL", time.Since(began).Seconds())
 	require.NotEmpty(t, changesIn(team, harness.Account, team.namespace, mark))
 	require.Equal(t, system+"/blue", holder(), "it writes no Lease")
 }
 
 func TestAForgedLeaseStopsNoOperatorElsewhere(t *testing.T) {
-	stranger, team := newScene(t), newScene(t)
+	stranger, team := newFixture(t), newFixture(t)
 	stranger.create("before")
-	stranger.settled("before")
+	stranger.waitReady("before")
 	forge(stranger)
 	began := time.Now()
 	replaceOperator(t) // it starts, and leads
-	mark, err := audited()
+	mark, err := auditLogEnd()
 	require.NoError(t, err)
 	team.create("a")
-	team.settled("a")
+	team.waitReady("a")
 	stranger.create("a")
-	stranger.eventually("an Event says who reconciles the namespace", patience, func() error {
+	stranger.eventually("an Event says who reconciles the namespace", waitTimeout, func() error {
 		if out := stranger.kubectl("describe", "agent", "a"); !strings.Contains(out, `reconciled by operator "forged" (Lease `+lease+`)`) {
 			return errors.New(out)
 		}
@@ -202,18 +202,18 @@ func TestAForgedLeaseStopsNoOperatorElsewhere(t *testing.T) {
 	})
 	require.Empty(t, changesIn(stranger, harness.Account, stranger.namespace, mark))
 	require.Less(t, time.Since(began), expired, "it still holds")
-	stranger.awaitAgent("a", "the Lease ends unless somebody renews it", expired, isReady)
+	stranger.waitForAgent("a", "the Lease ends unless somebody renews it", expired, isReady)
 	stranger.note("a forged Lease held for %.1fs", time.Since(began).Seconds())
 }
 
 func TestAnOperatorForNamespacesThatItMayNotReadSaysWhichAndWhatToDo(t *testing.T) {
 	t.Parallel()
-	s := newScene(t)
+	s := newFixture(t)
 	p := newNamespaced(t, "reader", s.namespace)
 	p.Flags[1] = "--namespaces=" + s.namespace + ",nowhere"
-	refuses(s, arguments(p), `namespace "nowhere": bind this account to the Role of the chart flokoa-operator there`, "watchNamespaces")
+	requireStartFails(s, arguments(p), `namespace "nowhere": bind this account to the Role of the chart flokoa-operator there`, "watchNamespaces")
 	p.Flags = p.Flags[:1]
-	refuses(s, arguments(p), "bind this account to the ClusterRole of the chart flokoa-operator")
+	requireStartFails(s, arguments(p), "bind this account to the ClusterRole of the chart flokoa-operator")
 	p.Flags = append(p.Flags, "--namespaces=Nowhere")
-	refuses(s, arguments(p), `"Nowhere" is not the name of a namespace`)
+	requireStartFails(s, arguments(p), `"Nowhere" is not the name of a namespace`)
 }

@@ -22,8 +22,8 @@ import (
 const (
 	// idleLimitKiB is what an operator may hold that has nothing to do.
 	idleLimitKiB = 40 * 1024
-	// calm is how long nothing must happen for a test to believe that nothing will. Of an Agent that is ready, nothing is kept back.
-	calm = 6 * time.Second
+	// quietPeriod is how long nothing must happen for a test to believe that nothing will. Of an Agent that is ready, nothing is kept back.
+	quietPeriod = 6 * time.Second
 )
 
 // replaceOperator stops the operator and starts another in its place, also when the first did not stop well: other tests
@@ -37,14 +37,14 @@ func replaceOperator(t *testing.T) {
 	require.NoError(t, stopped)
 }
 
-// stays polls for a while whether something holds all the time.
-func (s *scene) stays(what string, broken func() error) {
+// consistently polls for a while whether something holds all the time.
+func (s *fixture) consistently(what string, broken func() error) {
 	s.Helper()
-	s.throughout(calm, what, broken)
+	s.consistentlyFor(quietPeriod, what, broken)
 }
 
-// throughout polls for a given time whether something holds all the time.
-func (s *scene) throughout(limit time.Duration, what string, broken func() error) {
+// consistentlyFor polls for a given time whether something holds all the time.
+func (s *fixture) consistentlyFor(limit time.Duration, what string, broken func() error) {
 	s.Helper()
 	err := wait.PollUntilContextTimeout(s.Context(), 100*time.Millisecond, limit, true, func(context.Context) (bool, error) {
 		return false, broken()
@@ -53,7 +53,7 @@ func (s *scene) throughout(limit time.Duration, what string, broken func() error
 }
 
 func TestAnIdleOperatorIsSmall(t *testing.T) {
-	s := newScene(t)
+	s := newFixture(t)
 	agents := &v1alpha1.AgentList{}
 	require.NoError(t, api.List(t.Context(), agents))
 	require.Empty(t, agents.Items, "this test needs a cluster without Agents")
@@ -62,7 +62,7 @@ func TestAnIdleOperatorIsSmall(t *testing.T) {
 		t.Skip("no /proc tells the memory of a process here")
 	}
 	most := 0
-	s.stays("VmRSS", func() error {
+	s.consistently("VmRSS", func() error {
 		most = max(most, operator.RSSKiB())
 		return nil
 	})
@@ -86,25 +86,25 @@ func TestChildrenAreWrittenOnceOnCreateAndOnceOnARoll(t *testing.T) {
 	} {
 		t.Run(r.name, func(t *testing.T) {
 			t.Parallel()
-			s := newScene(t)
+			s := newFixture(t)
 			s.create("a", replicas(r.replicas))
-			s.settled("a")
+			s.waitReady("a")
 			s.requireWrites("create", r.children, r.statuses, 1)
 
-			mark, err := audited()
+			mark, err := auditLogEnd()
 			require.NoError(t, err)
 			s.since = mark
-			s.roll("a", "registry.example/agent:v2")
-			s.settled("a")
+			s.setImage("a", "registry.example/agent:v2")
+			s.waitReady("a")
 			s.requireWrites("roll", map[string]int{"patch deployments": 1}, r.rolled, 2)
 		})
 	}
 }
 
 // requireWrites is met when the operator wrote exactly these children, a status no more often than this, and so many Events.
-func (s *scene) requireWrites(what string, children map[string]int, statuses, events int) {
+func (s *fixture) requireWrites(what string, children map[string]int, statuses, events int) {
 	s.Helper()
-	wrote := s.quietCounts()
+	wrote := s.settledCounts()
 	s.note("%s: %v", what, wrote)
 	require.LessOrEqual(s, wrote["patch agents/status"], statuses, what)
 	delete(wrote, "patch agents/status")
@@ -118,18 +118,18 @@ func (s *scene) requireWrites(what string, children map[string]int, statuses, ev
 	require.Equal(s, events, sent, "%s: Events", what)
 }
 
-// quietCounts waits until the operator has nothing more to write in this namespace, and counts what it wrote. None of it was
+// settledCounts waits until the operator has nothing more to write in this namespace, and counts what it wrote. None of it was
 // refused: all that may fail is the read that finds a name to be free.
-func (s *scene) quietCounts() map[string]int {
+func (s *fixture) settledCounts() map[string]int {
 	s.Helper()
 	last := -1
-	s.eventually("the operator is done", patience, func() error {
+	s.eventually("the operator is done", waitTimeout, func() error {
 		now := len(s.requests())
 		if now == last {
 			return nil
 		}
 		last = now
-		s.stays("a moment", func() error { return nil })
+		s.consistently("a moment", func() error { return nil })
 		return fmt.Errorf("%d requests", now)
 	})
 	requests := s.requests()
@@ -142,12 +142,12 @@ func (s *scene) quietCounts() map[string]int {
 
 func TestARestartWithTwoHundredSettledAgentsWritesNothing(t *testing.T) {
 	const agents = 200
-	s := newScene(t)
+	s := newFixture(t)
 	began := time.Now()
-	createMany(s, agents, everything)
-	s.eventually("all Agents are ready", 3*time.Minute, func() error { return unready(s, agents) })
+	createMany(s, agents, allChildren)
+	s.eventually("all Agents are ready", 3*time.Minute, func() error { return checkReady(s, agents) })
 	s.note("%d Agents ready after %.1fs, RSS %.1f MiB", agents, time.Since(began).Seconds(), float64(operator.RSSKiB())/1024)
-	made := s.quietCounts()
+	made := s.settledCounts()
 	s.note("status writes per Agent %.1f", float64(made["patch agents/status"])/agents)
 	delete(made, "patch agents/status")
 	require.Equal(t, map[string]int{
@@ -158,25 +158,25 @@ func TestARestartWithTwoHundredSettledAgentsWritesNothing(t *testing.T) {
 	require.Len(t, before, 4*agents)
 
 	replaceOperator(t)
-	require.NoError(t, operator.Await(t.Context(), "its queue is drained", patience, func(ctx context.Context) bool {
+	require.NoError(t, operator.WaitFor(t.Context(), "its queue is drained", waitTimeout, func(ctx context.Context) bool {
 		return operator.Metric(ctx, "controller_runtime_reconcile_total", `controller="agent"`) >= agents &&
 			operator.Metric(ctx, "workqueue_depth", `name="agent"`) == 0 &&
 			operator.Metric(ctx, "controller_runtime_active_workers", `controller="agent"`) == 0
 	}))
-	s.stays("the operator writes nothing", func() error {
+	s.consistently("the operator writes nothing", func() error {
 		requests, err := requestsSince(s.since)
 		require.NoError(t, err)
 		for _, r := range requests {
-			if r.By(operator.Credential) && r.Changes() {
+			if r.SentBy(operator.Credential) && r.IsWrite() {
 				return fmt.Errorf("%s", r)
 			}
 		}
 		return nil
 	})
 	require.Equal(t, before, versions(s), "resourceVersions")
-	mark, err := audited()
+	mark, err := auditLogEnd()
 	require.NoError(t, err)
-	s.throughout(10*time.Second, "the operator asks for nothing", func() error {
+	s.consistentlyFor(10*time.Second, "the operator asks for nothing", func() error {
 		requests, err := requestsSince(mark)
 		require.NoError(t, err)
 		for _, r := range requests {
@@ -190,22 +190,22 @@ func TestARestartWithTwoHundredSettledAgentsWritesNothing(t *testing.T) {
 		operator.Metric(t.Context(), "controller_runtime_reconcile_total", `controller="agent"`), float64(operator.RSSKiB())/1024)
 }
 
-// everything gives an Agent every child there is.
-func everything(a *v1alpha1.Agent) {
-	sound(a)
+// allChildren gives an Agent every child there is.
+func allChildren(a *v1alpha1.Agent) {
+	highlyAvailable(a)
 	a.Spec.Runtime.Spec.Replicas = ptr.To[int32](2)
 	a.Spec.Card = &v1alpha1.Card{Description: "Answers.", Version: "1"}
 	a.Spec.Autoscaling = &v1alpha1.Autoscaling{MinReplicas: ptr.To[int32](2), MaxReplicas: 4}
 }
 
 // createMany makes Agents, a few at a time.
-func createMany(s *scene, count int, changes ...change) {
+func createMany(s *fixture, count int, changes ...change) {
 	s.Helper()
-	require.NoError(s, forEach(many(count), 8, func(name string) error { return api.Create(s.Context(), s.newAgent(name, changes...)) }))
+	require.NoError(s, forEach(agentNames(count), 8, func(name string) error { return api.Create(s.Context(), s.newAgent(name, changes...)) }))
 }
 
-// many are the names of the Agents that createMany makes.
-func many(count int) []string {
+// agentNames are the names of the Agents that createMany makes.
+func agentNames(count int) []string {
 	names := make([]string, count)
 	for i := range names {
 		names[i] = fmt.Sprintf("a-%d", i)
@@ -238,8 +238,8 @@ func forEach(names []string, atATime int, do func(name string) error) error {
 	return errors.Join(failures...)
 }
 
-// unready says how many Agents of the namespace are not ready.
-func unready(s *scene, count int) error {
+// checkReady says how many Agents of the namespace are not ready.
+func checkReady(s *fixture, count int) error {
 	ready := 0
 	for _, agent := range s.list(&v1alpha1.AgentList{}) {
 		if isReady(agent.(*v1alpha1.Agent)) {
@@ -254,7 +254,7 @@ func unready(s *scene, count int) error {
 
 // versions are the resourceVersions of what is in the namespace and that only an operator could have written; budgets and
 // autoscalers have their status written by others.
-func versions(s *scene) map[string]string {
+func versions(s *fixture) map[string]string {
 	s.Helper()
 	all := map[string]string{}
 	for _, kind := range []client.ObjectList{&v1alpha1.AgentList{}, &appsv1.DeploymentList{}, &corev1.ServiceList{}, &corev1.ConfigMapList{}} {

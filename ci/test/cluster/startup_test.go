@@ -27,13 +27,13 @@ import (
 	"github.com/flokoa/flokoa/ci/testkit/manifests"
 )
 
-// giveUp bounds the time an operator takes to see that it cannot start; it gives a new CRD ten seconds to be served.
-const giveUp = 40 * time.Second
+// startFailTimeout bounds the time an operator takes to see that it cannot start; it gives a new CRD ten seconds to be served.
+const startFailTimeout = 40 * time.Second
 
-// refuses runs an operator that cannot start. It must end by itself, with an exit code and one line that has these phrases.
-func refuses(s *scene, args []string, phrases ...string) {
+// requireStartFails runs an operator that cannot start. It must end by itself, with an exit code and one line that has these phrases.
+func requireStartFails(s *fixture, args []string, phrases ...string) {
 	s.Helper()
-	ctx, cancel := context.WithTimeout(s.Context(), giveUp)
+	ctx, cancel := context.WithTimeout(s.Context(), startFailTimeout)
 	defer cancel()
 	var stdout, stderr bytes.Buffer
 	command := exec.CommandContext(ctx, binary, args...)
@@ -53,8 +53,8 @@ func refuses(s *scene, args []string, phrases ...string) {
 	s.note("%s", strings.TrimSpace(stderr.String()))
 }
 
-// serving are the arguments of an operator that is the only one and serves nothing.
-func serving(kubeconfig string) []string {
+// minimalFlags are the arguments of an operator that is the only one and serves nothing.
+func minimalFlags(kubeconfig string) []string {
 	return []string{
 		"--kubeconfig", kubeconfig, "--leader-election-namespace", "default",
 		"--metrics-bind-address", "0", "--health-probe-bind-address", "0",
@@ -78,11 +78,11 @@ func TestAnOperatorThatCannotStartSaysWhyInOneLine(t *testing.T) {
 		phrases []string
 	}{
 		"no such kubeconfig": {
-			func(*testing.T) []string { return serving("/nowhere/kubeconfig") },
+			func(*testing.T) []string { return minimalFlags("/nowhere/kubeconfig") },
 			[]string{"--kubeconfig", "/nowhere/kubeconfig", "no such file"},
 		},
 		"a file that is no kubeconfig": {
-			func(t *testing.T) []string { t.Helper(); return serving(file(t, "no: [yaml")) },
+			func(t *testing.T) []string { t.Helper(); return minimalFlags(file(t, "no: [yaml")) },
 			[]string{"--kubeconfig", "yaml"},
 		},
 		"no kubeconfig and no pod": {
@@ -94,7 +94,7 @@ func TestAnOperatorThatCannotStartSaysWhyInOneLine(t *testing.T) {
 				t.Helper()
 				path := filepath.Join(t.TempDir(), "kubeconfig")
 				require.NoError(t, harness.WriteKubeconfig(path, &rest.Config{Host: "https://" + unreachable}))
-				return serving(path)
+				return minimalFlags(path)
 			},
 			[]string{"cannot reach the API server", unreachable, "connection refused"},
 		},
@@ -103,7 +103,7 @@ func TestAnOperatorThatCannotStartSaysWhyInOneLine(t *testing.T) {
 				t.Helper()
 				path := filepath.Join(t.TempDir(), "kubeconfig")
 				require.NoError(t, harness.WriteKubeconfig(path, stale))
-				return serving(path)
+				return minimalFlags(path)
 			},
 			[]string{"cannot reach the API server", "provide credentials"},
 		},
@@ -128,7 +128,7 @@ func TestAnOperatorThatCannotStartSaysWhyInOneLine(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			refuses(newScene(t), row.args(t), row.phrases...)
+			requireStartFails(newFixture(t), row.args(t), row.phrases...)
 		})
 	}
 }
@@ -182,8 +182,8 @@ func crd(t *testing.T) *unstructured.Unstructured {
 	return &objects[0]
 }
 
-// without removes a field below spec.runtime.spec from a CRD.
-func without(t *testing.T, of *unstructured.Unstructured, field string) *unstructured.Unstructured {
+// withoutField removes a field below spec.runtime.spec from a CRD.
+func withoutField(t *testing.T, of *unstructured.Unstructured, field string) *unstructured.Unstructured {
 	t.Helper()
 	older := of.DeepCopy()
 	versions, _, err := unstructured.NestedSlice(older.Object, "spec", "versions")
@@ -199,22 +199,22 @@ func without(t *testing.T, of *unstructured.Unstructured, field string) *unstruc
 
 func TestAnOperatorRefusesAClusterThatIsNotMadeReadyForIt(t *testing.T) {
 	t.Parallel()
-	s := newScene(t)
+	s := newFixture(t)
 	server := newAPIServer(t)
 	reader := server.user(t, "reader", readAgents)
-	refuses(s, serving(reader), "does not serve agents.agent.flokoa.ai", "install the chart flokoa-crds")
+	requireStartFails(s, minimalFlags(reader), "does not serve agents.agent.flokoa.ai", "install the chart flokoa-crds")
 
 	current := crd(t)
-	require.NoError(t, server.admin.Create(t.Context(), without(t, current, "hostAliases")))
-	refuses(s, serving(reader), "lacks spec.runtime.spec.hostAliases", "upgrade the chart flokoa-crds")
+	require.NoError(t, server.admin.Create(t.Context(), withoutField(t, current, "hostAliases")))
+	requireStartFails(s, minimalFlags(reader), "lacks spec.runtime.spec.hostAliases", "upgrade the chart flokoa-crds")
 
 	live := crd(t)
 	require.NoError(t, server.admin.Get(t.Context(), client.ObjectKeyFromObject(current), live))
 	current.SetResourceVersion(live.GetResourceVersion())
 	require.NoError(t, server.admin.Update(t.Context(), current))
 	const bind = "bind this account to the ClusterRole of the chart flokoa-operator"
-	refuses(s, serving(server.user(t, "nobody")), bind, `cannot list resource "agents"`)
-	refuses(s, serving(reader), bind, `cannot list resource "deployments"`)
+	requireStartFails(s, minimalFlags(server.user(t, "nobody")), bind, `cannot list resource "agents"`)
+	requireStartFails(s, minimalFlags(reader), bind, `cannot list resource "deployments"`)
 }
 
 // overloaded is an API server that answers everything but what fills the cache of pods. It returns a kubeconfig for it.
@@ -245,14 +245,14 @@ func overloaded(t *testing.T) string {
 
 func TestAnOperatorWhoseCachesDoNotFillIsNotReadyAndEndsWhenAskedTo(t *testing.T) {
 	t.Parallel()
-	s := newScene(t)
+	s := newFixture(t)
 	address, err := harness.FreeAddress()
 	require.NoError(t, err)
 	p := &process{Program: binary, Kubeconfig: overloaded(t), Log: filepath.Join(t.TempDir(), "log"), Health: address, Metrics: "0"}
 	require.NoError(t, p.Start())
 	t.Cleanup(func() { _ = p.Kill() })
-	require.NoError(t, p.Await(t.Context(), "it is alive", harness.Starting, p.Alive))
-	s.stays("it is not ready", func() error {
+	require.NoError(t, p.WaitFor(t.Context(), "it is alive", harness.StartTimeout, p.Alive))
+	s.consistently("it is not ready", func() error {
 		if p.Ready(t.Context()) {
 			return errors.New("it says that it is")
 		}

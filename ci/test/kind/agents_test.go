@@ -21,39 +21,39 @@ import (
 func TestAnAgentThatIsChangedOrHitLosesNoRequest(t *testing.T) {
 	for _, row := range []struct {
 		name, environment string
-		test              func(*scene)
+		test              func(*fixture)
 	}{
-		{"long streams during a rolling update", "production", streamsRolled},
-		{"a full quota, rolled", "dev", fullQuotaRolled},
-		{"changes that do not work", "production", brokenChanges},
+		{"long streams during a rolling update", "production", streamsDuringRollout},
+		{"a full quota, rolled", "dev", rolloutInFullQuota},
+		{"changes that do not work", "production", failingChanges},
 		{"scaled by its CPU", "staging", scaledByCPU}, // production refuses fewer than three replicas
-		{"the guide's manifest, rolled", "production", guideRolled},
-		{"four replicas, rolled", "production", fourRolled},
+		{"the guide's manifest, rolled", "production", guideImageUpdated},
+		{"four replicas, rolled", "production", fourReplicasUpdated},
 		{"scaled by hand", "staging", scaledByHand},
-		{"a pod deleted and a container killed", "production", podsHit},
+		{"a pod deleted and a container killed", "production", podsKilled},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			row.test(in(t, row.environment))
+			row.test(newFixture(t, row.environment))
 		})
 	}
 }
 
 // The guide's manifest is applied unchanged, and changed by the guide's patch.
-func guideRolled(s *scene) {
+func guideImageUpdated(s *fixture) {
 	manifest := "examples/agents/production-agent.yaml"
 	s.kubectl("apply", "--filename", manifest)
-	s.removeAfterwards("production-agent")
+	s.cleanUpAgent("production-agent")
 	if cluster.kind == "" {
 		s.Logf("the guide's image is not here: it is replaced by %s", oldImage())
-		s.roll("production-agent", oldImage())
+		s.setImage("production-agent", oldImage())
 	}
-	s.settled("production-agent")
-	l := s.call("production-agent")
-	o := l.disturb("its image is patched, 3 replicas (the guide's Agent)", 3, neverFewer(3), func() {
+	s.waitReady("production-agent")
+	l := s.startLoad("production-agent")
+	o := l.measure("its image is patched, 3 replicas (the guide's Agent)", 3, neverBelow(3), func() {
 		s.kubectl("patch", "agent", "production-agent", "--type=json",
 			"-p", `[{"op": "replace", "path": "/spec/runtime/spec/container/image", "value": "`+newImage()+`"}]`)
-		s.settled("production-agent")
+		s.waitReady("production-agent")
 	})
 	requireVersions(s.T, o, "v2.0.0", "v2.1.0")
 }
@@ -64,20 +64,20 @@ func requireVersions(t *testing.T, o outcome, versions ...string) {
 	require.Equal(t, versions, slices.Sorted(maps.Keys(o.Versions)))
 }
 
-func fourRolled(s *scene) {
+func fourReplicasUpdated(s *fixture) {
 	s.create("four", 4)
-	l := s.call("four")
-	o := l.disturb("its image is patched, 4 replicas", 4, neverFewer(4), func() {
-		s.roll("four", newImage())
-		s.settled("four")
+	l := s.startLoad("four")
+	o := l.measure("its image is patched, 4 replicas", 4, neverBelow(4), func() {
+		s.setImage("four", newImage())
+		s.waitReady("four")
 	})
 	requireVersions(s.T, o, "v2.0.0", "v2.1.0")
 }
 
 // Each of these keeps the new pods from ever being ready; the old ones go on, the status names the cause, and the old spec heals.
-func brokenChanges(s *scene) {
+func failingChanges(s *fixture) {
 	s.create("broken", 3)
-	l := s.call("broken")
+	l := s.startLoad("broken")
 	container := "/spec/runtime/spec/container/"
 	for _, row := range []struct {
 		what, patch, undo, reason string
@@ -100,74 +100,74 @@ func brokenChanges(s *scene) {
 			`[{"op":"remove","path":"` + container + `readinessProbe"}]`,
 			v1alpha1.ReasonProbeFailing, []string{"404"}},
 	} {
-		told := bar{neverFewer(3).text + "; Ready says " + row.reason, neverFewer(3).holds}
-		l.disturb(row.what+", then taken back", 3, told, func() {
+		told := criterion{neverBelow(3).text + "; Ready says " + row.reason, neverBelow(3).holds}
+		l.measure(row.what+", then taken back", 3, told, func() {
 			s.patch("broken", row.patch)
-			s.told("broken", row.reason, row.words...)
+			s.waitNotReady("broken", row.reason, row.words...)
 			s.patch("broken", row.undo)
-			s.settled("broken")
+			s.waitReady("broken")
 		})
 	}
 }
 
-func podsHit(s *scene) {
+func podsKilled(s *fixture) {
 	s.create("hit", 3)
-	l := s.call("hit")
-	l.disturb("one pod is deleted", 3, nothingLost, func() {
+	l := s.startLoad("hit")
+	l.measure("one pod is deleted", 3, noFailures, func() {
 		victim := s.pods("hit")[0].Name
 		s.kubectl("delete", "pod", victim)
-		s.settled("hit")
+		s.waitReady("hit")
 	})
 	s.Run("killed", func(t *testing.T) {
 		needsKind(t, "killing a container with no warning")
-		killed(l.as(t))
+		containerKilled(l.forSubtest(t))
 	})
 }
 
-// killed ends a container as nothing in Kubernetes would, without a signal that it could answer. What was in flight is lost, and
+// containerKilled ends a container as nothing in Kubernetes would, without a signal that it could answer. What was in flight is lost, and
 // what is sent until its endpoint is withdrawn is refused.
-func killed(l *load) {
-	s := l.scene
-	counted := bar{"counted: what was in flight there, and until its endpoint is withdrawn", func(o outcome) (string, error) {
+func containerKilled(l *load) {
+	s := l.fixture
+	counted := criterion{"counted: what was in flight there, and until its endpoint is withdrawn", func(o outcome) (string, error) {
 		lasted := max(0, o.LastFailure-o.began)
 		if o.Failures > rate*5 || lasted > 10_000 {
 			return "", fmt.Errorf("failures for %d ms: %s", lasted, o.Summary)
 		}
 		return fmt.Sprintf("the last failed after %.1f s", float64(lasted)/1000), nil
 	}}
-	l.disturb("one container is killed (kill -9)", 3, counted, func() {
+	l.measure("one container is killed (kill -9)", 3, counted, func() {
 		victim := s.pods("hit")[0]
 		id := strings.TrimPrefix(victim.Status.ContainerStatuses[0].ContainerID, "containerd://")
 		_, err := onNode(s.Context(), victim.Spec.NodeName, "ctr", "--namespace", "k8s.io", "tasks", "kill", "--signal", "SIGKILL", id)
 		require.NoError(s, err)
-		s.eventually("its container was started again", patience, func() error {
-			if restarts := s.lives("hit")[victim.UID]; restarts == 0 {
+		s.eventually("its container was started again", waitTimeout, func() error {
+			if restarts := s.containerRestarts("hit")[victim.UID]; restarts == 0 {
 				return fmt.Errorf("%d restarts", restarts)
 			}
 			return nil
 		})
-		s.settled("hit")
+		s.waitReady("hit")
 	})
 }
 
-func scaledByHand(s *scene) {
+func scaledByHand(s *fixture) {
 	s.create("scaled", 3)
-	l := s.call("scaled")
-	before := s.lives("scaled")
-	l.disturb("it is scaled from 3 to 6 to 2", 2, neverFewer(2), func() {
+	l := s.startLoad("scaled")
+	before := s.containerRestarts("scaled")
+	l.measure("it is scaled from 3 to 6 to 2", 2, neverBelow(2), func() {
 		for _, replicas := range []int32{6, 2} {
 			s.kubectl("scale", "agent", "scaled", fmt.Sprintf("--replicas=%d", replicas))
-			s.settled("scaled")
+			s.waitReady("scaled")
 			require.Equal(s, replicas, s.agent("scaled").Status.AvailableReplicas)
 		}
 	})
-	for id, restarts := range s.lives("scaled") {
+	for id, restarts := range s.containerRestarts("scaled") {
 		require.Equal(s, before[id], restarts, "no container was started again")
 	}
 }
 
-func scaledByCPU(s *scene) {
-	if !cpuIsMeasured(s.Context()) {
+func scaledByCPU(s *fixture) {
+	if !hasCPUMetrics(s.Context()) {
 		s.Skip("skipped: nobody serves metrics.k8s.io here, so nobody knows what pods use: install metrics-server")
 	}
 	s.create("elastic", 2, func(a *v1alpha1.Agent) {
@@ -175,31 +175,31 @@ func scaledByCPU(s *scene) {
 		quick := &autoscalingv2.HPAScalingRules{StabilizationWindowSeconds: ptr.To[int32](15)}
 		a.Spec.Autoscaling = &v1alpha1.Autoscaling{MinReplicas: ptr.To[int32](2), MaxReplicas: 5, Metrics: []autoscalingv2.MetricSpec{cpuOf(30)}, Behavior: &autoscalingv2.HorizontalPodAutoscalerBehavior{ScaleDown: quick}}
 	})
-	l := s.call("elastic")
-	before := s.lives("elastic")
-	l.disturb("an autoscaler follows its CPU up from 2 and down again", 2, neverFewer(2), func() {
-		rushes := s.rush("elastic")
-		for _, rush := range rushes {
-			require.NoError(s, api.Delete(s.Context(), rush))
+	l := s.startLoad("elastic")
+	before := s.containerRestarts("elastic")
+	l.measure("an autoscaler follows its CPU up from 2 and down again", 2, neverBelow(2), func() {
+		extraLoads := s.extraLoad("elastic")
+		for _, extraLoad := range extraLoads {
+			require.NoError(s, api.Delete(s.Context(), extraLoad))
 		}
-		s.eventually("there are two again", 2*patience, func() error {
+		s.eventually("there are two again", 2*waitTimeout, func() error {
 			if wanted := ptr.Deref(s.agent("elastic").Spec.Runtime.Spec.Replicas, 0); wanted != 2 {
 				return fmt.Errorf("%d wanted", wanted)
 			}
 			return nil
 		})
-		s.settled("elastic")
+		s.waitReady("elastic")
 	})
-	for id, restarts := range s.lives("elastic") {
+	for id, restarts := range s.containerRestarts("elastic") {
 		require.Equal(s, before[id], restarts, "no container was started again")
 	}
 }
 
-// rush sends more and more callers to an Agent of two replicas until it has more: how many that takes is the machine's affair.
-func (s *scene) rush(agent string) []*corev1.Pod {
+// extraLoad sends more and more callers to an Agent of two replicas until it has more: how many that takes is the machine's affair.
+func (s *fixture) extraLoad(agent string) []*corev1.Pod {
 	s.Helper()
 	const most, reaction = 6, time.Minute // an autoscaler looks every 15 s at what was measured every 15 s
-	var rushes []*corev1.Pod
+	var extraLoads []*corev1.Pod
 	more := func(context.Context) error {
 		if available := s.agent(agent).Status.AvailableReplicas; available <= 2 {
 			return fmt.Errorf("%d available", available)
@@ -207,15 +207,15 @@ func (s *scene) rush(agent string) []*corev1.Pod {
 		return nil
 	}
 	for {
-		rush := trafficPod("live-gateway", fmt.Sprintf("rush-%d", len(rushes)), "gateway",
-			[]string{"load", "--target", urlOf(agent, s.namespace), "--rate", "200", "--connections", "16", "--new-connections", "0"}, atHome)
-		s.Cleanup(func() { _ = api.Delete(context.Background(), rush) })
-		require.NoError(s, start(s.Context(), rush))
-		rushes = append(rushes, rush)
-		err := await(s.Context(), fmt.Sprintf("%d rushes have made more than two replicas", len(rushes)), reaction, more)
-		if err == nil || len(rushes) == most {
+		extraLoad := trafficPod("live-gateway", fmt.Sprintf("rush-%d", len(extraLoads)), "gateway",
+			[]string{"load", "--target", serviceURL(agent, s.namespace), "--rate", "200", "--connections", "16", "--new-connections", "0"}, onCallerNode)
+		s.Cleanup(func() { _ = api.Delete(context.Background(), extraLoad) })
+		require.NoError(s, startPods(s.Context(), extraLoad))
+		extraLoads = append(extraLoads, extraLoad)
+		err := waitFor(s.Context(), fmt.Sprintf("%d rushes have made more than two replicas", len(extraLoads)), reaction, more)
+		if err == nil || len(extraLoads) == most {
 			require.NoError(s, err)
-			return rushes
+			return extraLoads
 		}
 	}
 }
@@ -227,29 +227,29 @@ func cpuOf(percent int32) autoscalingv2.MetricSpec {
 }
 
 // Streams of 30 seconds need a pod that goes to have longer than that.
-func streamsRolled(s *scene) {
-	s.create("streams", 3, env("OPENAI_BASE_URL", fmt.Sprintf("http://%s:%d/v1", providerAddress, providerPort)), env("MODEL", "stub-30s"),
+func streamsDuringRollout(s *fixture) {
+	s.create("streams", 3, withEnv("OPENAI_BASE_URL", fmt.Sprintf("http://%s:%d/v1", providerAddress, providerPort)), withEnv("MODEL", "stub-30s"),
 		func(a *v1alpha1.Agent) {
 			a.Spec.Runtime.Spec.TerminationGracePeriodSeconds = ptr.To[int64](60)
-		}, credential)
-	l := s.call("streams", "--post-path=", "--streams", "8", "--stream-seconds", "30")
-	whole := bar{"no stream cut, 0 failed, never fewer available than wanted", func(o outcome) (string, error) {
+		}, withCredential)
+	l := s.startLoad("streams", "--post-path=", "--streams", "8", "--stream-seconds", "30")
+	whole := criterion{"no stream cut, 0 failed, never fewer available than wanted", func(o outcome) (string, error) {
 		if o.StreamsCut > 0 || o.StreamsFinished < 16 {
 			return "", fmt.Errorf("%s", o.Summary)
 		}
-		measured, err := neverFewer(3).holds(o)
+		measured, err := neverBelow(3).holds(o)
 		return fmt.Sprintf("%d streams of 30 s whole%s", o.StreamsFinished, measured), err
 	}}
-	o := l.disturb("its image is patched while 8 streams of 30 s are read", 3, whole, func() {
-		s.roll("streams", newImage())
-		s.settled("streams")
-		l.pass(35 * time.Second) // until the streams that began last are over
+	o := l.measure("its image is patched while 8 streams of 30 s are read", 3, whole, func() {
+		s.setImage("streams", newImage())
+		s.waitReady("streams")
+		l.wait(35 * time.Second) // until the streams that began last are over
 	})
 	requireVersions(s.T, o, "v2.0.0", "v2.1.0")
 }
 
-// credential gives the container what the guide's has: the provider's key, from a Secret.
-func credential(a *v1alpha1.Agent) {
+// withCredential gives the container what the guide's has: the provider's key, from a Secret.
+func withCredential(a *v1alpha1.Agent) {
 	container := &a.Spec.Runtime.Spec.Container
 	container.Env = append(container.Env, corev1.EnvVar{Name: "API_KEY", ValueFrom: &corev1.EnvVarSource{
 		SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "agent-secrets"}, Key: "api-key"}}})

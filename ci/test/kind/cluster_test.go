@@ -34,24 +34,24 @@ var cluster struct {
 	images string
 	config *rest.Config
 	nodes  []corev1.Node
-	// home is the node of the load generators: it is left in peace.
-	home string
+	// callerNode is the node of the load generators: it is left in peace.
+	callerNode string
 }
 
 // api is a client of the cluster's administrator, without a cache.
 var api client.WithWatch
 
-// workshop is where kubectl and Helm keep what they remember.
-var workshop string
+// workDir is where kubectl and Helm keep what they remember.
+var workDir string
 
-func connect(ctx context.Context) (err error) {
+func loadCluster(ctx context.Context) (err error) {
 	for name, into := range map[string]*string{"KUBECONFIG": &cluster.kubeconfig, "KUBECTL": &cluster.kubectl, "HELM": &cluster.helm, "FLOKOA_IMAGES": &cluster.images} {
 		if *into = os.Getenv(name); *into == "" {
 			return fmt.Errorf("%s is not set: run make test-kind, which sets it", name)
 		}
 	}
 	cluster.kind = os.Getenv("FLOKOA_KIND")
-	if workshop, err = os.MkdirTemp("", "flokoa-live-"); err != nil {
+	if workDir, err = os.MkdirTemp("", "flokoa-live-"); err != nil {
 		return err
 	}
 	if cluster.config, err = clientcmd.BuildConfigFromFlags("", cluster.kubeconfig); err != nil {
@@ -76,14 +76,14 @@ func findNodes(ctx context.Context) error {
 	}
 	for _, node := range list.Items {
 		if _, controls := node.Labels["node-role.kubernetes.io/control-plane"]; controls {
-			cluster.home = node.Name
+			cluster.callerNode = node.Name
 		} else {
 			cluster.nodes = append(cluster.nodes, node)
 		}
 	}
-	if cluster.home == "" && len(cluster.nodes) > 1 { // the provider keeps the control plane to itself
+	if cluster.callerNode == "" && len(cluster.nodes) > 1 { // the provider keeps the control plane to itself
 		last := len(cluster.nodes) - 1
-		cluster.home, cluster.nodes = cluster.nodes[last].Name, cluster.nodes[:last]
+		cluster.callerNode, cluster.nodes = cluster.nodes[last].Name, cluster.nodes[:last]
 	}
 	if len(cluster.nodes) < 2 {
 		return fmt.Errorf("the cluster has %d nodes for Agents: two at least are needed, and one more for their callers", len(cluster.nodes))
@@ -91,14 +91,14 @@ func findNodes(ctx context.Context) error {
 	return nil
 }
 
-// mark tells what these tests made from what others did.
-var mark = client.MatchingLabels{"made-by": "flokoa-live"}
+// testLabels tells what these tests made from what others did.
+var testLabels = client.MatchingLabels{"made-by": "flokoa-live"}
 
-// callers are the namespaces of everybody in these tests who is not an Agent.
-var callers = []string{"live-gateway", "live-monitoring", "live-provider", "live-stranger"}
+// callerNamespaces are the namespaces of everybody in these tests who is not an Agent.
+var callerNamespaces = []string{"live-gateway", "live-monitoring", "live-provider", "live-stranger"}
 
-// outside is the namespace of who answers at addresses that are not the cluster's. Its pod uses the node's network.
-const outside = "live-outside"
+// outsideNamespace is the namespace of who answers at addresses that are not the cluster's. Its pod uses the node's network.
+const outsideNamespace = "live-outside"
 
 func environmentNamespaces() []string {
 	var names []string
@@ -108,20 +108,20 @@ func environmentNamespaces() []string {
 	return names
 }
 
-// refuseOthers keeps these tests, which disturb and delete, away from a Flokoa that somebody uses: whatever namespace it is in, its
+// requireUnusedCluster keeps these tests, which disturb and delete, away from a Flokoa that somebody uses: whatever namespace it is in, its
 // Agents would go with the CRD that cleaning up removes.
-func refuseOthers(ctx context.Context) error {
+func requireUnusedCluster(ctx context.Context) error {
 	ours := api.Get(ctx, keyOf(system), &corev1.Namespace{}) == nil
 	if !ours && installed(ctx, "crd", "agents.agent.flokoa.ai") {
 		return fmt.Errorf("the CRD agents.agent.flokoa.ai is on this cluster and not from these tests: they run only where nobody uses Flokoa")
 	}
-	for _, name := range slices.Concat([]string{system, outside}, environmentNamespaces(), callers) {
+	for _, name := range slices.Concat([]string{system, outsideNamespace}, environmentNamespaces(), callerNamespaces) {
 		namespace := &corev1.Namespace{}
 		err := api.Get(ctx, client.ObjectKey{Name: name}, namespace)
 		if client.IgnoreNotFound(err) != nil {
 			return err
 		}
-		if err == nil && namespace.Labels["made-by"] != mark["made-by"] {
+		if err == nil && namespace.Labels["made-by"] != testLabels["made-by"] {
 			return fmt.Errorf("namespace %s exists and is not of these tests: they run only where nobody uses Flokoa", name)
 		}
 	}
@@ -142,7 +142,7 @@ func install(ctx context.Context) error {
 		return err
 	}
 	// Kubernetes looks twice a minute for kinds to count; a quota made before it found Agents would count them five minutes later.
-	return awaitAgentsCounted(ctx)
+	return waitAgentsCounted(ctx)
 }
 
 func operatorValues() map[string]any {
@@ -157,7 +157,7 @@ func image(name, tag string) string { return cluster.images + "/" + name + ":" +
 func makeNamespaces(ctx context.Context, names ...string) error {
 	for _, name := range names {
 		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{
-			"made-by": mark["made-by"], "pod-security.kubernetes.io/enforce": "restricted"}}}
+			"made-by": testLabels["made-by"], "pod-security.kubernetes.io/enforce": "restricted"}}}
 		if err := api.Create(ctx, namespace); err != nil {
 			return err
 		}
@@ -179,12 +179,12 @@ func installEnvironments(ctx context.Context) error {
 			return err
 		}
 		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: release}}
-		patch := client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"labels":{"made-by":"`+mark["made-by"]+`"}}}`))
+		patch := client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"labels":{"made-by":"`+testLabels["made-by"]+`"}}}`))
 		if err := api.Patch(ctx, namespace, patch); err != nil {
 			return err
 		}
 	}
-	if err := awaitQuotas(ctx); err != nil {
+	if err := waitQuotas(ctx); err != nil {
 		return err
 	}
 	return api.Create(ctx, &corev1.Secret{
@@ -216,7 +216,7 @@ func tearDown(ctx context.Context) error {
 			}
 		}
 	}
-	steps := [][]string{remove(slices.Concat(environmentNamespaces(), callers, []string{outside})...)}
+	steps := [][]string{remove(slices.Concat(environmentNamespaces(), callerNamespaces, []string{outsideNamespace})...)}
 	for _, kind := range []string{"validatingadmissionpolicybindings", "validatingadmissionpolicies", "clusterroles", "clusterrolebindings", "crds"} {
 		steps = append(steps, []string{"delete", kind, "--selector", "app.kubernetes.io/part-of=flokoa", "--ignore-not-found"})
 	}
@@ -236,7 +236,7 @@ func installed(ctx context.Context, kind, name string) bool {
 func kubectl(ctx context.Context, args ...string) *exec.Cmd {
 	command := exec.CommandContext(ctx, cluster.kubectl, args...)
 	command.Dir = root
-	command.Env = append(os.Environ(), "KUBECONFIG="+cluster.kubeconfig, "KUBERC=off", "KUBECACHEDIR="+filepath.Join(workshop, "kubectl"))
+	command.Env = append(os.Environ(), "KUBECONFIG="+cluster.kubeconfig, "KUBERC=off", "KUBECACHEDIR="+filepath.Join(workDir, "kubectl"))
 	return command
 }
 
@@ -244,12 +244,12 @@ func kubectl(ctx context.Context, args ...string) *exec.Cmd {
 func helm(ctx context.Context, args ...string) *exec.Cmd {
 	command := exec.CommandContext(ctx, cluster.helm, append([]string{"--namespace", system}, args...)...)
 	command.Dir = root
-	command.Env = append(os.Environ(), "KUBECONFIG="+cluster.kubeconfig, "HELM_CACHE_HOME="+workshop, "HELM_CONFIG_HOME="+workshop, "HELM_DATA_HOME="+workshop)
+	command.Env = append(os.Environ(), "KUBECONFIG="+cluster.kubeconfig, "HELM_CACHE_HOME="+workDir, "HELM_CONFIG_HOME="+workDir, "HELM_DATA_HOME="+workDir)
 	return command
 }
 
-// await polls until something holds; the error that it returns otherwise says what is missing.
-func await(ctx context.Context, what string, limit time.Duration, missing func(context.Context) error) error {
+// waitFor polls until something holds; the error that it returns otherwise says what is missing.
+func waitFor(ctx context.Context, what string, limit time.Duration, missing func(context.Context) error) error {
 	var last error
 	err := wait.PollUntilContextTimeout(ctx, 500*time.Millisecond, limit, true, func(ctx context.Context) (bool, error) {
 		last = missing(ctx)

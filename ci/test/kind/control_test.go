@@ -16,44 +16,44 @@ import (
 
 // Agents go on without the operator, and without the API server: neither stands between them and their callers.
 func TestAgentsGoOnWithoutTheirControlPlane(t *testing.T) {
-	s := in(t, "production")
+	s := newFixture(t, "production")
 	s.create("steady", 3)
-	l := s.call("steady")
-	untouched := s.lives("steady")
-	same := bar{"0 failed, no pod restarted", func(o outcome) (string, error) {
-		if lives := s.lives("steady"); fmt.Sprint(lives) != fmt.Sprint(untouched) {
+	l := s.startLoad("steady")
+	untouched := s.containerRestarts("steady")
+	same := criterion{"0 failed, no pod restarted", func(o outcome) (string, error) {
+		if lives := s.containerRestarts("steady"); fmt.Sprint(lives) != fmt.Sprint(untouched) {
 			return "", fmt.Errorf("the pods were %v and are %v", untouched, lives)
 		}
-		return neverFewer(3).holds(o)
+		return neverBelow(3).holds(o)
 	}}
-	l.disturb("the operator's leader is killed and another leads", 3, same, func() {
+	l.measure("the operator's leader is killed and another leads", 3, same, func() {
 		was := s.leader()
 		s.kubectl("--namespace", system, "delete", "pod", podOf(was), "--grace-period=0", "--force")
-		s.eventually("another leads", patience, func() error {
+		s.eventually("another leads", waitTimeout, func() error {
 			if now := s.leader(); now == was || now == "" {
 				return fmt.Errorf("%s does", now)
 			}
 			return nil
 		})
-		require.NoError(s, operatorReady(s.Context()))
+		require.NoError(s, waitOperatorReady(s.Context()))
 	})
-	l.disturb("the operator's chart is upgraded", 3, same, func() {
+	l.measure("the operator's chart is upgraded", 3, same, func() {
 		out, err := helm(s.Context(), "upgrade", "flokoa-operator", "charts/flokoa-operator", "--reuse-values", "--set", "log.level=debug", "--wait", "--timeout", "3m").CombinedOutput()
 		require.NoError(s, err, "%s", out)
-		require.NoError(s, operatorReady(s.Context()))
+		require.NoError(s, waitOperatorReady(s.Context()))
 	})
 	t.Run("API server", func(t *testing.T) {
 		needsKind(t, "stopping the API server")
-		l := l.as(t)
-		l.disturb("the API server is down for 60 s", 3, same, func() { l.withoutAPIServer(time.Minute) })
+		l := l.forSubtest(t)
+		l.measure("the API server is down for 60 s", 3, same, func() { l.withoutAPIServer(time.Minute) })
 	})
 	// Whoever leads now works: a change is carried out. Kubernetes' own controllers take a while to come back, too.
-	s.roll("steady", newImage())
-	s.settledWithin(2*patience, "steady")
+	s.setImage("steady", newImage())
+	s.waitReadyWithin(2*waitTimeout, "steady")
 }
 
 // leader is who holds the operator's lease: a pod's name and an id.
-func (s *scene) leader() string {
+func (s *fixture) leader() string {
 	s.Helper()
 	lease := &coordinationv1.Lease{}
 	require.NoError(s, api.Get(s.Context(), client.ObjectKey{Namespace: system, Name: "flokoa-operator"}, lease))
@@ -66,20 +66,20 @@ func podOf(holder string) string {
 }
 
 // withoutAPIServer takes the API server away for a while: the kubelet runs it as long as its manifest is there.
-func (s *scene) withoutAPIServer(span time.Duration) {
+func (s *fixture) withoutAPIServer(span time.Duration) {
 	s.Helper()
 	const manifest, aside = "/etc/kubernetes/manifests/kube-apiserver.yaml", "/root/kube-apiserver.yaml"
-	_, err := onNode(s.Context(), cluster.home, "mv", manifest, aside)
+	_, err := onNode(s.Context(), cluster.callerNode, "mv", manifest, aside)
 	require.NoError(s, err)
 	restore := func() error {
-		_, err := onNode(context.Background(), cluster.home, "sh", "-c", "test ! -e "+aside+" || mv "+aside+" "+manifest)
+		_, err := onNode(context.Background(), cluster.callerNode, "sh", "-c", "test ! -e "+aside+" || mv "+aside+" "+manifest)
 		return err
 	}
 	s.Cleanup(func() { _ = restore() })
 	answers := func(ctx context.Context) error {
 		return api.Get(ctx, client.ObjectKey{Name: "default"}, &corev1.Namespace{})
 	}
-	s.eventually("the API server is away", patience, func() error {
+	s.eventually("the API server is away", waitTimeout, func() error {
 		if answers(s.Context()) == nil {
 			return fmt.Errorf("it answers")
 		}
@@ -89,6 +89,6 @@ func (s *scene) withoutAPIServer(span time.Duration) {
 	defer timer.Stop()
 	<-timer.C
 	require.NoError(s, restore())
-	require.NoError(s, await(s.Context(), "the API server answers", patience, answers))
-	s.settled("steady")
+	require.NoError(s, waitFor(s.Context(), "the API server answers", waitTimeout, answers))
+	s.waitReady("steady")
 }

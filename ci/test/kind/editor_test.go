@@ -23,7 +23,7 @@ import (
 
 // editor makes a person who is a member of production's editors, with a certificate of the cluster's authority, and returns the path of
 // his kubeconfig.
-func (s *scene) editor() string {
+func (s *fixture) editor() string {
 	s.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(s, err)
@@ -47,7 +47,7 @@ func (s *scene) editor() string {
 }
 
 // sign has the cluster's authority sign a request for a certificate, as an administrator would by kubectl certificate approve.
-func (s *scene) sign(request []byte) []byte {
+func (s *fixture) sign(request []byte) []byte {
 	s.Helper()
 	csr := &certificatesv1.CertificateSigningRequest{
 		ObjectMeta: metav1.ObjectMeta{GenerateName: "live-eddie-"},
@@ -61,7 +61,7 @@ func (s *scene) sign(request []byte) []byte {
 	require.NoError(s, err)
 	_, err = clients.CertificatesV1().CertificateSigningRequests().UpdateApproval(s.Context(), csr.Name, csr, metav1.UpdateOptions{})
 	require.NoError(s, err)
-	s.eventually("the certificate is signed", patience, func() error {
+	s.eventually("the certificate is signed", waitTimeout, func() error {
 		require.NoError(s, api.Get(s.Context(), client.ObjectKeyFromObject(csr), csr))
 		if len(csr.Status.Certificate) == 0 {
 			return fmt.Errorf("it is not")

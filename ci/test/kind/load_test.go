@@ -28,22 +28,22 @@ const (
 
 // load is a generator of requests, in a pod of the gateway, that calls one Agent through its Service.
 type load struct {
-	*scene
+	*fixture
 	agent, pod string
 }
 
-// call starts requests to an Agent, which never stop while the test runs; it returns when they are answered well.
-func (s *scene) call(agent string, more ...string) *load {
+// startLoad starts requests to an Agent, which never stop while the test runs; it returns when they are answered well.
+func (s *fixture) startLoad(agent string, more ...string) *load {
 	s.Helper()
-	l := &load{scene: s, agent: agent, pod: "load-" + strings.TrimPrefix(s.namespace, "flokoa-") + "-" + agent}
-	command := append([]string{"load", "--target", urlOf(agent, s.namespace), "--rate", strconv.Itoa(rate), "--connections", "8", "--new-connections", "0.2"}, more...)
-	pod := trafficPod("live-gateway", l.pod, "gateway", command, atHome)
-	require.NoError(s, start(s.Context(), pod))
+	l := &load{fixture: s, agent: agent, pod: "load-" + strings.TrimPrefix(s.namespace, "flokoa-") + "-" + agent}
+	command := append([]string{"load", "--target", serviceURL(agent, s.namespace), "--rate", strconv.Itoa(rate), "--connections", "8", "--new-connections", "0.2"}, more...)
+	pod := trafficPod("live-gateway", l.pod, "gateway", command, onCallerNode)
+	require.NoError(s, startPods(s.Context(), pod))
 	s.Cleanup(func() { _ = api.Delete(context.Background(), pod) })
-	s.eventually(agent+" is called and answers", patience, func() error {
-		l.pass(time.Second)
-		now := l.now()
-		if sum := l.between(now-1000, now); sum.Requests < rate/2 || sum.Failures > 0 {
+	s.eventually(agent+" is called and answers", waitTimeout, func() error {
+		l.wait(time.Second)
+		now := l.clock()
+		if sum := l.summary(now-1000, now); sum.Requests < rate/2 || sum.Failures > 0 {
 			return fmt.Errorf("%s", sum)
 		}
 		return nil
@@ -51,19 +51,19 @@ func (s *scene) call(agent string, more ...string) *load {
 	return l
 }
 
-// urlOf is where an Agent is called: its Service by its whole name, which DNS answers in one step instead of four.
-func urlOf(agent, namespace string) string {
+// serviceURL is where an Agent is called: its Service by its whole name, which DNS answers in one step instead of four.
+func serviceURL(agent, namespace string) string {
 	return fmt.Sprintf("http://%s.%s.svc.cluster.local.:8080", agent, namespace)
 }
 
-// as is the same generator for a subtest.
-func (l *load) as(t *testing.T) *load {
+// kubectlAs is the same generator for a subtest.
+func (l *load) forSubtest(t *testing.T) *load {
 	t.Helper()
-	return &load{scene: &scene{T: t, namespace: l.namespace}, agent: l.agent, pod: l.pod}
+	return &load{fixture: &fixture{T: t, namespace: l.namespace}, agent: l.agent, pod: l.pod}
 }
 
-// now is the generator's clock.
-func (l *load) now() int64 {
+// clock is the generator's clock.
+func (l *load) clock() int64 {
 	l.Helper()
 	out, err := traffic(l.Context(), "live-gateway", l.pod, "", "mark")
 	require.NoError(l, err)
@@ -72,7 +72,7 @@ func (l *load) now() int64 {
 	return at
 }
 
-func (l *load) between(from, to int64) report.Summary {
+func (l *load) summary(from, to int64) report.Summary {
 	l.Helper()
 	out, err := traffic(l.Context(), "live-gateway", l.pod, "", "summary", "--from", strconv.FormatInt(from, 10), "--to", strconv.FormatInt(to, 10))
 	require.NoError(l, err)
@@ -81,8 +81,8 @@ func (l *load) between(from, to int64) report.Summary {
 	return summary
 }
 
-// failed are the records of the requests that failed since a time.
-func (l *load) failed(from int64) []report.Record {
+// failedRequests are the records of the requests that failed since a time.
+func (l *load) failedRequests(from int64) []report.Record {
 	l.Helper()
 	out, err := traffic(l.Context(), "live-gateway", l.pod, "", "results", "--from", strconv.FormatInt(from, 10))
 	require.NoError(l, err)
@@ -94,7 +94,7 @@ func (l *load) failed(from int64) []report.Record {
 // timeline counts failures by the second and the cause, from when the disturbance began.
 func (o outcome) timeline() string {
 	counts, order := map[string]int{}, []string{}
-	for _, r := range o.failed {
+	for _, r := range o.failedRequests {
 		key := fmt.Sprintf("%d s %s", (r.Start-o.began)/1000, r.Outcome)
 		if counts[key]++; counts[key] == 1 {
 			order = append(order, key)
@@ -106,8 +106,8 @@ func (o outcome) timeline() string {
 	return strings.Join(order, ", ")
 }
 
-// pass waits until the generator has gone on for a while: with traffic, for it is what makes the time worth something.
-func (l *load) pass(span time.Duration) {
+// wait waits until the generator has gone on for a while: with traffic, for it is what makes the time worth something.
+func (l *load) wait(span time.Duration) {
 	l.Helper()
 	timer := time.NewTimer(span)
 	defer timer.Stop()
@@ -120,79 +120,79 @@ func (l *load) pass(span time.Duration) {
 // outcome is what a disturbance did to those who called meanwhile.
 type outcome struct {
 	report.Summary
-	// least is the smallest number of available replicas that was seen.
-	least int32
+	// minAvailable is the smallest number of available replicas that was seen.
+	minAvailable int32
 	// began is when the disturbance did, by the generator's clock.
 	began int64
 	took  time.Duration
-	// failed are the requests that did, when any did.
-	failed []report.Record
+	// failedRequests are the requests that did, when any did.
+	failedRequests []report.Record
 }
 
-// bar is what must hold; it returns more that was measured, and an error when it was missed.
-type bar struct {
+// criterion is what must hold; it returns more that was measured, and an error when it was missed.
+type criterion struct {
 	text  string
 	holds func(outcome) (measured string, err error)
 }
 
-// nothingLost: not one failed request.
-var nothingLost = bar{"0 failed", func(o outcome) (string, error) {
+// noFailures: not one failed request.
+var noFailures = criterion{"0 failed", func(o outcome) (string, error) {
 	if o.Failures > 0 {
 		return "", fmt.Errorf("%s", o.Summary)
 	}
 	return "", nil
 }}
 
-// neverFewer: not one failed request, and never fewer replicas available than wanted.
-func neverFewer(wanted int32) bar {
-	return bar{"0 failed, never fewer available than wanted", func(o outcome) (string, error) {
-		if o.least < wanted {
-			return "", fmt.Errorf("%d of %d available", o.least, wanted)
+// neverBelow: not one failed request, and never fewer replicas available than wanted.
+func neverBelow(wanted int32) criterion {
+	return criterion{"0 failed, never fewer available than wanted", func(o outcome) (string, error) {
+		if o.minAvailable < wanted {
+			return "", fmt.Errorf("%d of %d available", o.minAvailable, wanted)
 		}
-		return nothingLost.holds(o)
+		return noFailures.holds(o)
 	}}
 }
 
-// disturb does something while the Agent is called, judges what became of the calls, and adds the row to the table.
-func (l *load) disturb(what string, wanted int32, bar bar, do func()) outcome {
+// measure does something while the Agent is called, judges what became of the calls, and adds the row to the table.
+func (l *load) measure(what string, wanted int32, criterion criterion, do func()) outcome {
 	l.Helper()
-	least := l.watchAvailable(wanted)
-	from := l.now()
-	l.pass(calm)
-	o := outcome{began: l.now()}
+	minAvailable := l.watchAvailable(wanted)
+	from := l.clock()
+	l.wait(calm)
+	o := outcome{began: l.clock()}
 	began := time.Now()
 	done := false
 	defer func() {
 		if !done { // the disturbance itself failed; the table says so
-			results.add(row{disturbance: what, wanted: wanted, least: least(), bar: bar.text, verdict: "not done to the end"})
+			results.add(row{disturbance: what, wanted: wanted, minAvailable: minAvailable(), criterion: criterion.text, verdict: "not done to the end"})
 		}
 	}()
 	do()
 	done = true
 	o.took = time.Since(began)
-	l.pass(calm)
-	o.Summary, o.least = l.between(from, l.now()-1), least()
+	l.wait(calm)
+	o.Summary, o.minAvailable = l.summary(from, l.clock()-1), minAvailable()
 	if o.Failures > 0 {
-		o.failed = l.failed(from)
-		say("       failed, by the second: %s", o.timeline())
+		o.failedRequests = l.failedRequests(from)
+		logf("       failed, by the second: %s", o.timeline())
 	}
-	measured, err := bar.holds(o)
+	measured, err := criterion.holds(o)
 	if err == nil && o.Requests < rate*int(calm.Seconds()) {
 		err = fmt.Errorf("only %d requests were made", o.Requests)
 	}
-	result := row{disturbance: what, requests: o.Requests, failures: o.Failures, slowest: o.Slowest, least: o.least, wanted: wanted, bar: bar.text, verdict: measured, met: err == nil}
+	result := row{disturbance: what, requests: o.Requests, failures: o.Failures, slowest: o.Slowest, minAvailable: o.minAvailable, wanted: wanted, criterion: criterion.text, verdict: measured, met: err == nil}
 	if err != nil {
 		result.verdict = err.Error()
 	}
 	results.add(result)
-	say("       %s: %s; least available %d of %d; %.0f s; callers late by %.0f ms at most", what, o.Summary, o.least, wanted, o.took.Seconds(), o.LatestStart)
+	logf("       %s: %s; least available %d of %d; %.0f s; callers late by %.0f ms at most", what, o.Summary, o.minAvailable, wanted, o.took.Seconds(), o.LatestStart)
 	require.NoError(l, err, what)
 	return o
 }
 
 // watchAvailable sees every change of the Agent's Deployment; the function that it returns ends that, and says the smallest
 // number of available replicas.
-func (l *load) watchAvailable(wanted int32) (least func() int32) {
+func (l *load) watchAvailable(wanted int32) (minAvailable func() int32) {
 	l.Helper()
 	ctx, cancel := context.WithCancel(l.Context())
 	var mutex sync.Mutex
@@ -205,9 +205,9 @@ func (l *load) watchAvailable(wanted int32) (least func() int32) {
 	var watching sync.WaitGroup
 	watching.Go(func() {
 		for ctx.Err() == nil {
-			_ = followDeployment(ctx, l.namespace, l.agent, see)
+			_ = watchDeployment(ctx, l.namespace, l.agent, see)
 			// Only while the API server is away; nothing changes there meanwhile.
-			_ = await(ctx, "the API server answers", patience, func(ctx context.Context) error {
+			_ = waitFor(ctx, "the API server answers", waitTimeout, func(ctx context.Context) error {
 				return api.Get(ctx, client.ObjectKey{Namespace: l.namespace, Name: l.agent}, &appsv1.Deployment{})
 			})
 		}
@@ -219,8 +219,8 @@ func (l *load) watchAvailable(wanted int32) (least func() int32) {
 	}
 }
 
-// followDeployment reports the available replicas of a Deployment now and at every change, until the watch or the context ends.
-func followDeployment(ctx context.Context, namespace, name string, see func(int32)) error {
+// watchDeployment reports the available replicas of a Deployment now and at every change, until the watch or the context ends.
+func watchDeployment(ctx context.Context, namespace, name string, see func(int32)) error {
 	list := &appsv1.DeploymentList{}
 	only := []client.ListOption{client.InNamespace(namespace), client.MatchingFields{"metadata.name": name}}
 	if err := api.List(ctx, list, only...); err != nil {

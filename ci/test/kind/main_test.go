@@ -24,12 +24,12 @@ const (
 	root = "../../.." // the folder of the repository
 	// system is where the charts are installed.
 	system = "flokoa-system"
-	// sideBySide is how many Agents are disturbed at a time. Each has its callers, and on a machine of two cores more of them would
+	// parallelTests is how many Agents are disturbed at a time. Each has its callers, and on a machine of two cores more of them would
 	// measure the machine.
-	sideBySide = "2"
-	// settingUp and tearingDown bound what happens before the first test and after the last one.
-	settingUp   = 6 * time.Minute
-	tearingDown = 4 * time.Minute
+	parallelTests = "2"
+	// setupTimeout and teardownTimeout bound what happens before the first test and after the last one.
+	setupTimeout    = 6 * time.Minute
+	teardownTimeout = 4 * time.Minute
 )
 
 // results is what the disturbances came to; printed at the end.
@@ -37,22 +37,22 @@ var results table
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	_ = flag.Set("test.parallel", sideBySide)
+	_ = flag.Set("test.parallel", parallelTests)
 	klog.SetLogger(logr.Discard())
 	crlog.SetLogger(logr.Discard())
 	os.Exit(run(m))
 }
 
 func run(m *testing.M) int {
-	if err := withTimeout(settingUp, setUp); err != nil {
-		say("FAILED to set up: %v", err)
+	if err := withTimeout(setupTimeout, setUp); err != nil {
+		logf("FAILED to set up: %v", err)
 		return 1
 	}
 	code := m.Run()
 	if os.Getenv("FLOKOA_KEEP") != "" {
-		say("FLOKOA_KEEP is set: what was installed stays; the next run removes it")
-	} else if err := withTimeout(tearingDown, tearDown); err != nil {
-		say("FAILED to clean up: %v", err)
+		logf("FLOKOA_KEEP is set: what was installed stays; the next run removes it")
+	} else if err := withTimeout(teardownTimeout, tearDown); err != nil {
+		logf("FAILED to clean up: %v", err)
 		code = 1
 	}
 	results.print(os.Stdout)
@@ -67,15 +67,15 @@ func withTimeout(limit time.Duration, do func(context.Context) error) error {
 
 // setUp brings onto the cluster what all tests use, and says how long each step took.
 func setUp(ctx context.Context) error {
-	return inSteps(ctx, []step{
-		{"cluster reached", connect},
-		{"nothing of others in the way", refuseOthers},
+	return runSteps(ctx, []step{
+		{"cluster reached", loadCluster},
+		{"nothing of others in the way", requireUnusedCluster},
 		{"left by an earlier run", tearDown},
-		{"CPU metrics", measureCPU},
+		{"CPU metrics", installCPUMetrics},
 		{"charts installed", install},
-		{"callers and provider", placeTraffic},
+		{"callers and provider", startCallers},
 		{"environments", installEnvironments},
-		{"operator ready", operatorReady},
+		{"operator ready", waitOperatorReady},
 	})
 }
 
@@ -84,18 +84,18 @@ type step struct {
 	do   func(context.Context) error
 }
 
-func inSteps(ctx context.Context, steps []step) error {
+func runSteps(ctx context.Context, steps []step) error {
 	for _, s := range steps {
 		began := time.Now()
 		if err := s.do(ctx); err != nil {
 			return fmt.Errorf("%s: %w", s.what, err)
 		}
-		say("%-28s %5.1f s", s.what, time.Since(began).Seconds())
+		logf("%-28s %5.1f s", s.what, time.Since(began).Seconds())
 	}
 	return nil
 }
 
-func say(format string, args ...any) {
+func logf(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, "live: "+format+"\n", args...)
 }
 

@@ -100,8 +100,8 @@ func TestNetworkPoliciesWithRealPackets(t *testing.T) {
 		n.addOutside()
 		tried = append(tried, outsideFlows...)
 	}
-	n.requireEveryPlaceToAnswer(tried)
-	for _, f := range n.ask(tried) {
+	n.requireTargetsReachable(tried)
+	for _, f := range n.probe(tried) {
 		t.Run(f.name(), func(t *testing.T) {
 			require.Equal(t, f.allowed, f.verdict.Verdict == probe.Allowed, "it was %s", f.verdict)
 			if !f.allowed {
@@ -110,21 +110,21 @@ func TestNetworkPoliciesWithRealPackets(t *testing.T) {
 		})
 	}
 	met := !t.Failed()
-	results.add(row{disturbance: fmt.Sprintf("%d connections are tried, from pod to pod and to the outside", len(tried)), bar: "each allowed or denied as the network policies say", met: met})
+	results.add(row{disturbance: fmt.Sprintf("%d connections are tried, from pod to pod and to the outside", len(tried)), criterion: "each allowed or denied as the network policies say", met: met})
 }
 
 // network is everybody who calls or is called: pods by who they are, and the address of each place.
 type network struct {
 	*testing.T
-	pods   map[string]corev1.Pod
-	places map[string]string
+	pods      map[string]corev1.Pod
+	addresses map[string]string
 }
 
 // newNetwork makes an Agent that echoes in each environment, a tool beside production's, and everybody outside.
 func newNetwork(t *testing.T) *network {
 	t.Helper()
-	in(t, "production") // says how it went
-	n := &network{T: t, pods: map[string]corev1.Pod{}, places: map[string]string{}}
+	newFixture(t, "production") // says how it went
+	n := &network{T: t, pods: map[string]corev1.Pod{}, addresses: map[string]string{}}
 	var others []*corev1.Pod
 	for who, where := range map[string]string{"gateway": "live-gateway", "console": "live-gateway", "prometheus": "live-monitoring", "grafana": "live-monitoring", "stranger": "live-stranger"} {
 		others = append(others, trafficPod(where, who, who, []string{"serve", "--tcp", "8080", "--udp", "8080"}))
@@ -136,30 +136,30 @@ func newNetwork(t *testing.T) *network {
 			_ = api.Delete(context.Background(), pod)
 		}
 	})
-	require.NoError(t, start(t.Context(), others...))
+	require.NoError(t, startPods(t.Context(), others...))
 	for _, pod := range others {
 		n.add(pod.Name, *pod)
 	}
-	n.places["production's tool"] = tool.Status.PodIP
+	n.addresses["production's tool"] = tool.Status.PodIP
 	for _, environment := range []string{"dev", "staging", "production"} {
-		s := &scene{T: t, namespace: "flokoa-" + environment}
-		s.create("echo", 3, echoes)
+		s := &fixture{T: t, namespace: "flokoa-" + environment}
+		s.create("echo", 3, echoServer)
 		pods := s.pods("echo")
 		n.pods[environment] = pods[0]
-		n.places[environment+"'s agent"] = pods[1].Status.PodIP
+		n.addresses[environment+"'s agent"] = pods[1].Status.PodIP
 	}
-	n.places["provider"] = providerAddress
-	n.places["DNS"] = "" // the pod's own
-	n.places["API server"] = "kubernetes.default.svc"
+	n.addresses["provider"] = providerAddress
+	n.addresses["DNS"] = "" // the pod's own
+	n.addresses["API server"] = "kubernetes.default.svc"
 	return n
 }
 
 func (n *network) add(name string, pod corev1.Pod) {
-	n.pods[name], n.places[name] = pod, pod.Status.PodIP
+	n.pods[name], n.addresses[name] = pod, pod.Status.PodIP
 }
 
-// echoes makes an Agent of the program of these tests, which answers whoever reaches it, with a port for metrics.
-func echoes(a *v1alpha1.Agent) {
+// echoServer makes an Agent of the program of these tests, which answers whoever reaches it, with a port for metrics.
+func echoServer(a *v1alpha1.Agent) {
 	container := &a.Spec.Runtime.Spec.Container
 	container.Image, container.Args = image("traffic", "test"), []string{"serve", "--tcp", "8080,9090"}
 	container.Ports = append(container.Ports, corev1.ContainerPort{Name: "metrics", ContainerPort: 9090})
@@ -174,43 +174,43 @@ const (
 // addOutside has the node of the callers answer at addresses that are not the cluster's, as the internet and a cloud would.
 func (n *network) addOutside() {
 	n.Helper()
-	home := &corev1.Node{}
-	require.NoError(n, api.Get(n.Context(), keyOf(cluster.home), home))
-	address := home.Status.Addresses[0].Address
+	callerNode := &corev1.Node{}
+	require.NoError(n, api.Get(n.Context(), keyOf(cluster.callerNode), callerNode))
+	address := callerNode.Status.Addresses[0].Address
 	for _, there := range []string{publicAddress, metadataAddress} {
-		_, err := onNode(n.Context(), cluster.home, "ip", "address", "replace", there+"/32", "dev", "lo")
+		_, err := onNode(n.Context(), cluster.callerNode, "ip", "address", "replace", there+"/32", "dev", "lo")
 		require.NoError(n, err)
 		for _, node := range cluster.nodes {
 			_, err := onNode(n.Context(), node.Name, "ip", "route", "replace", there, "via", address)
 			require.NoError(n, err)
 		}
 	}
-	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: outside, Labels: mark}} // where the node's network may be used
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: outsideNamespace, Labels: testLabels}} // where the node's network may be used
 	require.NoError(n, api.Create(n.Context(), namespace))
 	n.Cleanup(func() { _ = api.Delete(context.Background(), namespace) })
-	listener := trafficPod(namespace.Name, "outside", "outside", []string{"serve", "--tcp", "80,443"}, atHome, func(pod *corev1.Pod) {
+	listener := trafficPod(namespace.Name, "outside", "outside", []string{"serve", "--tcp", "80,443"}, onCallerNode, func(pod *corev1.Pod) {
 		pod.Spec.HostNetwork = true
 		pod.Spec.SecurityContext = nil
 		pod.Spec.Containers[0].SecurityContext = &corev1.SecurityContext{RunAsUser: ptr.To[int64](0)}
 	})
-	require.NoError(n, start(n.Context(), listener))
-	n.places["public address"], n.places["metadata address"], n.places["node"] = publicAddress, metadataAddress, address
+	require.NoError(n, startPods(n.Context(), listener))
+	n.addresses["public address"], n.addresses["metadata address"], n.addresses["node"] = publicAddress, metadataAddress, address
 }
 
-// judged is a flow and what became of it.
-type judged struct {
+// flowResult is a flow and what became of it.
+type flowResult struct {
 	flow
 	verdict probe.Verdict
 }
 
-// ask tries flows, all those from one pod by one command in it.
-func (n *network) ask(flows []flow) []judged {
+// probe tries flows, all those from one pod by one command in it.
+func (n *network) probe(flows []flow) []flowResult {
 	n.Helper()
 	questions := map[string][]string{}
 	for i, f := range flows {
 		questions[f.from] = append(questions[f.from], n.question(i, f))
 	}
-	answered := make([]judged, len(flows))
+	answered := make([]flowResult, len(flows))
 	for who, lines := range questions {
 		pod, there := n.pods[who]
 		require.True(n, there, "there is no %s", who)
@@ -223,7 +223,7 @@ func (n *network) ask(flows []flow) []judged {
 			var i int
 			_, err := fmt.Sscan(verdict.ID, &i)
 			require.NoError(n, err)
-			answered[i] = judged{flows[i], verdict}
+			answered[i] = flowResult{flows[i], verdict}
 		}
 	}
 	return answered
@@ -232,7 +232,7 @@ func (n *network) ask(flows []flow) []judged {
 // question is a flow as a probe. The API server and DNS do not echo: a handshake, or a name's address, is their answer.
 func (n *network) question(i int, f flow) string {
 	n.Helper()
-	host, there := n.places[f.to]
+	host, there := n.addresses[f.to]
 	require.True(n, there, "there is no %s", f.to)
 	question := probe.Question{ID: fmt.Sprint(i), Kind: probe.Connect, Protocol: f.protocol, Host: host, Port: f.port, NoEcho: f.to == "API server" || f.to == "provider"}
 	if f.to == "DNS" {
@@ -243,28 +243,28 @@ func (n *network) question(i int, f flow) string {
 	return string(text)
 }
 
-// requireEveryPlaceToAnswer waits until it shows that a place whose callers are denied is there: it answers where no policy is in the
+// requireTargetsReachable waits until it shows that a place whose callers are denied is there: it answers where no policy is in the
 // way, after the API server was away not at once everywhere. What is
 // protected itself answers those that it allows, which are among the flows.
-func (n *network) requireEveryPlaceToAnswer(tried []flow) {
+func (n *network) requireTargetsReachable(tried []flow) {
 	n.Helper()
 	answers := map[string]bool{}
 	var open []flow
 	for _, f := range tried {
-		place := fmt.Sprint(f.to, f.protocol, f.port)
+		podOption := fmt.Sprint(f.to, f.protocol, f.port)
 		if f.allowed {
-			answers[place] = true
-		} else if !strings.Contains(f.to, "'s ") && !answers[place] {
+			answers[podOption] = true
+		} else if !strings.Contains(f.to, "'s ") && !answers[podOption] {
 			open = append(open, flow{"stranger", f.to, f.protocol, f.port, yes})
 		}
 	}
 	for began := time.Now(); ; {
-		silent := slices.DeleteFunc(n.ask(open), func(f judged) bool { return f.verdict.Verdict == probe.Allowed })
+		silent := slices.DeleteFunc(n.probe(open), func(f flowResult) bool { return f.verdict.Verdict == probe.Allowed })
 		if len(silent) == 0 {
 			return
 		}
 		f := silent[0]
 		n.Logf("after %.1f s: %s, where no policy is: %s", time.Since(began).Seconds(), f.name(), f.verdict)
-		require.Less(n, time.Since(began), patience, "%s, where no policy is: %s", f.name(), f.verdict)
+		require.Less(n, time.Since(began), waitTimeout, "%s, where no policy is: %s", f.name(), f.verdict)
 	}
 }

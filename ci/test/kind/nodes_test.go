@@ -14,65 +14,65 @@ import (
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
-func spread(policy v1alpha1.SpreadPolicy) change {
+func withSpread(policy v1alpha1.SpreadPolicy) change {
 	return func(a *v1alpha1.Agent) { a.Spec.Availability = &v1alpha1.Availability{Spread: policy} }
 }
 
 // Every node is drained in turn, as for an upgrade, while two Agents are called: one spreads where it can, the other must.
 func TestEveryNodeIsDrainedInTurn(t *testing.T) {
-	s := in(t, "production")
-	s.apply("spread-preferred", 3, spread(v1alpha1.SpreadPreferred))
-	s.create("spread-required", 3, spread(v1alpha1.SpreadRequired))
-	loads := []*load{s.call("spread-preferred"), s.call("spread-required")}
-	together(loads, "each node is drained in turn", oneAtATime, func() {
+	s := newFixture(t, "production")
+	s.apply("spread-preferred", 3, withSpread(v1alpha1.SpreadPreferred))
+	s.create("spread-required", 3, withSpread(v1alpha1.SpreadRequired))
+	loads := []*load{s.startLoad("spread-preferred"), s.startLoad("spread-required")}
+	measureAll(loads, "each node is drained in turn", onePodAtATime, func() {
 		for _, node := range cluster.nodes {
 			s.drain(node.Name)
 			s.kubectl("uncordon", node.Name)
 			for _, l := range loads {
-				s.settled(l.agent)
+				s.waitReady(l.agent)
 			}
 		}
 	})
 }
 
-// oneAtATime: not one failed request, and never more than one replica missing.
-var oneAtATime = bar{"0 failed, every drain completes, one pod at a time", func(o outcome) (string, error) {
-	if o.least < 2 {
-		return "", fmt.Errorf("%d of 3 available", o.least)
+// onePodAtATime: not one failed request, and never more than one replica missing.
+var onePodAtATime = criterion{"0 failed, every drain completes, one pod at a time", func(o outcome) (string, error) {
+	if o.minAvailable < 2 {
+		return "", fmt.Errorf("%d of 3 available", o.minAvailable)
 	}
-	return nothingLost.holds(o)
+	return noFailures.holds(o)
 }}
 
-func (s *scene) drain(node string) {
+func (s *fixture) drain(node string) {
 	s.Helper()
 	s.kubectl("drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=3m")
 }
 
-// together measures one disturbance for several Agents of three replicas at once.
-func together(loads []*load, what string, bar bar, do func()) {
+// measureAll measures one disturbance for several Agents of three replicas at once.
+func measureAll(loads []*load, what string, criterion criterion, do func()) {
 	if len(loads) == 0 {
 		do()
 		return
 	}
 	l := loads[0]
 	l.Helper()
-	l.disturb(what+" ("+l.agent+")", 3, bar, func() { together(loads[1:], what, bar, do) })
+	l.measure(what+" ("+l.agent+")", 3, criterion, func() { measureAll(loads[1:], what, criterion, do) })
 }
 
 // A worker stops as by a power cut: nothing on it says goodbye. Kubernetes takes 50 s to miss it, and only then tells others not to
 // call there; the Agent's pods move after 60 s more.
 func TestAWorkerStopsHard(t *testing.T) {
-	s := in(t, "production")
+	s := newFixture(t, "production")
 	needsKind(t, "stopping a node hard")
-	s.create("survivor", 3, spread(v1alpha1.SpreadRequired))
-	l := s.call("survivor")
+	s.create("survivor", 3, withSpread(v1alpha1.SpreadRequired))
+	l := s.startLoad("survivor")
 	victim := s.pods("survivor")[0]
-	counted := bar{"counted: only calls to its pods, until its endpoints are withdrawn, and a handful later; pods replaced", func(o outcome) (string, error) {
-		return judgeLostNode(o, victim.Name)
+	counted := criterion{"counted: only calls to its pods, until its endpoints are withdrawn, and a handful later; pods replaced", func(o outcome) (string, error) {
+		return checkNodeLoss(o, victim.Name)
 	}}
-	l.disturb("a worker stops hard", 3, counted, func() {
+	l.measure("a worker stops hard", 3, counted, func() {
 		s.docker("kill", victim.Spec.NodeName)
-		s.eventually("the Agent shows what it lost", patience, func() error {
+		s.eventually("the Agent shows what it lost", waitTimeout, func() error {
 			agent := s.agent("survivor")
 			if ready := condition(agent, v1alpha1.ConditionReady); ready.Status == "True" || agent.Status.AvailableReplicas != 2 {
 				return fmt.Errorf("%d available, Ready %s", agent.Status.AvailableReplicas, ready.Status)
@@ -81,17 +81,17 @@ func TestAWorkerStopsHard(t *testing.T) {
 		})
 		lost := condition(s.agent("survivor"), v1alpha1.ConditionHighlyAvailable)
 		require.Equal(s, "False", string(lost.Status), lost.Message)
-		s.eventually("its pod was replaced", 2*patience, func() error { return s.replaced("survivor", victim) })
+		s.eventually("its pod was replaced", 2*waitTimeout, func() error { return s.checkReplaced("survivor", victim) })
 		s.docker("start", victim.Spec.NodeName)
-		s.awaitNode(victim.Spec.NodeName)
-		s.settled("survivor")
+		s.waitNodeReady(victim.Spec.NodeName)
+		s.waitReady("survivor")
 	})
 }
 
-// judgeLostNode wants answers from the others all the time, and failures of nobody but the lost pod until its endpoints are withdrawn. A
+// checkNodeLoss wants answers from the others all the time, and failures of nobody but the lost pod until its endpoints are withdrawn. A
 // few come later: the kernel of the caller's node still knows where calls from some port went that had no answer, for two
 // minutes, and sends a new call from the same port there.
-func judgeLostNode(o outcome, lost string) (string, error) {
+func checkNodeLoss(o outcome, lost string) (string, error) {
 	const withdrawn = 75_000 // milliseconds; Kubernetes takes 40 to 50 s
 	for pod, failures := range o.FailuresBy {
 		if pod != lost && pod != "" && failures > 0 {
@@ -99,7 +99,7 @@ func judgeLostNode(o outcome, lost string) (string, error) {
 		}
 	}
 	late, last := 0, int64(0)
-	for _, r := range o.failed {
+	for _, r := range o.failedRequests {
 		if r.Start-o.began > withdrawn {
 			late++
 		} else {
@@ -112,8 +112,8 @@ func judgeLostNode(o outcome, lost string) (string, error) {
 	return fmt.Sprintf("withdrawn after %.0f s, %d failed later; an answer every %.1f s at least", float64(last)/1000, late, o.LongestGap/1000), nil
 }
 
-// replaced says why there are not yet as many replicas as wanted without a lost pod.
-func (s *scene) replaced(agent string, lost corev1.Pod) error {
+// checkReplaced says why there are not yet as many replicas as wanted without a lost pod.
+func (s *fixture) checkReplaced(agent string, lost corev1.Pod) error {
 	if available := s.agent(agent).Status.AvailableReplicas; available != 3 {
 		return fmt.Errorf("%d available", available)
 	}
@@ -125,15 +125,15 @@ func (s *scene) replaced(agent string, lost corev1.Pod) error {
 	return nil
 }
 
-func (s *scene) docker(args ...string) {
+func (s *fixture) docker(args ...string) {
 	s.Helper()
 	out, err := exec.CommandContext(s.Context(), "docker", args...).CombinedOutput()
 	require.NoError(s, err, "docker %s: %s", strings.Join(args, " "), out)
 }
 
-func (s *scene) awaitNode(name string) {
+func (s *fixture) waitNodeReady(name string) {
 	s.Helper()
-	s.eventually(name+" is ready", patience, func() error {
+	s.eventually(name+" is ready", waitTimeout, func() error {
 		node := &corev1.Node{}
 		require.NoError(s, api.Get(s.Context(), client.ObjectKey{Name: name}, node))
 		for _, c := range node.Status.Conditions {

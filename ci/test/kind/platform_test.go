@@ -17,22 +17,22 @@ import (
 // countAgents is what a quota counts Agents by.
 const countAgents = corev1.ResourceName("count/agents.agent.flokoa.ai")
 
-// awaitAgentsCounted waits until the controller-manager has found out about Agents. A quota that is made earlier is looked at
+// waitAgentsCounted waits until the controller-manager has found out about Agents. A quota that is made earlier is looked at
 // again only after five minutes, and until then the API server refuses what it should count.
-func awaitAgentsCounted(ctx context.Context) error {
-	return await(ctx, "Kubernetes counts Agents", patience, func(ctx context.Context) error {
+func waitAgentsCounted(ctx context.Context) error {
+	return waitFor(ctx, "Kubernetes counts Agents", waitTimeout, func(ctx context.Context) error {
 		quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Namespace: system, GenerateName: "probe-"},
 			Spec: corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{countAgents: resource.MustParse("1")}}}
 		if err := api.Create(ctx, quota); err != nil {
 			return err
 		}
 		defer func() { _ = api.Delete(ctx, quota) }()
-		return await(ctx, "the quota counts", 2*time.Second, func(ctx context.Context) error { return counts(ctx, quota) })
+		return waitFor(ctx, "the quota counts", 2*time.Second, func(ctx context.Context) error { return checkQuotaCounted(ctx, quota) })
 	})
 }
 
-// counts says what a quota does not count yet.
-func counts(ctx context.Context, quota *corev1.ResourceQuota) error {
+// checkQuotaCounted says what a quota does not count yet.
+func checkQuotaCounted(ctx context.Context, quota *corev1.ResourceQuota) error {
 	if err := api.Get(ctx, client.ObjectKeyFromObject(quota), quota); err != nil {
 		return err
 	}
@@ -42,9 +42,9 @@ func counts(ctx context.Context, quota *corev1.ResourceQuota) error {
 	return nil
 }
 
-// awaitQuotas waits until every quota of the environments counts all that it is for.
-func awaitQuotas(ctx context.Context) error {
-	return await(ctx, "every quota counts", patience, func(ctx context.Context) error {
+// waitQuotas waits until every quota of the environments counts all that it is for.
+func waitQuotas(ctx context.Context) error {
+	return waitFor(ctx, "every quota counts", waitTimeout, func(ctx context.Context) error {
 		for _, namespace := range environmentNamespaces() {
 			quotas := &corev1.ResourceQuotaList{}
 			if err := api.List(ctx, quotas, client.InNamespace(namespace)); err != nil {
@@ -54,7 +54,7 @@ func awaitQuotas(ctx context.Context) error {
 				return fmt.Errorf("%s has none", namespace)
 			}
 			for i := range quotas.Items {
-				if err := counts(ctx, &quotas.Items[i]); err != nil {
+				if err := checkQuotaCounted(ctx, &quotas.Items[i]); err != nil {
 					return err
 				}
 			}
@@ -63,9 +63,9 @@ func awaitQuotas(ctx context.Context) error {
 	})
 }
 
-// operatorReady waits until every replica of the operator is ready.
-func operatorReady(ctx context.Context) error {
-	return await(ctx, "the operator is ready", patience, func(ctx context.Context) error {
+// waitOperatorReady waits until every replica of the operator is ready.
+func waitOperatorReady(ctx context.Context) error {
+	return waitFor(ctx, "the operator is ready", waitTimeout, func(ctx context.Context) error {
 		operator := &appsv1.Deployment{}
 		if err := api.Get(ctx, client.ObjectKey{Namespace: system, Name: "flokoa-operator"}, operator); err != nil {
 			return err
@@ -79,9 +79,9 @@ func operatorReady(ctx context.Context) error {
 	})
 }
 
-// measureCPU installs metrics-server where nobody serves CPU metrics and the image of it was loaded, on kind.
-func measureCPU(ctx context.Context) error {
-	if cpuIsMeasured(ctx) || cluster.kind == "" {
+// installCPUMetrics installs metrics-server where nobody serves CPU metrics and the image of it was loaded, on kind.
+func installCPUMetrics(ctx context.Context) error {
+	if hasCPUMetrics(ctx) || cluster.kind == "" {
 		return nil
 	}
 	manifest, err := os.ReadFile("metrics-server.yaml")
@@ -93,15 +93,15 @@ func measureCPU(ctx context.Context) error {
 	if out, err := apply.CombinedOutput(); err != nil {
 		return fmt.Errorf("%w: %s", err, out)
 	}
-	return await(ctx, "CPU is measured", patience, func(ctx context.Context) error {
-		if !cpuIsMeasured(ctx) {
+	return waitFor(ctx, "CPU is measured", waitTimeout, func(ctx context.Context) error {
+		if !hasCPUMetrics(ctx) {
 			return fmt.Errorf("nobody serves metrics.k8s.io")
 		}
 		return nil
 	})
 }
 
-// cpuIsMeasured tells whether anybody serves what pods use.
-func cpuIsMeasured(ctx context.Context) bool {
+// hasCPUMetrics tells whether anybody serves what pods use.
+func hasCPUMetrics(ctx context.Context) bool {
 	return kubectl(ctx, "get", "--raw", "/apis/metrics.k8s.io/v1beta1/nodes").Run() == nil
 }

@@ -12,7 +12,7 @@ import (
 
 // The quota of dev is full to the last pod when all its Agents roll at once: fifteen replicas, and a new pod for each while the old
 // one takes its time to stop. One of them is called meanwhile.
-func fullQuotaRolled(s *scene) {
+func rolloutInFullQuota(s *fixture) {
 	const agents, replicas = 10, 15
 	var names []string
 	for i := range agents {
@@ -24,22 +24,22 @@ func fullQuotaRolled(s *scene) {
 		})
 	}
 	for _, name := range names {
-		s.settled(name)
+		s.waitReady(name)
 	}
 	quota := &corev1.ResourceQuota{}
 	require.NoError(s, api.Get(s.Context(), keyIn(s, "flokoa"), quota))
 	require.EqualValues(s, 2*replicas, quota.Spec.Hard.Pods().Value(), "twice the pods are all that the quota has")
-	l := s.call("agent-1")
-	completes := bar{"0 failed, completes, nothing stalls", func(o outcome) (string, error) {
-		measured, err := neverFewer(2).holds(o)
+	l := s.startLoad("agent-1")
+	completes := criterion{"0 failed, completes, nothing stalls", func(o outcome) (string, error) {
+		measured, err := neverBelow(2).holds(o)
 		return fmt.Sprintf("%d replicas rolled in %.0f s%s", replicas, o.took.Seconds(), measured), err
 	}}
-	l.disturb("all Agents of a full quota roll at once, 20 s slow to stop", 2, completes, func() {
+	l.measure("all Agents of a full quota roll at once, 20 s slow to stop", 2, completes, func() {
 		for _, name := range names {
-			s.roll(name, newImage())
+			s.setImage(name, newImage())
 		}
 		for _, name := range names {
-			s.settled(name)
+			s.waitReady(name)
 		}
 	})
 }

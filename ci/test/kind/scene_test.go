@@ -20,35 +20,35 @@ import (
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
-// patience is how long a test waits for what should come to pass, on a machine that does other things too.
-const patience = 2 * time.Minute
+// waitTimeout is how long a test waits for what should come to pass, on a machine that does other things too.
+const waitTimeout = 2 * time.Minute
 
-// scene is a test and the environment that it works in.
-type scene struct {
+// fixture is a test and the environment that it works in.
+type fixture struct {
 	*testing.T
 	namespace string
 }
 
-// in begins a test in an environment. When it fails it shows what is there.
-func in(t *testing.T, environment string) *scene {
+// newFixture begins a test in an environment. When it fails it shows what is there.
+func newFixture(t *testing.T, environment string) *fixture {
 	t.Helper()
-	s := &scene{T: t, namespace: "flokoa-" + environment}
+	s := &fixture{T: t, namespace: "flokoa-" + environment}
 	began := time.Now()
 	t.Cleanup(func() {
 		outcome := "ok    "
 		switch {
 		case t.Failed():
 			outcome = "FAILED"
-			s.describe()
+			s.dumpState()
 		case t.Skipped():
 			outcome = "skip  "
 		}
-		say("%s %6.1f s  %s", outcome, time.Since(began).Seconds(), t.Name())
+		logf("%s %6.1f s  %s", outcome, time.Since(began).Seconds(), t.Name())
 	})
 	return s
 }
 
-func (s *scene) describe() {
+func (s *fixture) dumpState() {
 	for _, args := range [][]string{
 		{"get", "agents,deployments,pods,endpointslices", "-o", "wide"},
 		{"get", "events", "--sort-by", ".lastTimestamp"},
@@ -62,7 +62,7 @@ func (s *scene) describe() {
 }
 
 // kubectl runs it in the environment and returns what it printed; it must succeed.
-func (s *scene) kubectl(args ...string) string {
+func (s *fixture) kubectl(args ...string) string {
 	s.Helper()
 	var out string
 	quotaIsContended := func(error) bool { return strings.Contains(out, "Operation cannot be fulfilled on resourcequotas") }
@@ -75,18 +75,18 @@ func (s *scene) kubectl(args ...string) string {
 }
 
 // tryKubectl returns what kubectl printed, on either stream, and its error.
-func (s *scene) tryKubectl(args ...string) (string, error) {
+func (s *fixture) tryKubectl(args ...string) (string, error) {
 	out, err := kubectl(s.Context(), append([]string{"--namespace", s.namespace}, args...)...).CombinedOutput()
 	return string(out), err
 }
 
-func (s *scene) eventually(what string, limit time.Duration, missing func() error) {
+func (s *fixture) eventually(what string, limit time.Duration, missing func() error) {
 	s.Helper()
-	require.NoError(s, await(s.Context(), what, limit, func(context.Context) error { return missing() }))
+	require.NoError(s, waitFor(s.Context(), what, limit, func(context.Context) error { return missing() }))
 }
 
 // keyIn is the key of an object of the environment; keyOf of one without a namespace.
-func keyIn(s *scene, name string) client.ObjectKey {
+func keyIn(s *fixture, name string) client.ObjectKey {
 	return client.ObjectKey{Namespace: s.namespace, Name: name}
 }
 func keyOf(name string) client.ObjectKey { return client.ObjectKey{Name: name} }
@@ -102,14 +102,14 @@ func newImage() string { return image("my-agent", "v2.1.0") }
 
 // create makes an Agent of the example image and waits until it is ready; it goes with the test. What it has is what Flokoa's
 // defaults give: probes, spreading, draining.
-func (s *scene) create(name string, replicas int32, changes ...change) {
+func (s *fixture) create(name string, replicas int32, changes ...change) {
 	s.Helper()
 	s.apply(name, replicas, changes...)
-	s.settled(name)
+	s.waitReady(name)
 }
 
 // apply does not wait.
-func (s *scene) apply(name string, replicas int32, changes ...change) {
+func (s *fixture) apply(name string, replicas int32, changes ...change) {
 	s.Helper()
 	agent := &v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: name}}
 	agent.Spec.Runtime.Spec = v1alpha1.RuntimeSpec{Replicas: ptr.To(replicas), Container: corev1.Container{
@@ -127,17 +127,17 @@ func (s *scene) apply(name string, replicas int32, changes ...change) {
 	}
 	create := func() error { return api.Create(s.Context(), agent) }
 	require.NoError(s, retry.RetryOnConflict(retry.DefaultBackoff, create)) // with whoever else counts in the same quota
-	s.removeAfterwards(name)
+	s.cleanUpAgent(name)
 }
 
-func (s *scene) removeAfterwards(name string) {
+func (s *fixture) cleanUpAgent(name string) {
 	s.Cleanup(func() {
 		agent := &v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: name}}
 		_ = api.Delete(context.Background(), agent)
 	})
 }
 
-func env(name, value string) change {
+func withEnv(name, value string) change {
 	return func(a *v1alpha1.Agent) {
 		container := &a.Spec.Runtime.Spec.Container
 		container.Env = append(container.Env, corev1.EnvVar{Name: name, Value: value})
@@ -145,32 +145,32 @@ func env(name, value string) change {
 }
 
 // patch changes an Agent by a JSON patch.
-func (s *scene) patch(name, patch string) {
+func (s *fixture) patch(name, patch string) {
 	s.Helper()
 	agent := &v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: name}}
 	require.NoError(s, api.Patch(s.Context(), agent, client.RawPatch(types.JSONPatchType, []byte(patch))))
 }
 
-// roll gives an Agent another image.
-func (s *scene) roll(name, image string) {
+// setImage gives an Agent another image.
+func (s *fixture) setImage(name, image string) {
 	s.Helper()
 	s.patch(name, `[{"op":"replace","path":"/spec/runtime/spec/container/image","value":"`+image+`"}]`)
 }
 
-func (s *scene) agent(name string) *v1alpha1.Agent {
+func (s *fixture) agent(name string) *v1alpha1.Agent {
 	s.Helper()
 	agent := &v1alpha1.Agent{}
 	require.NoError(s, api.Get(s.Context(), client.ObjectKey{Namespace: s.namespace, Name: name}, agent))
 	return agent
 }
 
-// settled waits until an Agent is ready at its present generation and none of its pods is still going.
-func (s *scene) settled(name string) {
+// waitReady waits until an Agent is ready at its present generation and none of its pods is still going.
+func (s *fixture) waitReady(name string) {
 	s.Helper()
-	s.settledWithin(patience, name)
+	s.waitReadyWithin(waitTimeout, name)
 }
 
-func (s *scene) settledWithin(limit time.Duration, name string) {
+func (s *fixture) waitReadyWithin(limit time.Duration, name string) {
 	s.Helper()
 	s.eventually(name+" is ready", limit, func() error {
 		agent := s.agent(name)
@@ -185,11 +185,11 @@ func (s *scene) settledWithin(limit time.Duration, name string) {
 	})
 }
 
-// told waits until an Agent is not ready for a reason, in words that contain each of some.
-func (s *scene) told(name, reason string, words ...string) string {
+// waitNotReady waits until an Agent is not ready for a reason, in words that contain each of some.
+func (s *fixture) waitNotReady(name, reason string, words ...string) string {
 	s.Helper()
 	var ready metav1.Condition
-	s.eventually(name+" says "+reason, patience, func() error {
+	s.eventually(name+" says "+reason, waitTimeout, func() error {
 		ready = condition(s.agent(name), v1alpha1.ConditionReady)
 		if ready.Status != metav1.ConditionFalse || ready.Reason != reason {
 			return fmt.Errorf("Ready is %s: %s: %s", ready.Status, ready.Reason, ready.Message)
@@ -207,15 +207,15 @@ func condition(agent *v1alpha1.Agent, kind string) metav1.Condition {
 }
 
 // pods are those of an Agent, going ones too.
-func (s *scene) pods(agent string) []corev1.Pod {
+func (s *fixture) pods(agent string) []corev1.Pod {
 	s.Helper()
 	list := &corev1.PodList{}
 	require.NoError(s, api.List(s.Context(), list, client.InNamespace(s.namespace), client.MatchingLabels{v1alpha1.LabelAgent: agent}))
 	return list.Items
 }
 
-// lives tells each pod of an Agent by its id and by how often its container was started.
-func (s *scene) lives(agent string) map[types.UID]int32 {
+// containerRestarts tells each pod of an Agent by its id and by how often its container was started.
+func (s *fixture) containerRestarts(agent string) map[types.UID]int32 {
 	s.Helper()
 	lives := map[types.UID]int32{}
 	for _, pod := range s.pods(agent) {

@@ -17,13 +17,13 @@ func TestHelmTestPasses(t *testing.T) {
 
 // An editor of production has no way to a Secret: not by reading it, not by a pod, not by an Agent that would print it.
 func TestAnEditorGetsNoSecret(t *testing.T) {
-	s := in(t, "production")
+	s := newFixture(t, "production")
 	agent := func(env string) string {
 		return `{"apiVersion":"agent.flokoa.ai/v1alpha1","kind":"Agent","metadata":{"name":"thief"},"spec":{"runtime":{"spec":{"replicas":3,"container":{
 "image":"` + oldImage() + `","ports":[{"containerPort":8080}],"resources":{"requests":{"cpu":"20m","memory":"24Mi"},"limits":{"cpu":"1","memory":"64Mi"}},` + env + `}}}}}`
 	}
 	eddie := s.editor()
-	s.create("holder", 3, credential)
+	s.create("holder", 3, withCredential)
 	holder := "pod/" + s.pods("holder")[0].Name
 	pod := `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"thief"},"spec":{"containers":[{"name":"a","image":"` + oldImage() + `"}]}}`
 	for _, row := range []struct{ what, stdin, args, denied string }{
@@ -39,18 +39,18 @@ func TestAnEditorGetsNoSecret(t *testing.T) {
 		{"gives it to an Agent as all variables", agent(`"envFrom":[{"secretRef":{"name":"agent-secrets"}}]`), "create -f -", "the verb use on it"},
 	} {
 		t.Run(row.what, func(t *testing.T) {
-			out, err := as(t, eddie, row.stdin, strings.Fields(row.args)...)
+			out, err := kubectlAs(t, eddie, row.stdin, strings.Fields(row.args)...)
 			require.Error(t, err, out)
 			require.Contains(t, out, row.denied)
 			require.NotContains(t, out, providerKey)
 		})
 	}
-	out, err := as(t, eddie, agent(`"name":"agent"`), "create", "--dry-run=server", "-f", "-")
+	out, err := kubectlAs(t, eddie, agent(`"name":"agent"`), "create", "--dry-run=server", "-f", "-")
 	require.NoError(t, err, "an Agent without a Secret is let through: %s", out)
 }
 
-// as runs kubectl as somebody else.
-func as(t *testing.T, kubeconfig, stdin string, args ...string) (string, error) {
+// kubectlAs runs kubectl as somebody else.
+func kubectlAs(t *testing.T, kubeconfig, stdin string, args ...string) (string, error) {
 	t.Helper()
 	command := kubectl(t.Context(), append([]string{"--kubeconfig", kubeconfig}, args...)...)
 	command.Stdin = strings.NewReader(stdin)
@@ -60,7 +60,7 @@ func as(t *testing.T, kubeconfig, stdin string, args ...string) (string, error) 
 
 // Pod Security refuses what is not restricted, to an administrator too, and what the operator makes is restricted.
 func TestPodsRunRestricted(t *testing.T) {
-	s := in(t, "production")
+	s := newFixture(t, "production")
 	for _, row := range []struct{ what, spec, denied string }{
 		{"privileged", `"containers":[{"name":"a","image":"a:1","securityContext":{"privileged":true}}]`, "privileged"},
 		{"the host's network", `"hostNetwork":true,"containers":[{"name":"a","image":"a:1"}]`, "host namespaces"},

@@ -13,11 +13,11 @@ type row struct {
 	// requests were made while it went on, failures of them were not answered well; slowest is a good answer's time, in milliseconds.
 	requests, failures int
 	slowest            float64
-	// least is the smallest number of available replicas that was ever seen, of wanted.
-	least, wanted int32
-	// bar is what must hold, and verdict whether it did, with what else was measured.
-	bar, verdict string
-	met          bool
+	// minAvailable is the smallest number of available replicas that was ever seen, of wanted.
+	minAvailable, wanted int32
+	// criterion is what must hold, and verdict whether it did, with what else was measured.
+	criterion, verdict string
+	met                bool
 }
 
 // table collects the rows in the order in which they were measured.
@@ -50,7 +50,7 @@ func (t *table) print(w io.Writer) {
 			mark += ": " + r.verdict
 		}
 		lines = append(lines, fmt.Sprintf("| %s | %s | %s | %s | %s |",
-			r.disturbance, r.calls(), r.available(), r.bar, mark))
+			r.disturbance, r.calls(), r.available(), r.criterion, mark))
 	}
 	_, _ = io.WriteString(w, strings.Join(lines, "\n")+"\n\n")
 }
@@ -67,5 +67,5 @@ func (r row) available() string {
 	if r.wanted == 0 {
 		return ""
 	}
-	return fmt.Sprintf("%d of %d", r.least, r.wanted)
+	return fmt.Sprintf("%d of %d", r.minAvailable, r.wanted)
 }

@@ -22,11 +22,11 @@ const (
 // providerAddress is the provider's address, which production's and staging's network policies name, as they would a real one's.
 var providerAddress string
 
-// place says more of a pod than its program.
-type place func(*corev1.Pod)
+// podOption says more of a pod than its program.
+type podOption func(*corev1.Pod)
 
 // trafficPod is a pod that runs a command of ci/cmd/traffic, restricted as Pod Security asks.
-func trafficPod(namespace, name, app string, command []string, places ...place) *corev1.Pod {
+func trafficPod(namespace, name, app string, command []string, options ...podOption) *corev1.Pod {
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: map[string]string{"app": app}},
 		Spec: corev1.PodSpec{
@@ -43,48 +43,48 @@ func trafficPod(namespace, name, app string, command []string, places ...place) 
 			}},
 		},
 	}
-	for _, place := range places {
-		place(pod)
+	for _, podOption := range options {
+		podOption(pod)
 	}
 	return pod
 }
 
-// atHome runs a pod on the node that is left in peace.
-func atHome(pod *corev1.Pod) { onNodeNamed(cluster.home)(pod) }
+// onCallerNode runs a pod on the node that is left in peace.
+func onCallerNode(pod *corev1.Pod) { onNamedNode(cluster.callerNode)(pod) }
 
-// onNodeNamed runs a pod on a node, whatever its taints.
-func onNodeNamed(node string) place {
+// onNamedNode runs a pod on a node, whatever its taints.
+func onNamedNode(node string) podOption {
 	return func(pod *corev1.Pod) {
 		pod.Spec.NodeSelector = map[string]string{corev1.LabelHostname: node}
 		pod.Spec.Tolerations = []corev1.Toleration{{Operator: corev1.TolerationOpExists}}
 	}
 }
 
-// placeTraffic makes the namespaces of everybody who is not an Agent, and the provider of models.
-func placeTraffic(ctx context.Context) error {
-	if err := makeNamespaces(ctx, callers...); err != nil {
+// startCallers makes the namespaces of everybody who is not an Agent, and the provider of models.
+func startCallers(ctx context.Context) error {
+	if err := makeNamespaces(ctx, callerNamespaces...); err != nil {
 		return err
 	}
-	provider := trafficPod("live-provider", "provider", "provider", []string{"provider", "--port", fmt.Sprint(providerPort)}, atHome,
+	provider := trafficPod("live-provider", "provider", "provider", []string{"provider", "--port", fmt.Sprint(providerPort)}, onCallerNode,
 		func(pod *corev1.Pod) {
 			pod.Spec.Containers[0].Env = []corev1.EnvVar{{Name: "PROVIDER_KEY", Value: providerKey}}
 		})
-	if err := start(ctx, provider); err != nil {
+	if err := startPods(ctx, provider); err != nil {
 		return err
 	}
 	providerAddress = provider.Status.PodIP
 	return nil
 }
 
-// start creates pods and waits until they run.
-func start(ctx context.Context, pods ...*corev1.Pod) error {
+// startPods creates pods and waits until they run.
+func startPods(ctx context.Context, pods ...*corev1.Pod) error {
 	for _, pod := range pods {
 		if err := api.Create(ctx, pod); err != nil {
 			return err
 		}
 	}
 	for _, pod := range pods {
-		err := await(ctx, "pod "+pod.Name+" is ready", patience, func(ctx context.Context) error {
+		err := waitFor(ctx, "pod "+pod.Name+" is ready", waitTimeout, func(ctx context.Context) error {
 			if err := api.Get(ctx, client.ObjectKeyFromObject(pod), pod); err != nil {
 				return err
 			}

@@ -83,13 +83,13 @@ func requestsIn(text io.Reader, account string) ([]Request, error) {
 	}
 }
 
-// By tells whether a request was sent with a credential.
-func (r Request) By(credential string) bool {
+// SentBy tells whether a request was sent with a credential.
+func (r Request) SentBy(credential string) bool {
 	return slices.Contains(r.User.Extra["authentication.kubernetes.io/credential-id"], credential)
 }
 
-// Changes tells whether a request asks to change something that is Flokoa's business: not the lease, not an event.
-func (r Request) Changes() bool {
+// IsWrite tells whether a request asks to change something that is Flokoa's business: not the lease, not an event.
+func (r Request) IsWrite() bool {
 	if r.ObjectRef.Resource == "leases" || r.ObjectRef.Resource == "events" {
 		return false
 	}
@@ -113,7 +113,7 @@ func (r Request) String() string {
 func Counts(requests []Request) map[string]int {
 	all := map[string]int{}
 	for _, r := range requests {
-		if r.Changes() {
+		if r.IsWrite() {
 			all[r.Verb+" "+r.Resource()]++
 		}
 	}

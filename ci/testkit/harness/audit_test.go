@@ -31,8 +31,8 @@ func TestAnAccountsRequestsAreReadFromAMarkOn(t *testing.T) {
 	require.Len(t, requests, 5, "but not the other account's, nor the line that is still being written")
 	require.Equal(t, "patch deployments n/a: 201", requests[0].String())
 	require.Equal(t, time.Date(2026, 1, 2, 3, 4, 5, 6000, time.UTC), requests[0].RequestReceivedTimestamp)
-	require.True(t, requests[0].By("JTI=1"))
-	require.False(t, requests[1].By("JTI=1"))
+	require.True(t, requests[0].SentBy("JTI=1"))
+	require.False(t, requests[1].SentBy("JTI=1"))
 	require.Equal(t, map[string]int{"patch deployments": 1, "patch agents/status": 1}, Counts(requests), "neither leases nor events nor what reads")
 
 	require.NoError(t, os.Truncate(string(log), 0))

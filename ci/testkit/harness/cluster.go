@@ -41,15 +41,17 @@ type Cluster struct {
 // variables are those that cluster.sh assigns.
 var variables = []string{"KUBECONFIG", "KUBECTL", "HELM", "FLOKOA_CLUSTER", "KUBEBUILDER_ASSETS", "FLOKOA_AUDIT_LOG"}
 
-// Named is the control plane of that name, which must be up; root is the folder of the repository.
-func Named(ctx context.Context, root, name string) (Cluster, error) {
-	return tell(ctx, root, `eval "$(`+script+` env `+name+`)"; `)
+// ClusterByName is the control plane of that name, which must be up; root is the folder of the repository.
+func ClusterByName(ctx context.Context, root, name string) (Cluster, error) {
+	return loadCluster(ctx, root, `eval "$(`+script+` env `+name+`)"; `)
 }
 
-// FromEnvironment is the control plane that the environment names by the variables that cluster.sh assigns.
-func FromEnvironment(ctx context.Context, root string) (Cluster, error) { return tell(ctx, root, "") }
+// ClusterFromEnvironment is the control plane that the environment names by the variables that cluster.sh assigns.
+func ClusterFromEnvironment(ctx context.Context, root string) (Cluster, error) {
+	return loadCluster(ctx, root, "")
+}
 
-func tell(ctx context.Context, root, assign string) (Cluster, error) {
+func loadCluster(ctx context.Context, root, assign string) (Cluster, error) {
 	shell := exec.CommandContext(ctx, "bash", "-euc", assign+`printf '%s\n' "$`+strings.Join(variables, `" "$`)+`"`)
 	shell.Dir, shell.Stderr = root, os.Stderr
 	out, err := shell.Output()

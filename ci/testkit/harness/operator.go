@@ -36,10 +36,10 @@ const (
 	System = "flokoa-system"
 	// Account is who the operator is to the API server.
 	Account = "system:serviceaccount:" + System + ":flokoa-operator"
-	// Starting bounds the time until an operator is ready, and until it leads when no other does.
-	Starting = 30 * time.Second
-	// stopping bounds the time an operator takes to end once it is asked to; its own limit is 30 s for the work under way.
-	stopping = 40 * time.Second
+	// StartTimeout bounds the time until an operator is ready, and until it leads when no other does.
+	StartTimeout = 30 * time.Second
+	// stopTimeout bounds the time an operator takes to end once it is asked to; its own limit is 30 s for the work under way.
+	stopTimeout = 40 * time.Second
 )
 
 // Build builds the operator as `make build` does, into a folder, and returns the path of the program; root is the folder of the
@@ -74,12 +74,12 @@ type Operator struct {
 
 // New is an operator that is not started yet. It reaches the API server as a configuration says, with a token instead of what
 // the configuration has for a credential, and keeps what belongs to it in a new folder beside its program.
-func New(program, token string, way *rest.Config, flags ...string) (*Operator, error) {
+func New(program, token string, via *rest.Config, flags ...string) (*Operator, error) {
 	folder, err := os.MkdirTemp(filepath.Dir(program), "process-")
 	if err != nil {
 		return nil, err
 	}
-	config := rest.AnonymousClientConfig(way)
+	config := rest.AnonymousClientConfig(via)
 	config.BearerToken = token
 	o := &Operator{Program: program, Kubeconfig: filepath.Join(folder, "kubeconfig"), Log: filepath.Join(folder, "log"), Flags: flags}
 	if err := WriteKubeconfig(o.Kubeconfig, config); err != nil {
@@ -95,8 +95,8 @@ func New(program, token string, way *rest.Config, flags ...string) (*Operator, e
 	return o, err
 }
 
-// Again starts an operator that has ended once more, as the kubelet does with its container.
-func (o *Operator) Again() (*Operator, error) {
+// Restart starts an operator that has ended once more, as the kubelet does with its container.
+func (o *Operator) Restart() (*Operator, error) {
 	next := *o
 	next.Log, next.command, next.done = o.Log+"-again", nil, nil
 	return &next, next.Start()
@@ -191,8 +191,8 @@ func FreeAddress() (string, error) {
 	return listener.Addr().String(), listener.Close()
 }
 
-// Await polls an operator's endpoints until a condition holds, and not longer than the process lives.
-func (o *Operator) Await(ctx context.Context, what string, limit time.Duration, holds func(context.Context) bool) error {
+// WaitFor polls an operator's endpoints until a condition holds, and not longer than the process lives.
+func (o *Operator) WaitFor(ctx context.Context, what string, limit time.Duration, holds func(context.Context) bool) error {
 	err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, limit, true, func(ctx context.Context) (bool, error) {
 		if o.Ended() {
 			return false, fmt.Errorf("it ended with %s", o.command.ProcessState)
@@ -211,8 +211,8 @@ func (o *Operator) Ready(ctx context.Context) bool {
 	return err == nil
 }
 
-// Leads tells whether an operator says that it holds the lease.
-func (o *Operator) Leads(ctx context.Context) bool {
+// IsLeader tells whether an operator says that it holds the lease.
+func (o *Operator) IsLeader(ctx context.Context) bool {
 	return o.Metric(ctx, "leader_election_master_status") == 1
 }
 
@@ -271,9 +271,9 @@ func (o *Operator) end(signal os.Signal) error {
 	select {
 	case <-o.done:
 		return nil
-	case <-time.After(stopping):
+	case <-time.After(stopTimeout):
 		_ = o.command.Process.Kill()
-		return fmt.Errorf("it did not end within %s; the end of its log:\n%s", stopping, o.Tail(""))
+		return fmt.Errorf("it did not end within %s; the end of its log:\n%s", stopTimeout, o.Tail(""))
 	}
 }
 

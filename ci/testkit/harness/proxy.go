@@ -28,17 +28,17 @@ type Call struct {
 	// Resource has its subresource, such as agents/status; it is empty for what is about no resource, such as discovery.
 	Resource, Namespace, Name string
 	At                        time.Time
-	// Met is the name of the fault that the call met, empty when it got through.
-	Met string
+	// FaultName is the name of the fault that the call met, empty when it got through.
+	FaultName string
 }
 
 // String is a call as messages show it.
 func (c Call) String() string {
-	return strings.TrimSpace(fmt.Sprintf("%s %s %s/%s %s", c.Verb, c.Resource, c.Namespace, c.Name, c.Met))
+	return strings.TrimSpace(fmt.Sprintf("%s %s %s/%s %s", c.Verb, c.Resource, c.Namespace, c.Name, c.FaultName))
 }
 
-// Writes tells whether a call asks to change something that is Flokoa's business, as Request.Changes does.
-func (c Call) Writes() bool {
+// IsWrite tells whether a call asks to change something that is Flokoa's business, as Request.Changes does.
+func (c Call) IsWrite() bool {
 	return slices.Contains([]string{"create", "update", "patch", "delete"}, c.Verb) && c.Resource != "leases" && c.Resource != "events"
 }
 
@@ -86,21 +86,21 @@ type Fault struct {
 
 // Faults by which the API server says no, or says nothing.
 var (
-	InternalError = refusal("500", http.StatusInternalServerError, metav1.StatusReasonInternalError, 0)
-	Conflict      = refusal("409", http.StatusConflict, metav1.StatusReasonConflict, 0)
-	TooMany       = refusal("429", http.StatusTooManyRequests, metav1.StatusReasonTooManyRequests, 1)
+	InternalError = apiError("500", http.StatusInternalServerError, metav1.StatusReasonInternalError, 0)
+	Conflict      = apiError("409", http.StatusConflict, metav1.StatusReasonConflict, 0)
+	TooMany       = apiError("429", http.StatusTooManyRequests, metav1.StatusReasonTooManyRequests, 1)
 	// Timeout is what the API server says when a webhook or its storage took too long.
 	Timeout = Fault{"504", func(w http.ResponseWriter, r *http.Request, onward http.HandlerFunc) {
 		select {
 		case <-r.Context().Done():
 		case <-time.After(2 * time.Second):
-			refusal("504", http.StatusGatewayTimeout, metav1.StatusReasonTimeout, 0).Serve(w, r, onward)
+			apiError("504", http.StatusGatewayTimeout, metav1.StatusReasonTimeout, 0).Serve(w, r, onward)
 		}
 	}}
 	// Dropped never arrives: the connection is closed.
 	Dropped = Fault{"dropped", func(http.ResponseWriter, *http.Request, http.HandlerFunc) { panic(http.ErrAbortHandler) }}
-	// Unheard is done, and nobody learns of it.
-	Unheard = Fault{"unheard", func(_ http.ResponseWriter, r *http.Request, onward http.HandlerFunc) {
+	// ResponseLost is done, and nobody learns of it.
+	ResponseLost = Fault{"unheard", func(_ http.ResponseWriter, r *http.Request, onward http.HandlerFunc) {
 		onward(httptest.NewRecorder(), r)
 		panic(http.ErrAbortHandler)
 	}}
@@ -117,8 +117,8 @@ func Unanswered(gaveUp chan<- time.Duration) Fault {
 	}}
 }
 
-// refusal answers as the API server does.
-func refusal(name string, code int, reason metav1.StatusReason, retryAfter int32) Fault {
+// apiError answers as the API server does.
+func apiError(name string, code int, reason metav1.StatusReason, retryAfter int32) Fault {
 	return Fault{name, func(w http.ResponseWriter, _ *http.Request, _ http.HandlerFunc) {
 		w.Header().Set("Content-Type", "application/json")
 		if retryAfter > 0 {
@@ -133,12 +133,12 @@ func refusal(name string, code int, reason metav1.StatusReason, retryAfter int32
 }
 
 // Slow hands every call on after a while.
-func Slow(by time.Duration) Fault { return Late(by, Fault{"slow", passOn}) }
+func Slow(by time.Duration) Fault { return Delayed(by, Fault{"slow", forward}) }
 
-func passOn(w http.ResponseWriter, r *http.Request, onward http.HandlerFunc) { onward(w, r) }
+func forward(w http.ResponseWriter, r *http.Request, onward http.HandlerFunc) { onward(w, r) }
 
-// Late has a call meet a fault after a while.
-func Late(by time.Duration, fault Fault) Fault {
+// Delayed has a call meet a fault after a while.
+func Delayed(by time.Duration, fault Fault) Fault {
 	return Fault{fault.Name, func(w http.ResponseWriter, r *http.Request, onward http.HandlerFunc) {
 		select {
 		case <-r.Context().Done():
@@ -151,10 +151,10 @@ func Late(by time.Duration, fault Fault) Fault {
 // Schedule decides what a call meets, nil for the API server. Its calls follow one another.
 type Schedule func(Call) *Fault
 
-// Storm has a share of all calls meet one fault or another, leases apart: what becomes of the lease is a matter of its own.
-func Storm(seed uint64, share float64) Schedule {
+// RandomFaults has a share of all calls meet one fault or another, leases apart: what becomes of the lease is a matter of its own.
+func RandomFaults(seed uint64, share float64) Schedule {
 	dice := rand.New(rand.NewPCG(seed, seed))
-	reads, writes := []Fault{InternalError, TooMany, Timeout, Dropped}, []Fault{InternalError, Conflict, TooMany, Timeout, Dropped, Unheard}
+	reads, writes := []Fault{InternalError, TooMany, Timeout, Dropped}, []Fault{InternalError, Conflict, TooMany, Timeout, Dropped, ResponseLost}
 	return func(c Call) *Fault {
 		if c.Resource == "leases" || dice.Float64() >= share {
 			return nil
@@ -174,11 +174,11 @@ type Proxy struct {
 
 	mutex sync.Mutex
 	now   Schedule
-	// aside is what calls about a namespace meet instead.
-	aside   map[string]Schedule
-	calls   []Call
-	watches map[int]context.CancelFunc
-	next    int
+	// byNamespace is what calls about a namespace meet instead.
+	byNamespace map[string]Schedule
+	calls       []Call
+	watches     map[int]context.CancelFunc
+	next        int
 }
 
 // NewProxy is a proxy that listens, before the API server of a configuration, until it is closed.
@@ -191,7 +191,7 @@ func NewProxy(config *rest.Config) (*Proxy, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Proxy{aside: map[string]Schedule{}, watches: map[int]context.CancelFunc{}, onward: &httputil.ReverseProxy{
+	p := &Proxy{byNamespace: map[string]Schedule{}, watches: map[int]context.CancelFunc{}, onward: &httputil.ReverseProxy{
 		Transport:     transport,
 		FlushInterval: -1, // a watch is told at once
 		ErrorLog:      log.New(io.Discard, "", 0),
@@ -212,8 +212,8 @@ func (p *Proxy) End() {
 	p.Close()
 }
 
-// Way is how the API server is reached through the proxy.
-func (p *Proxy) Way() *rest.Config {
+// RESTConfig is how the API server is reached through the proxy.
+func (p *Proxy) RESTConfig() *rest.Config {
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: p.Certificate().Raw})
 	return &rest.Config{Host: p.URL, TLSClientConfig: rest.TLSClientConfig{CAData: ca}}
 }
@@ -221,37 +221,37 @@ func (p *Proxy) Way() *rest.Config {
 // ServeHTTP has a call meet what the schedule says.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := callOf(r)
-	if met := p.meet(c); met != nil {
-		met.Serve(w, r, p.onward.ServeHTTP)
+	if fault := p.faultFor(c); fault != nil {
+		fault.Serve(w, r, p.onward.ServeHTTP)
 		return
 	}
 	if c.Verb == "watch" {
 		ctx, cancel := context.WithCancel(r.Context())
-		defer p.keep(cancel)()
+		defer p.trackWatch(cancel)()
 		r = r.WithContext(ctx)
 	}
 	p.onward.ServeHTTP(w, r)
 }
 
-func (p *Proxy) meet(c Call) (met *Fault) {
+func (p *Proxy) faultFor(c Call) (fault *Fault) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
-	decide, apart := p.aside[c.Namespace]
+	decide, apart := p.byNamespace[c.Namespace]
 	if !apart {
 		decide = p.now
 	}
 	if decide != nil {
-		met = decide(c)
+		fault = decide(c)
 	}
-	if met != nil {
-		c.Met = met.Name
+	if fault != nil {
+		c.FaultName = fault.Name
 	}
 	p.calls = append(p.calls, c)
-	return met
+	return fault
 }
 
-// keep remembers a watch until the returned function is called.
-func (p *Proxy) keep(cancel context.CancelFunc) (forget func()) {
+// trackWatch remembers a watch until the returned function is called.
+func (p *Proxy) trackWatch(cancel context.CancelFunc) (forget func()) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	p.next++
@@ -265,8 +265,8 @@ func (p *Proxy) keep(cancel context.CancelFunc) (forget func()) {
 	}
 }
 
-// Cut ends all watches in the middle, and says how many there were.
-func (p *Proxy) Cut() int {
+// CutWatches ends all watches in the middle, and says how many there were.
+func (p *Proxy) CutWatches() int {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	for _, cancel := range p.watches {
@@ -275,29 +275,29 @@ func (p *Proxy) Cut() int {
 	return len(p.watches)
 }
 
-// Follow begins to have calls meet what a schedule says, and a new record.
-func (p *Proxy) Follow(schedule Schedule) {
+// SetSchedule begins to have calls meet what a schedule says, and a new record.
+func (p *Proxy) SetSchedule(schedule Schedule) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	p.now, p.calls = schedule, nil
 }
 
-// SetAside has calls about a namespace meet what a schedule of their own says.
-func (p *Proxy) SetAside(namespace string, schedule Schedule) {
+// SetNamespaceSchedule has calls about a namespace meet what a schedule of their own says.
+func (p *Proxy) SetNamespaceSchedule(namespace string, schedule Schedule) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
-	p.aside[namespace] = schedule
+	p.byNamespace[namespace] = schedule
 }
 
-// Calm ends all faults; those under way go on.
-func (p *Proxy) Calm() {
+// ClearSchedule ends all faults; those under way go on.
+func (p *Proxy) ClearSchedule() {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	p.now = nil
 }
 
-// Record is all that passed since the present schedule began.
-func (p *Proxy) Record() []Call {
+// Calls is all that passed since the present schedule began.
+func (p *Proxy) Calls() []Call {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	return slices.Clone(p.calls)
