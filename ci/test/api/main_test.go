@@ -135,14 +135,14 @@ func guard(ctx context.Context) error {
 
 // --- who ----------------------------------------------------------------------------------------------------------------
 
-// person is a client that acts as somebody, and keeps what the API server warned him of.
+// person is a client that impersonates a user, and collects the warnings of the API server.
 type person struct {
 	client.Client
 	mutex    sync.Mutex
 	warnings []string
 }
 
-// as is somebody. Without groups he is one of those who are authenticated.
+// as impersonates a user. Without groups, the user is only in system:authenticated.
 func as(t *testing.T, user string, groups ...string) *person {
 	t.Helper()
 	p := &person{}

@@ -20,7 +20,7 @@ import (
 
 // --- which environment a namespace is -----------------------------------------------------------------------------------
 
-// landlord may write every Namespace, and say that one is dev; he is not the platform.
+// landlord may write every Namespace and assign dev to one, but is not the platform.
 func landlord(t *testing.T) *person {
 	t.Helper()
 	role := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{GenerateName: "landlord-"}, Rules: []rbacv1.PolicyRule{
@@ -48,7 +48,7 @@ func namespaceOf(kind string) *corev1.Namespace {
 
 func TestOnlyThePlatformSaysWhichEnvironmentANamespaceIs(t *testing.T) {
 	larry := landlord(t)
-	require.NoError(t, larry.Create(t.Context(), namespaceOf("dev"), client.DryRunAll), "he holds assign on dev")
+	require.NoError(t, larry.Create(t.Context(), namespaceOf("dev"), client.DryRunAll), "larry may assign dev")
 	err := larry.Create(t.Context(), namespaceOf("production"), client.DryRunAll)
 	require.True(t, apierrors.IsForbidden(err), "%v", err)
 	require.ErrorContains(t, err, "you may not change metadata.labels of a Namespace (flokoa.ai/environment) without the verb assign on environments.flokoa.ai/production: ask the platform team for the ClusterRole flokoa-environment-assigner")

@@ -152,7 +152,7 @@ func TestAModelIsAskedForInItsOwnNamespace(t *testing.T) {
 }
 
 // Whoever may write an Agent that holds a Secret could have it do anything with it.
-func TestEveryChangeAsksForEverythingUnlessItCannotTurnTheAgentAgainstItself(t *testing.T) {
+func TestEveryChangeButHarmlessOnesChecksAllSecrets(t *testing.T) {
 	let(t, "production", "eve", writesAgents())
 	eve := as(t, "eve")
 	agent := newAgent("production", "holds-a-secret", container(fromSecret(others)), sidecar(other()))
@@ -290,7 +290,7 @@ func TestMoreReferencesThanCanBeComparedAreRefusedByWords(t *testing.T) {
 
 func TestASecretThatHoldsATokenIsForWhoMayAskForThatToken(t *testing.T) {
 	secrets := rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"secrets"}, Verbs: []string{"create"}}
-	tokens := rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"serviceaccounts/token"}, ResourceNames: []string{"his"}, Verbs: []string{"create"}}
+	tokens := rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"serviceaccounts/token"}, ResourceNames: []string{"own"}, Verbs: []string{"create"}}
 	let(t, "production", "sam", secrets)
 	let(t, "production", "tom", secrets, tokens)
 	let(t, "default", "sam", secrets)
@@ -300,15 +300,15 @@ func TestASecretThatHoldsATokenIsForWhoMayAskForThatToken(t *testing.T) {
 	sam, tom := as(t, "sam"), as(t, "tom")
 	for _, namespace := range []string{"production", "default"} {
 		require.Eventually(t, func() bool {
-			return sam.Create(t.Context(), secret(namespace, "his", corev1.SecretTypeOpaque), client.DryRunAll) == nil
+			return sam.Create(t.Context(), secret(namespace, "own", corev1.SecretTypeOpaque), client.DryRunAll) == nil
 		}, taking, taking/300)
 	}
 	require.Eventually(t, func() bool {
-		return tom.Create(t.Context(), secret("production", "his", corev1.SecretTypeServiceAccountToken), client.DryRunAll) == nil
+		return tom.Create(t.Context(), secret("production", "own", corev1.SecretTypeServiceAccountToken), client.DryRunAll) == nil
 	}, taking, taking/300)
 	says := "a Secret of type kubernetes.io/service-account-token needs the verb create on serviceaccounts/token of its ServiceAccount: use kubectl create token, which issues a token that expires"
-	require.EqualError(t, sam.Create(t.Context(), secret("production", "his", corev1.SecretTypeServiceAccountToken), client.DryRunAll),
+	require.EqualError(t, sam.Create(t.Context(), secret("production", "own", corev1.SecretTypeServiceAccountToken), client.DryRunAll),
 		`secrets "t" is forbidden: ValidatingAdmissionPolicy 'flokoa-token-secrets' with binding 'flokoa-token-secrets-production' denied request: `+says)
 	require.ErrorContains(t, tom.Create(t.Context(), secret("production", "another", corev1.SecretTypeServiceAccountToken), client.DryRunAll), says)
-	require.NoError(t, sam.Create(t.Context(), secret("default", "his", corev1.SecretTypeServiceAccountToken), client.DryRunAll), "not an environment")
+	require.NoError(t, sam.Create(t.Context(), secret("default", "own", corev1.SecretTypeServiceAccountToken), client.DryRunAll), "not an environment")
 }

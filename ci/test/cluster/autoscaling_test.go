@@ -131,7 +131,7 @@ func TestAutoscalingTakesOverALiveAgentWithoutADip(t *testing.T) {
 	require.NotEmpty(t, scaler.UID)
 }
 
-func TestTheOperatorNeverWritesTheCountAndNothingComesAndGoesWithIt(t *testing.T) {
+func TestTheOperatorNeverWritesReplicasWithAutoscaling(t *testing.T) {
 	t.Parallel()
 	s := newFixture(t)
 	s.create("a", replicas(1), func(a *v1alpha1.Agent) {

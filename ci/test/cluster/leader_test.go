@@ -31,7 +31,7 @@ const (
 	takeoverSlack = 15 * time.Second
 )
 
-func TestAStandbyIsReadyWritesNothingAndFinishesWhatTheLeaderBegan(t *testing.T) {
+func TestAStandbyWritesNothingAndFinishesTheLeadersRollout(t *testing.T) {
 	s := newFixture(t)
 	s.create("a", replicas(4), simulate("ready-after", "1s"))
 	s.waitReady("a")

@@ -167,7 +167,7 @@ func foreignObjects() map[string]client.Object {
 	}
 }
 
-func TestAStrangerOfTheSameNameIsNeverTouchedAndTheAgentHealsWhenItGoes(t *testing.T) {
+func TestAForeignObjectIsNeverTouchedAndItsDeletionHealsTheAgent(t *testing.T) {
 	t.Parallel()
 	for kind, stranger := range foreignObjects() {
 		t.Run(kind, func(t *testing.T) {

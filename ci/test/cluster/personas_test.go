@@ -25,7 +25,7 @@ import (
 type persona struct {
 	name, user string
 	groups     []string
-	// can is everything that he may do there, as "verb group/resource/subresource". All else of what is tried he may not.
+	// can lists everything the persona may do there, as "verb group/resource/subresource". Everything else is denied.
 	can []string
 }
 
@@ -88,7 +88,7 @@ func (e *environment) personas() []persona {
 	}
 }
 
-// requirePersonaAccess asks for everybody and everything whether he may do it, and has him try it.
+// requirePersonaAccess reviews and tries every verb on every resource as each persona.
 func (e *environment) requirePersonaAccess() {
 	e.Helper()
 	questions := 0
@@ -120,8 +120,8 @@ type answers struct {
 	allowed []string
 }
 
-// probeAccess has somebody do everything that can be done in the namespace, without effect, and returns what he was allowed to, sorted.
-// The API server's word on whether he might, and what happens when he does, must be the same.
+// probeAccess tries every request in the namespace as a user, in dry run, and returns what was allowed, sorted.
+// The access review and the outcome of the request must agree.
 func (s *fixture) probeAccess(user string, groups []string) (answers, error) {
 	config := rest.CopyConfig(cluster.Config)
 	config.Impersonate = rest.ImpersonationConfig{UserName: user, Groups: groups}
@@ -227,7 +227,7 @@ func (e *environment) requireSecretsProtected() {
 	require.Error(e, err, "an editor gives an Agent a Secret")
 	require.Contains(e, said, refusal)
 
-	// Who holds the verb use on it may, if he may write Agents.
+	// An author of Agents who holds the verb use on the Secret may reference it.
 	require.NoError(e, api.Create(e.Context(), &rbacv1.Role{ // kubectl create role knows no such verb
 		ObjectMeta: metav1.ObjectMeta{Namespace: e.namespace, Name: "uses-model-key"},
 		Rules:      []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"secrets"}, ResourceNames: []string{"model-key"}, Verbs: []string{"use"}}},
@@ -289,8 +289,8 @@ func (e *environment) requireNoTokenSecrets() {
 	out, err := command.CombinedOutput()
 	require.Error(e, err, "%s", out)
 	require.Contains(e, string(out), "serviceaccounts/token")
-	e.kubectl(append([]string{"create", "secret", "generic", "his-own", "--from-literal=k=v"}, manager...)...)
-	e.kubectl(append([]string{"delete", "secret", "his-own"}, manager...)...)
+	e.kubectl(append([]string{"create", "secret", "generic", "own-secret", "--from-literal=k=v"}, manager...)...)
+	e.kubectl(append([]string{"delete", "secret", "own-secret"}, manager...)...)
 }
 
 // requireOperatorConfined has the operator's account try what the operator never does.

@@ -206,7 +206,7 @@ func TestAForgedLeaseStopsNoOperatorElsewhere(t *testing.T) {
 	stranger.note("a forged Lease held for %.1fs", time.Since(began).Seconds())
 }
 
-func TestAnOperatorForNamespacesThatItMayNotReadSaysWhichAndWhatToDo(t *testing.T) {
+func TestAnOperatorNamesNamespacesThatItMayNotReadAndTheFix(t *testing.T) {
 	t.Parallel()
 	s := newFixture(t)
 	p := newNamespaced(t, "reader", s.namespace)

@@ -150,7 +150,7 @@ func newAPIServer(t *testing.T) apiServer {
 	return server
 }
 
-// user makes a user who may do what these rules say, and returns a kubeconfig of his.
+// user creates a user with these rules, and returns the path of its kubeconfig.
 func (a apiServer) user(t *testing.T, name string, rules ...rbacv1.PolicyRule) string {
 	t.Helper()
 	user, err := a.AddUser(envtest.User{Name: name}, nil)
@@ -243,7 +243,7 @@ func overloaded(t *testing.T) string {
 	return path
 }
 
-func TestAnOperatorWhoseCachesDoNotFillIsNotReadyAndEndsWhenAskedTo(t *testing.T) {
+func TestAnOperatorWithEmptyCachesIsNotReadyAndStopsOnSIGTERM(t *testing.T) {
 	t.Parallel()
 	s := newFixture(t)
 	address, err := harness.FreeAddress()

@@ -21,8 +21,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// editor makes a person who is a member of production's editors, with a certificate of the cluster's authority, and returns the path of
-// his kubeconfig.
+// editor creates a user in the group of production's editors, with a certificate signed by the cluster CA, and returns the path of its
+// kubeconfig.
 func (s *fixture) editor() string {
 	s.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

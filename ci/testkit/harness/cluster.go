@@ -30,7 +30,7 @@ type Cluster struct {
 	Kubeconfig, Kubectl, Helm string
 	// Folder is where cluster.sh keeps everything of it; it has the cluster's name.
 	Folder string
-	// Assets is the folder of kube-apiserver and etcd, for who needs an API server of his own.
+	// Assets is the folder of kube-apiserver and etcd, for tests that start their own API server.
 	Assets string
 	// Audit is what the API server writes down about every request.
 	Audit AuditLog

@@ -25,7 +25,7 @@ func TestAConnectionThatTheServerSaysItClosesIsNotUsedAgain(t *testing.T) {
 	}
 }
 
-func TestAnIdleConnectionThatTheServerEndedIsReplacedWithoutAFailure(t *testing.T) {
+func TestAnIdleConnectionClosedByTheServerIsReplaced(t *testing.T) {
 	for want, end := range map[string]func(*peer){
 		report.ReplacedClosed: func(p *peer) { _ = p.CloseWrite() },
 		report.ReplacedReset:  (*peer).reset,

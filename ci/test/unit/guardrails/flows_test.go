@@ -261,7 +261,7 @@ var twins = map[string][]string{
 }
 
 // An address of IPv4 that is closed must not be open by another name: mapped into IPv6, translated, or through a tunnel.
-func TestDevReachesNothingThroughIPv6ThatItDoesNotReachThroughIPv4(t *testing.T) {
+func TestDevReachesNoMoreOverIPv6ThanOverIPv4(t *testing.T) {
 	policies := cluster(t, decided)
 	var excepted []string
 	for _, policy := range policies {
