@@ -28,7 +28,7 @@ func runLoad(ctx context.Context, args []string, s streams) error {
 	seconds := flags.Float64("stream-seconds", 30, "how long the agent takes for a stream, which its model decides; one longer than this and --timeout has failed")
 	flags.StringVar(&o.StreamText, "stream-text", "", "the `text` that asks for a stream (default: stream for 30s, of --stream-seconds)")
 	address := flags.String("control", control.Address, "where results are served: 127.0.0.1:PORT or unix:/path")
-	if _, err := parse(flags, args, s); err != nil {
+	if err := parse(flags, args, s); err != nil {
 		return err
 	}
 	o.StreamFor = time.Duration(*seconds * float64(time.Second))
@@ -78,7 +78,7 @@ func runStop(ctx context.Context, args []string, s streams) error {
 // call asks the generator of this pod for what the set of flags is named after.
 func call(ctx context.Context, flags *flag.FlagSet, args []string, s streams, method string, query url.Values, parsed func()) error {
 	address := flags.String("control", control.Address, "where the generator serves its results")
-	if _, err := parse(flags, args, s); err != nil {
+	if err := parse(flags, args, s); err != nil {
 		return err
 	}
 	if parsed != nil {

@@ -33,9 +33,6 @@ var commands = map[string]command{
 	"mark":     runMark,
 	"reset":    runReset,
 	"stop":     runStop,
-	"connect":  runConnect,
-	"http":     runHTTP,
-	"resolve":  runResolve,
 	"probe":    runProbe,
 	"serve":    runServe,
 	"provider": runProvider,
@@ -43,9 +40,6 @@ var commands = map[string]command{
 
 // errUsage is a mistake in how the program was called.
 var errUsage = errors.New("usage")
-
-// errDenied is a probe that says no. It has been printed.
-var errDenied = errors.New("denied")
 
 func main() {
 	// As process 1 of a pod, a program without a handler would not end by SIGTERM.
@@ -55,7 +49,7 @@ func main() {
 	os.Exit(code)
 }
 
-// run returns the exit code: 0, 1 for a failure or a probe that says no, 2 for a mistake in the arguments.
+// run returns the exit code: 0, 1 for a failure, 2 for a mistake in the arguments.
 func run(ctx context.Context, args []string, s streams) int {
 	names := strings.Join(slices.Sorted(maps.Keys(commands)), ", ")
 	if len(args) == 0 || commands[args[0]] == nil {
@@ -63,11 +57,8 @@ func run(ctx context.Context, args []string, s streams) int {
 		return 2
 	}
 	err := commands[args[0]](ctx, args[1:], s)
-	switch {
-	case err == nil, errors.Is(err, flag.ErrHelp):
+	if err == nil || errors.Is(err, flag.ErrHelp) {
 		return 0
-	case errors.Is(err, errDenied):
-		return 1
 	}
 	_, _ = fmt.Fprintf(s.err, "traffic %s: %v\n", args[0], err)
 	if errors.Is(err, errUsage) {
@@ -76,24 +67,17 @@ func run(ctx context.Context, args []string, s streams) int {
 	return 1
 }
 
-// parse reads flags and words in any order, and wants as many words as are named.
-func parse(flags *flag.FlagSet, args []string, s streams, named ...string) ([]string, error) {
+// parse reads flags. No sub-command takes other arguments.
+func parse(flags *flag.FlagSet, args []string, s streams) error {
 	flags.SetOutput(s.err)
-	var words []string
-	for {
-		if err := flags.Parse(args); err != nil {
-			if errors.Is(err, flag.ErrHelp) {
-				return nil, err
-			}
-			return nil, fmt.Errorf("%w: %w", errUsage, err)
+	if err := flags.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return err
 		}
-		if args = flags.Args(); len(args) == 0 {
-			break
-		}
-		words, args = append(words, args[0]), args[1:]
+		return fmt.Errorf("%w: %w", errUsage, err)
 	}
-	if len(words) != len(named) {
-		return nil, fmt.Errorf("%w: give %d arguments (%s), not %q", errUsage, len(named), strings.Join(named, ", "), words)
+	if flags.NArg() > 0 {
+		return fmt.Errorf("%w: unexpected arguments %q", errUsage, flags.Args())
 	}
-	return words, nil
+	return nil
 }

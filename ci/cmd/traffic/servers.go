@@ -17,7 +17,7 @@ func runServe(ctx context.Context, args []string, s streams) error {
 	flags := flag.NewFlagSet("serve", flag.ContinueOnError)
 	tcp := flags.String("tcp", "", "`ports` that echo over TCP and answer HTTP, such as 8080,9090")
 	udp := flags.String("udp", "", "`ports` that echo over UDP")
-	if _, err := parse(flags, args, s); err != nil {
+	if err := parse(flags, args, s); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -55,7 +55,7 @@ func runProvider(ctx context.Context, args []string, s streams) error {
 	flags := flag.NewFlagSet("provider", flag.ContinueOnError)
 	port := flags.Uint("port", 8080, "port of the stand-in for a model provider")
 	key := flags.String("key", "", "the key that it wants (default: environment variable PROVIDER_KEY; without one, anyone may ask)")
-	if _, err := parse(flags, args, s); err != nil {
+	if err := parse(flags, args, s); err != nil {
 		return err
 	}
 	if *key == "" {
