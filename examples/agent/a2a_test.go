@@ -164,8 +164,8 @@ func TestProviderErrorsNeverContainTheKey(t *testing.T) {
 	}{
 		"down":          {down, "cannot reach the model provider: dial tcp 127.0.0.1:1: connect: connection refused"},
 		"slow":          {slow, "the model provider sent nothing for 200ms: try again, or raise MODEL_TIMEOUT"},
-		"a refused key": {withProvider(t, "stub", provider.New("another")), "the model provider answered 401: the provider rejects the key; check API_KEY"},
-		"no such model": {withProvider(t, "gpt-9", provider.New("")), `the model provider answered 404: The model "gpt-9" does not exist: ask for stub, or for stub-30s`},
+		"a refused key": {withProvider(t, "stub", modelstub.New("another")), "the model provider answered 401: the provider rejects the key; check API_KEY"},
+		"no such model": {withProvider(t, "gpt-9", modelstub.New("")), `the model provider answered 404: The model "gpt-9" does not exist: ask for stub, or for stub-30s`},
 		"too many":      {withProvider(t, "stub", answering(429, "slow down")), "the model provider answered 429: rate limit reached"},
 		"a redirect":    {withProvider(t, "stub", http.RedirectHandler("http://127.0.0.1:1/", http.StatusTemporaryRedirect)), "the model provider answered 307"},
 		"a chatty one":  {withProvider(t, "stub", answering(500, `{"error":{"message":"with `+key+` I fail"}}`)), "the model provider answered 500: with [API_KEY] I fail"},
@@ -205,7 +205,7 @@ func TestAnUnreadableAnswerIsAnError(t *testing.T) {
 }
 
 func TestTheTimeoutAppliesToEachPieceOfAStream(t *testing.T) {
-	env := withProvider(t, "stub-3s", provider.New(key))
+	env := withProvider(t, "stub-3s", modelstub.New(key))
 	env["MODEL_TIMEOUT"] = "2s"
 	p := start(t, env)
 	begun := time.Now()

@@ -131,7 +131,7 @@ func (p *process) sendUntilClosed() error {
 }
 
 func TestRequestsInFlightFinishAfterTheDrain(t *testing.T) {
-	env := withProvider(t, "stub-3s", provider.New(key))
+	env := withProvider(t, "stub-3s", modelstub.New(key))
 	env["DRAIN_SECONDS"] = "1"
 	p := start(t, env)
 	idle, stream, whole := p.dial(t), p.dial(t), p.dial(t)
@@ -171,7 +171,7 @@ func TestADrainEndsWhenNoConnectionIsLeft(t *testing.T) {
 }
 
 func TestShutdownCutsOffRequestsThatTakeTooLong(t *testing.T) {
-	env := withProvider(t, "stub-1h", provider.New(key))
+	env := withProvider(t, "stub-1h", modelstub.New(key))
 	env["DRAIN_SECONDS"], env["SHUTDOWN_SECONDS"] = "0", "1"
 	p := start(t, env)
 	stream := p.dial(t)
