@@ -50,6 +50,11 @@ settle_go() {
 }
 
 first_tool() {
+  # Its program is our own, around the package that the version is of.
+  if [[ $name == golangci-lint ]]; then
+    echo github.com/golangci/golangci-lint/v2/pkg/commands
+    return
+  fi
   sed -n -E -e 's/^tool ([^ (]+).*/\1/p' -e '/^tool \(/{n;s/^[[:space:]]*//p;}' go.mod | head -n 1
 }
 
@@ -96,7 +101,7 @@ stamp() {
 }
 
 fingerprint() {
-  { cat go.mod go.sum && printf '%s\n' "$go_version" "$GOOS/$GOARCH" "${flags[@]}"; } | git hash-object --stdin | cut -c1-8
+  { cat go.mod go.sum $(compgen -G '*.go') && printf '%s\n' "$go_version" "$GOOS/$GOARCH" "${flags[@]}"; } | git hash-object --stdin | cut -c1-8
 }
 
 build() {
