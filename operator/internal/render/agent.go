@@ -1,9 +1,8 @@
-// Package render turns an Agent into the objects it should consist of. It is pure: no client, no context, no logger, no
-// clock, no globals; the same Agent always renders to the same bytes.
+// Package render turns an Agent into its desired child objects. It is pure: no client, no context, no logger, no clock, no
+// globals. The same Agent always renders to the same bytes.
 //
-// What it decides about the pod template is frozen for v1alpha1, so that an operator upgrade never restarts a fleet: the
-// goldens under testdata are that contract. The template is a function of the spec without the replica count, so scaling
-// restarts nothing either.
+// The pod template is frozen for v1alpha1, because an operator upgrade must never restart a fleet: the goldens under testdata
+// are that contract. The template does not depend on the replica count, so scaling does not restart pods either.
 package render
 
 import (
@@ -19,18 +18,18 @@ import (
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
-// Children are the objects an Agent should consist of, ready for Server-Side Apply: with owner reference, labels and digest.
+// Children are the desired child objects of an Agent, ready for Server-Side Apply: with owner reference, labels, and digest.
 type Children struct {
 	Deployment *appsv1ac.DeploymentApplyConfiguration
-	// The others are nil where none should exist: a Service without ports, a PodDisruptionBudget for a single replica, an
-	// autoscaler that nobody asked for, a ConfigMap without a card.
+	// The others are nil if they should not exist: the Service without container ports, the PodDisruptionBudget with a single
+	// replica, the autoscaler without spec.autoscaling, the ConfigMap without spec.card.
 	Service    *corev1ac.ServiceApplyConfiguration
 	Disruption *policyv1ac.PodDisruptionBudgetApplyConfiguration
 	Autoscaler *autoscalingv2ac.HorizontalPodAutoscalerApplyConfiguration
 	Card       *corev1ac.ConfigMapApplyConfiguration
 }
 
-// Agent renders an Agent's children. An error means that this spec cannot be rendered, and says which field to change.
+// Agent renders an Agent's children. An error means that the spec cannot be rendered, and names the field to change.
 func Agent(agent *v1alpha1.Agent, live Live) (Children, error) {
 	if err := validate(agent); err != nil {
 		return Children{}, err
@@ -76,11 +75,11 @@ func (c Children) addDigests() {
 
 var dns1035 = regexp.MustCompile(`^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$`)
 
-// validate refuses what would render to nonsense. The CRD's rules refuse it first; this is for an Agent that was stored
-// under rules that knew less.
+// validate rejects a spec that would render to invalid objects. The CRD's rules reject it first, but an Agent may have been
+// stored under an older CRD with fewer rules.
 func validate(agent *v1alpha1.Agent) error {
 	if !dns1035.MatchString(agent.Name) {
-		return fmt.Errorf("metadata.name %q names a Service: it must be a DNS-1035 label of at most 63 characters", agent.Name)
+		return fmt.Errorf("metadata.name %q must be a DNS-1035 label of at most 63 characters, because it names a Service", agent.Name)
 	}
 	container := agent.Spec.Runtime.Spec.Container
 	if container.Image == "" {
@@ -90,7 +89,7 @@ func validate(agent *v1alpha1.Agent) error {
 	for _, port := range container.Ports {
 		name := portName(port)
 		if names[name] {
-			return fmt.Errorf("spec.runtime.spec.container.ports: two ports are named %q: give each a name of its own", name)
+			return fmt.Errorf("spec.runtime.spec.container.ports: two ports are named %q: rename one of them", name)
 		}
 		names[name] = true
 	}
@@ -101,7 +100,7 @@ func validate(agent *v1alpha1.Agent) error {
 	return nil
 }
 
-// Labels are the labels of every child of an Agent.
+// labels are the labels of every child of an Agent.
 func labels(agent *v1alpha1.Agent) map[string]string {
 	all := podLabels(agent)
 	if agent.Spec.Framework != "" {
@@ -110,7 +109,7 @@ func labels(agent *v1alpha1.Agent) map[string]string {
 	return all
 }
 
-// podLabels are the labels the operator puts on pods. Frozen: one more would restart every agent.
+// podLabels are the labels that the operator sets on pods. They are frozen: one more would restart every agent.
 func podLabels(agent *v1alpha1.Agent) map[string]string {
 	return map[string]string{
 		v1alpha1.LabelAgent:            agent.Name,
@@ -122,8 +121,8 @@ func podLabels(agent *v1alpha1.Agent) map[string]string {
 	}
 }
 
-// Selector is the label selector of an Agent's Deployment and Service. A Deployment's selector cannot be changed, so it
-// holds the one label that never will.
+// Selector is the label selector of an Agent's Deployment and Service. A Deployment's selector is immutable, so it holds only
+// the label that never changes.
 func Selector(agent *v1alpha1.Agent) map[string]string {
 	return map[string]string{v1alpha1.LabelAgent: agent.Name}
 }

@@ -8,34 +8,33 @@ import (
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
-// defaultMinReplicas is Kubernetes' own.
+// defaultMinReplicas is the default of autoscaling/v2.
 const defaultMinReplicas = 1
 
-// Live is what of the live children rendering depends on: it keeps a running Agent from losing replicas while an autoscaler
-// takes over. Empty for an Agent that has no children yet.
+// Live is the state of the live children that rendering depends on. It keeps a running Agent from losing replicas when
+// autoscaling is turned on. It is zero for an Agent without children.
 type Live struct {
-	// Replicas is the count of the live Deployment, 0 without one.
+	// Replicas is spec.replicas of the live Deployment, 0 without one.
 	Replicas int32
-	// MinReplicas is the lower bound of the live HorizontalPodAutoscaler, 0 without one.
+	// MinReplicas is spec.minReplicas of the live HorizontalPodAutoscaler, 0 without one.
 	MinReplicas int32
 }
 
-// Replicas is the number of pods an Agent wants: what its spec says, inside the bounds of its autoscaling, and not below the
-// floor of a handover.
+// Replicas is the desired number of pods: that of the spec, within the limits of autoscaling, and not below handoverReplicas.
 func Replicas(agent *v1alpha1.Agent, live Live) int32 {
-	asked := ptr.Deref(agent.Spec.Runtime.Spec.Replicas, defaultReplicas)
+	desired := ptr.Deref(agent.Spec.Runtime.Spec.Replicas, defaultReplicas)
 	scaling := agent.Spec.Autoscaling
 	switch {
-	case agent.Spec.Suspend || asked == 0:
+	case agent.Spec.Suspend || desired == 0:
 		return 0
 	case scaling == nil:
-		return asked
+		return desired
 	default:
-		return min(max(asked, LeastReplicas(agent), floor(agent, live)), scaling.MaxReplicas)
+		return min(max(desired, LeastReplicas(agent), handoverReplicas(agent, live)), scaling.MaxReplicas)
 	}
 }
 
-// LeastReplicas is how many replicas an Agent has when there is nothing to do.
+// LeastReplicas is the number of replicas of an idle Agent: the lower limit of autoscaling, or the replicas of the spec.
 func LeastReplicas(agent *v1alpha1.Agent) int32 {
 	if agent.Spec.Autoscaling == nil {
 		return ptr.Deref(agent.Spec.Runtime.Spec.Replicas, defaultReplicas)
@@ -43,13 +42,13 @@ func LeastReplicas(agent *v1alpha1.Agent) int32 {
 	return ptr.Deref(agent.Spec.Autoscaling.MinReplicas, defaultMinReplicas)
 }
 
-// floor is below what the count must not fall while autoscaling takes over. Who turns it on takes replicas out of the
-// manifest in the same breath, and then the API server fills in 1; the load is still what it was. So the autoscaler begins
-// with the live count as its lower bound. It raises the Agent's replicas to that by itself, without any metric, and then the
-// bound that the Agent asks for is set: the count is the autoscaler's alone from here on. 0 when there is nothing to hand over.
-func floor(agent *v1alpha1.Agent, live Live) int32 {
+// handoverReplicas is the lower limit of the replica count while autoscaling takes over, 0 if there is nothing to hand over.
+// The user who turns autoscaling on removes replicas from the manifest at the same time, so the API server defaults it to 1
+// although the load is unchanged. So the autoscaler starts with the live count as minReplicas, and raises the Agent's replicas
+// to it without any metric. Then minReplicas becomes that of the spec, and only the autoscaler controls the count.
+func handoverReplicas(agent *v1alpha1.Agent, live Live) int32 {
 	held := min(live.Replicas, agent.Spec.Autoscaling.MaxReplicas)
-	if live.MinReplicas > 0 { // it is there already, and holds what it was given to hold
+	if live.MinReplicas > 0 { // the handover is under way
 		held = min(held, live.MinReplicas)
 	}
 	if ptr.Deref(agent.Spec.Runtime.Spec.Replicas, defaultReplicas) >= held {
@@ -58,8 +57,8 @@ func floor(agent *v1alpha1.Agent, live Live) int32 {
 	return held
 }
 
-// autoscaler targets the Agent, not its Deployment: the Agent's replicas are the one truth, which the autoscaler writes through
-// the scale subresource and the operator only reads.
+// autoscaler targets the Agent, not its Deployment: the Agent's replicas are the single source of truth, which the autoscaler
+// writes through the scale subresource and the operator only reads.
 func autoscaler(agent *v1alpha1.Agent, live Live) (*autoscalingv2ac.HorizontalPodAutoscalerApplyConfiguration, error) {
 	scaling := agent.Spec.Autoscaling
 	if scaling == nil {
@@ -76,7 +75,7 @@ func autoscaler(agent *v1alpha1.Agent, live Live) (*autoscalingv2ac.HorizontalPo
 		WithAPIVersion(v1alpha1.GroupVersion.String()).
 		WithKind(v1alpha1.AgentKind).
 		WithName(agent.Name)).
-		WithMinReplicas(max(LeastReplicas(agent), floor(agent, live))).
+		WithMinReplicas(max(LeastReplicas(agent), handoverReplicas(agent, live))).
 		WithMaxReplicas(scaling.MaxReplicas)
 	return autoscalingv2ac.HorizontalPodAutoscaler(agent.Name, agent.Namespace).
 		WithLabels(labels(agent)).

@@ -10,8 +10,8 @@ import (
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
-// completeAgent fills in what the user left out of the agent's own container.
-func completeAgent(agent *v1alpha1.Agent, container *corev1ac.ContainerApplyConfiguration) {
+// defaultContainer sets the defaults of the agent container's omitted fields.
+func defaultContainer(agent *v1alpha1.Agent, container *corev1ac.ContainerApplyConfiguration) {
 	orDefault(&container.Name, defaultContainerName)
 	for i, port := range agent.Spec.Runtime.Spec.Container.Ports {
 		orDefault(&container.Ports[i].Name, portName(port))
@@ -22,22 +22,22 @@ func completeAgent(agent *v1alpha1.Agent, container *corev1ac.ContainerApplyConf
 		orNew(&container.Lifecycle).WithPreStop(corev1ac.LifecycleHandler().WithSleep(corev1ac.SleepAction().WithSeconds(drain)))
 	}
 	if availability(agent).Probes != v1alpha1.ProbesNone {
-		completeProbes(agent, container)
+		defaultProbes(agent, container)
 	}
 }
 
-// hasPreStop tells whether the user drains connections in a way of his own.
+// hasPreStop reports whether the user's own preStop hook drains connections.
 func hasPreStop(container corev1.Container) bool {
 	return container.Lifecycle != nil && container.Lifecycle.PreStop != nil
 }
 
-// agentEnv is the agent's own identity. It comes first, so that the user's entries can refer to it with $(NAME); where
-// the user has an entry of the same name, his stands.
+// agentEnv holds the agent's identity. It precedes the user's entries, so that they can refer to it with $(NAME). A user's
+// entry of the same name replaces it.
 func agentEnv(agent *v1alpha1.Agent) []corev1ac.EnvVarApplyConfiguration {
 	var env []corev1ac.EnvVarApplyConfiguration
 	add := func(name, value string) {
-		theirs := slices.ContainsFunc(agent.Spec.Runtime.Spec.Container.Env, func(e corev1.EnvVar) bool { return e.Name == name })
-		if value != "" && !theirs {
+		replaced := slices.ContainsFunc(agent.Spec.Runtime.Spec.Container.Env, func(e corev1.EnvVar) bool { return e.Name == name })
+		if value != "" && !replaced {
 			env = append(env, *corev1ac.EnvVar().WithName(name).WithValue(value))
 		}
 	}
@@ -47,10 +47,10 @@ func agentEnv(agent *v1alpha1.Agent) []corev1ac.EnvVarApplyConfiguration {
 	return env
 }
 
-// completeProbes adds the guide's probes ("Health probes": its paths and timings) where the user has none. The startup
-// probe gives a slow model load five minutes; it goes only with the default liveness probe, because in front of a user's
-// liveness on another path it would kill the container.
-func completeProbes(agent *v1alpha1.Agent, container *corev1ac.ContainerApplyConfiguration) {
+// defaultProbes adds the guide's probes (paths and timings of "Health probes") that the user omits. The startup probe allows a
+// slow model load five minutes. It is added only with the default liveness probe: an image whose liveness path differs may not
+// serve /health, and the startup probe would kill it.
+func defaultProbes(agent *v1alpha1.Agent, container *corev1ac.ContainerApplyConfiguration) {
 	port := mainPort(agent.Spec.Runtime.Spec.Container)
 	if port == nil {
 		return

@@ -11,7 +11,7 @@ import (
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
-// Defaults of the Deployment, outside the pod template.
+// Defaults of the Deployment outside the pod template.
 const (
 	defaultReplicas                = 1
 	defaultProgressDeadlineSeconds = 600
@@ -30,15 +30,15 @@ func deployment(agent *v1alpha1.Agent, live Live, template *corev1ac.PodTemplate
 			WithProgressDeadlineSeconds(ptr.Deref(spec.ProgressDeadlineSeconds, defaultProgressDeadlineSeconds)).
 			WithRevisionHistoryLimit(ptr.Deref(spec.RevisionHistoryLimit, defaultRevisionHistoryLimit)).
 			WithTemplate(template))
-	// Zero is left out, as the API server leaves it out: what is claimed must be found again in the live object.
+	// The API server omits zero. A claimed field that is missing from the live object would count as drift on every pass.
 	if seconds := ptr.Deref(spec.MinReadySeconds, 0); seconds > 0 {
 		rendered.Spec.WithMinReadySeconds(seconds)
 	}
 	return rendered
 }
 
-// strategy never goes below the wanted count unless the user allows it. Kubernetes' own default of 25% does from four
-// replicas on.
+// strategy never goes below the desired count unless the user allows it. The Kubernetes default of 25% does at four or more
+// replicas.
 func strategy(user *v1alpha1.RolloutStrategy) *appsv1ac.DeploymentStrategyApplyConfiguration {
 	surge, unavailable := intstr.FromInt32(1), intstr.FromInt32(0)
 	if user != nil {

@@ -8,19 +8,19 @@ import (
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
-// digest is the annotation that tells what was applied: a digest of the configuration's canonical JSON. A field that is
-// no longer wanted shows in nothing but the digest, so it is what makes the operator apply again and so remove it.
+// digest is the annotation with the digest of a configuration's canonical JSON. A removed field shows only there: the changed
+// digest makes the operator apply again, which removes the field from the live object.
 func digest(configuration any) map[string]string {
 	raw, err := json.Marshal(configuration)
 	if err != nil {
-		// Apply configurations are plain data of client-go's own making; they always marshal.
+		// Unreachable: apply configurations are generated plain data.
 		raw = []byte(err.Error())
 	}
-	return map[string]string{v1alpha1.AnnotationDigest: sum(raw)}
+	return map[string]string{v1alpha1.AnnotationDigest: shortDigest(raw)}
 }
 
-// sum is a short digest of a text.
-func sum(text []byte) string {
+// shortDigest is the first 64 bits of the SHA-256 of a text, in hex.
+func shortDigest(text []byte) string {
 	all := sha256.Sum256(text)
 	return hex.EncodeToString(all[:8])
 }

@@ -10,12 +10,12 @@ import (
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
-// disruptionBudget lets voluntary disruptions take one pod at a time. An Agent that can never have two replicas has none: it
-// would only keep nodes from being drained. What counts is how many it can have, so that with autoscaling it never comes and
-// goes. Pods that are not ready protect nothing and may always be evicted.
+// disruptionBudget lets voluntary disruptions evict one pod at a time. An Agent that cannot have two replicas gets none, because
+// it would only block node drains. The maximum counts, so that autoscaling does not create and delete the budget. Unready pods
+// serve nothing and may always be evicted.
 func disruptionBudget(agent *v1alpha1.Agent) *policyv1ac.PodDisruptionBudgetApplyConfiguration {
 	user := ptr.Deref(availability(agent).PodDisruptionBudget, v1alpha1.DisruptionBudget{})
-	if user.Mode == v1alpha1.DisruptionBudgetNone || mostReplicas(agent) < 2 {
+	if user.Mode == v1alpha1.DisruptionBudgetNone || maxReplicas(agent) < 2 {
 		return nil
 	}
 	spec := policyv1ac.PodDisruptionBudgetSpec().
@@ -32,11 +32,11 @@ func disruptionBudget(agent *v1alpha1.Agent) *policyv1ac.PodDisruptionBudgetAppl
 		WithSpec(spec)
 }
 
-// mostReplicas is how many replicas an Agent can have without another change of its spec.
-func mostReplicas(agent *v1alpha1.Agent) int32 {
-	most := ptr.Deref(agent.Spec.Runtime.Spec.Replicas, defaultReplicas)
+// maxReplicas is the highest replica count that an Agent can have under its spec.
+func maxReplicas(agent *v1alpha1.Agent) int32 {
+	highest := ptr.Deref(agent.Spec.Runtime.Spec.Replicas, defaultReplicas)
 	if agent.Spec.Autoscaling != nil {
-		most = max(most, agent.Spec.Autoscaling.MaxReplicas)
+		highest = max(highest, agent.Spec.Autoscaling.MaxReplicas)
 	}
-	return most
+	return highest
 }

@@ -18,10 +18,10 @@ func TestASpecThatCannotBeRenderedNamesTheFieldToChange(t *testing.T) {
 		change                      agenttest.Option
 		want                        string
 	}{
-		{"a name that starts with a digit", "", "", named("1a"), `metadata.name "1a" names a Service`},
-		{"a name with a dot", "", "", named("a.b"), `metadata.name "a.b" names a Service`},
-		{"a name with a capital", "", "", named("A"), `metadata.name "A" names a Service`},
-		{"a name that ends with a dash", "", "", named("a-"), `metadata.name "a-" names a Service`},
+		{"a name that starts with a digit", "", "", named("1a"), `metadata.name "1a" must be a DNS-1035 label`},
+		{"a name with a dot", "", "", named("a.b"), `metadata.name "a.b" must be a DNS-1035 label`},
+		{"a name with a capital", "", "", named("A"), `metadata.name "A" must be a DNS-1035 label`},
+		{"a name that ends with a dash", "", "", named("a-"), `metadata.name "a-" must be a DNS-1035 label`},
 		{"a name of 64 characters", "", "", named(strings.Repeat("a", 64)), `of at most 63 characters`},
 		{"no image", "", "", agenttest.Image(""), `spec.runtime.spec.container.image is empty`},
 		{"two ports of one name", "", container(`ports: [{containerPort: 1, name: x}, {containerPort: 2, name: x}]`), nil, `spec.runtime.spec.container.ports: two ports are named "x"`},

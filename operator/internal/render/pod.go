@@ -11,7 +11,7 @@ import (
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
-// Defaults that reach the pod template: frozen for v1alpha1.
+// Defaults of the pod template. Frozen for v1alpha1.
 const (
 	defaultDrainSeconds       = 5
 	defaultGraceBeyondDrain   = 30
@@ -21,7 +21,7 @@ const (
 	injectServiceEnvironments = false
 )
 
-// podTemplate is what the user said, with a default for each field he left out.
+// podTemplate is the user's pod with defaults for its omitted fields.
 func podTemplate(agent *v1alpha1.Agent) (*corev1ac.PodTemplateSpecApplyConfiguration, error) {
 	pod, err := convert[corev1ac.PodSpecApplyConfiguration](userPod(agent))
 	if err != nil {
@@ -33,9 +33,9 @@ func podTemplate(agent *v1alpha1.Agent) (*corev1ac.PodTemplateSpecApplyConfigura
 	pod.Tolerations = append(pod.Tolerations, evictionTolerations(agent.Spec.Runtime.Spec.Tolerations)...)
 	pod.TopologySpreadConstraints = append(pod.TopologySpreadConstraints, spreadConstraints(agent)...)
 	restrictPod(pod)
-	completeAgent(agent, &pod.Containers[0])
-	whole := template(agent).WithSpec(pod)
-	return whole, mountCard(agent, whole)
+	defaultContainer(agent, &pod.Containers[0])
+	rendered := template(agent).WithSpec(pod)
+	return rendered, mountCard(agent, rendered)
 }
 
 func template(agent *v1alpha1.Agent) *corev1ac.PodTemplateSpecApplyConfiguration {
@@ -46,12 +46,12 @@ func template(agent *v1alpha1.Agent) *corev1ac.PodTemplateSpecApplyConfiguration
 	return template.WithLabels(podLabels(agent))
 }
 
-// podLabelSet is every label the template gives a pod, the user's included.
+// podLabelSet holds all labels of the pod template, the user's included.
 func podLabelSet(agent *v1alpha1.Agent) map[string]string {
 	return template(agent).Labels
 }
 
-// userPod is the part of the pod that the user spelled out, and nothing else.
+// userPod holds the fields of the pod that the user set, and no defaults.
 func userPod(agent *v1alpha1.Agent) corev1.PodSpec {
 	user := agent.Spec.Runtime.Spec
 	pod := corev1.PodSpec{
@@ -106,7 +106,7 @@ func userVolume(user v1alpha1.Volume) corev1.Volume {
 	return volume
 }
 
-// gracePeriodSeconds leaves the agent 30 seconds after the drain, which runs inside the grace period.
+// gracePeriodSeconds gives the agent 30 seconds to exit after the drain, which counts against the grace period.
 func gracePeriodSeconds(agent *v1alpha1.Agent) int64 {
 	return ptr.Deref(agent.Spec.Runtime.Spec.TerminationGracePeriodSeconds, defaultGraceBeyondDrain+drainSeconds(agent))
 }
@@ -119,12 +119,12 @@ func availability(agent *v1alpha1.Agent) v1alpha1.Availability {
 	return ptr.Deref(agent.Spec.Availability, v1alpha1.Availability{})
 }
 
-// evictionTolerations make pods leave a lost node after a minute. Kubernetes adds 300 s otherwise: five minutes of lost
-// capacity. A toleration of the user's for the same taint stands instead.
+// evictionTolerations evict pods from a lost node after 60 s. The Kubernetes default of 300 s is five minutes of lost
+// capacity. A user's toleration of the same taint replaces them.
 func evictionTolerations(user []corev1.Toleration) []corev1ac.TolerationApplyConfiguration {
 	var added []corev1ac.TolerationApplyConfiguration
 	for _, taint := range []string{corev1.TaintNodeNotReady, corev1.TaintNodeUnreachable} {
-		if slices.ContainsFunc(user, func(t corev1.Toleration) bool { return speaksOf(t, taint) }) {
+		if slices.ContainsFunc(user, func(t corev1.Toleration) bool { return covers(t, taint) }) {
 			continue
 		}
 		added = append(added, *corev1ac.Toleration().
@@ -136,14 +136,13 @@ func evictionTolerations(user []corev1.Toleration) []corev1ac.TolerationApplyCon
 	return added
 }
 
-// speaksOf tells whether a toleration covers a NoExecute taint of this key. An empty key means every key, an empty effect
-// every effect.
-func speaksOf(toleration corev1.Toleration, key string) bool {
+// covers reports whether a toleration is about NoExecute taints with a key. An empty key or effect matches all.
+func covers(toleration corev1.Toleration, key string) bool {
 	return (toleration.Key == key || toleration.Key == "") &&
 		(toleration.Effect == corev1.TaintEffectNoExecute || toleration.Effect == "")
 }
 
-// restrictPod fills in what Pod Security's restricted profile asks for, field by field, on the pod and every container.
+// restrictPod sets the omitted fields that the restricted Pod Security Standard requires, on the pod and every container.
 func restrictPod(pod *corev1ac.PodSpecApplyConfiguration) {
 	orNew(&pod.SecurityContext)
 	orDefault(&pod.SecurityContext.RunAsNonRoot, true)
@@ -164,21 +163,21 @@ func restrictContainer(container *corev1ac.ContainerApplyConfiguration) {
 	if capabilities.Drop == nil {
 		capabilities.WithDrop("ALL")
 	}
-	// The API server refuses "no escalation" beside these two, which are an escalation.
+	// The API server rejects allowPrivilegeEscalation: false with these, because they imply escalation.
 	escalated := ptr.Deref(security.Privileged, false) || slices.Contains(capabilities.Add, "SYS_ADMIN") || slices.Contains(capabilities.Add, "CAP_SYS_ADMIN")
 	if !escalated {
 		orDefault(&security.AllowPrivilegeEscalation, false)
 	}
 }
 
-// orDefault sets a field the user left out.
+// orDefault sets a field that the user omits.
 func orDefault[T any](field **T, value T) {
 	if *field == nil {
 		*field = &value
 	}
 }
 
-// orNew makes a struct the user left out, so that defaults can be set inside it.
+// orNew allocates a struct that the user omits, so that defaults can be set in it.
 func orNew[T any](field **T) *T {
 	if *field == nil {
 		*field = new(T)

@@ -11,8 +11,8 @@ import (
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
-// service has one port for each container port, under the same number. The target is the number, not the name, so that
-// renaming a port leaves every running pod reachable.
+// service has one port for each container port, with the same number. targetPort is the number, not the name, so that running
+// pods stay reachable when a port is renamed.
 func service(agent *v1alpha1.Agent) *corev1ac.ServiceApplyConfiguration {
 	ports := agent.Spec.Runtime.Spec.Container.Ports
 	if len(ports) == 0 {
@@ -44,7 +44,7 @@ func service(agent *v1alpha1.Agent) *corev1ac.ServiceApplyConfiguration {
 		WithSpec(spec)
 }
 
-// URL is where an Agent is reached inside the cluster: its TCP port named http, else its first TCP port. Empty without one.
+// URL is an Agent's URL inside the cluster: its TCP port named http, or else its first TCP port. Empty without a TCP port.
 func URL(agent *v1alpha1.Agent) string {
 	port := mainPort(agent.Spec.Runtime.Spec.Container)
 	if port == nil {
@@ -53,7 +53,7 @@ func URL(agent *v1alpha1.Agent) string {
 	return fmt.Sprintf("http://%s.%s.svc:%d", agent.Name, agent.Namespace, port.ContainerPort)
 }
 
-// mainPort is the port that probes and the URL mean, nil without a TCP port.
+// mainPort is the port of the default probes and the URL, nil without a TCP port.
 func mainPort(container corev1.Container) *corev1.ContainerPort {
 	var first *corev1.ContainerPort
 	for i := range container.Ports {
@@ -71,7 +71,7 @@ func mainPort(container corev1.Container) *corev1.ContainerPort {
 	return first
 }
 
-// portName is a port's name, <protocol>-<port> when it has none.
+// portName is a port's name. It defaults to <protocol>-<port>.
 func portName(port corev1.ContainerPort) string {
 	if port.Name != "" {
 		return port.Name

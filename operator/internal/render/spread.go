@@ -12,8 +12,8 @@ import (
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
-// spreadConstraints spread the pods of one template generation over hosts and zones. Ours is left out where the user's
-// own rule already spreads these pods over the same topology, at least as strictly.
+// spreadConstraints spread the pods of one revision over hosts and zones. The user's own rule for a topology key replaces the
+// default one, if it selects these pods and is at least as strict.
 func spreadConstraints(agent *v1alpha1.Agent) []corev1ac.TopologySpreadConstraintApplyConfiguration {
 	hosts := corev1.ScheduleAnyway
 	switch availability(agent).Spread {
@@ -33,8 +33,8 @@ func spreadConstraints(agent *v1alpha1.Agent) []corev1ac.TopologySpreadConstrain
 	return constraints
 }
 
-// spreadConstraint counts the pods of one template only (matchLabelKeys), so that a rollout spreads the new pods without
-// regard to the old ones, and only nodes the pods can go to.
+// spreadConstraint counts only pods of one revision (matchLabelKeys), so that old pods do not distort the spread during a
+// rollout, and only nodes that the pods can run on.
 func spreadConstraint(agent *v1alpha1.Agent, key string, when corev1.UnsatisfiableConstraintAction) *corev1ac.TopologySpreadConstraintApplyConfiguration {
 	return corev1ac.TopologySpreadConstraint().
 		WithMaxSkew(1).
@@ -46,12 +46,12 @@ func spreadConstraint(agent *v1alpha1.Agent, key string, when corev1.Unsatisfiab
 		WithNodeTaintsPolicy(corev1.NodeInclusionPolicyHonor)
 }
 
-// Spreads tells whether anything, of the user's or ours, spreads an Agent's pods over a topology, be it softly.
+// Spreads reports whether a rule of the user or a default spreads an Agent's pods over a topology, at least softly.
 func Spreads(agent *v1alpha1.Agent, key string) bool {
 	return availability(agent).Spread != v1alpha1.SpreadNone || userSpreads(agent, key, corev1.ScheduleAnyway)
 }
 
-// RequiredAntiAffinity are the user's rules that keep an Agent's own pods apart for good.
+// RequiredAntiAffinity are the user's required anti-affinity terms between an Agent's own pods.
 func RequiredAntiAffinity(agent *v1alpha1.Agent) []corev1.PodAffinityTerm {
 	affinity := agent.Spec.Runtime.Spec.Affinity
 	if affinity == nil || affinity.PodAntiAffinity == nil {
@@ -60,21 +60,20 @@ func RequiredAntiAffinity(agent *v1alpha1.Agent) []corev1.PodAffinityTerm {
 	pod := k8slabels.Set(podLabelSet(agent))
 	var terms []corev1.PodAffinityTerm
 	for _, term := range affinity.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution {
-		if keepsApart(term, pod, agent.Namespace) {
+		if selectsItself(term, pod, agent.Namespace) {
 			terms = append(terms, term)
 		}
 	}
 	return terms
 }
 
-// keepsApart tells whether an anti-affinity term of a pod speaks of that very pod's like.
-func keepsApart(term corev1.PodAffinityTerm, pod k8slabels.Set, namespace string) bool {
-	return selects(term.LabelSelector, pod) && len(term.MismatchLabelKeys) == 0 && reaches(term, namespace)
+// selectsItself reports whether an anti-affinity term of a pod selects pods with the same labels.
+func selectsItself(term corev1.PodAffinityTerm, pod k8slabels.Set, namespace string) bool {
+	return selects(term.LabelSelector, pod) && len(term.MismatchLabelKeys) == 0 && appliesTo(term, namespace)
 }
 
-// userSpreads tells whether the user's own rules spread the Agent's pods over a topology: a constraint or a pod
-// anti-affinity term with that key that selects these pods, and a hard one where a hard one is asked for. Node affinity
-// spreads nothing.
+// userSpreads reports whether the user's own rules spread the Agent's pods over a topology, at least as strictly as the given
+// action: with a constraint or a pod anti-affinity term of that key that selects these pods. Node affinity does not spread.
 func userSpreads(agent *v1alpha1.Agent, key string, when corev1.UnsatisfiableConstraintAction) bool {
 	user := agent.Spec.Runtime.Spec
 	pod := k8slabels.Set(podLabelSet(agent))
@@ -82,7 +81,7 @@ func userSpreads(agent *v1alpha1.Agent, key string, when corev1.UnsatisfiableCon
 		if c.TopologyKey != key {
 			continue
 		}
-		// Key and action identify a constraint in the list, so a second one of both is refused by the API server.
+		// Key and action identify a constraint in the list: the API server rejects a second one with both.
 		if c.WhenUnsatisfiable == when || c.WhenUnsatisfiable == corev1.DoNotSchedule && selects(c.LabelSelector, pod) {
 			return true
 		}
@@ -92,7 +91,7 @@ func userSpreads(agent *v1alpha1.Agent, key string, when corev1.UnsatisfiableCon
 	}
 	hard := when == corev1.DoNotSchedule
 	matches := func(term corev1.PodAffinityTerm) bool {
-		return term.TopologyKey == key && keepsApart(term, pod, agent.Namespace)
+		return term.TopologyKey == key && selectsItself(term, pod, agent.Namespace)
 	}
 	if slices.ContainsFunc(user.Affinity.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution, matches) {
 		return true
@@ -101,15 +100,15 @@ func userSpreads(agent *v1alpha1.Agent, key string, when corev1.UnsatisfiableCon
 		func(term corev1.WeightedPodAffinityTerm) bool { return matches(term.PodAffinityTerm) })
 }
 
-// reaches tells whether an affinity term looks at the pods of a namespace, which is the pod's own when it names none.
-func reaches(term corev1.PodAffinityTerm, namespace string) bool {
+// appliesTo reports whether an affinity term selects pods in a namespace. The default is the pod's own namespace.
+func appliesTo(term corev1.PodAffinityTerm, namespace string) bool {
 	everywhere := term.NamespaceSelector != nil &&
 		len(term.NamespaceSelector.MatchLabels)+len(term.NamespaceSelector.MatchExpressions) == 0
 	own := len(term.Namespaces) == 0 && term.NamespaceSelector == nil
 	return own || everywhere || slices.Contains(term.Namespaces, namespace)
 }
 
-// selects is false for a selector the API server will refuse, and for none, which selects nothing.
+// selects is false for an invalid selector and for nil, which selects nothing.
 func selects(selector *metav1.LabelSelector, pod k8slabels.Set) bool {
 	parsed, err := metav1.LabelSelectorAsSelector(selector)
 	return err == nil && parsed.Matches(pod)
