@@ -88,7 +88,7 @@ func TestTheOnlyDefaultsAreThoseOfTheContract(t *testing.T) {
 		"spec.runtime.spec.initContainers[].ports[].protocol": `"TCP"`,
 		"spec.runtime.spec.sidecars[].ports[].protocol":       `"TCP"`,
 		"status": `{"availableReplicas":0,"conditions":[{"lastTransitionTime":"1970-01-01T00:00:00Z",` +
-			`"message":"the operator has not looked at this Agent yet","reason":"Pending","status":"Unknown","type":"Ready"}],` +
+			`"message":"the operator has not reconciled this Agent yet","reason":"Pending","status":"Unknown","type":"Ready"}],` +
 			`"observedGeneration":-1,"readyReplicas":0,"replicas":0,"updatedReplicas":0}`,
 	}, defaults)
 }
@@ -191,7 +191,7 @@ func TestEveryFieldOfOursIsDescribedAndNoneOfCoreIs(t *testing.T) {
 			require.Empty(t, s.Description, path)
 		case strings.HasSuffix(path, "{}") || strings.HasSuffix(path, "[]"):
 		default:
-			require.Regexp(t, `(?s)^[A-Z].{12,}(\.|#types-kinds|#resources)$`, s.Description, "%q should be described in a sentence", path)
+			require.Regexp(t, `(?s)^[A-Za-z].{12,}(\.|#types-kinds|#resources)$`, s.Description, "%q should be described in a sentence", path)
 		}
 	})
 }
@@ -232,7 +232,7 @@ func foreignFields(kind reflect.Type, path string) []string {
 
 // An offline reader of the schema must refuse a rule's text that no longer names what it guards.
 func TestEveryRuleSaysWhatToDo(t *testing.T) {
-	advice := regexp.MustCompile(`: .*(use|give|name|leave|raise|lower|set)|must be`)
+	advice := regexp.MustCompile(`: .*(use|name|rename|omit|raise|lower|set)|must be a count`)
 	rules := 0
 	every(t, func(path string, s *schema) {
 		for _, rule := range s.XValidations {

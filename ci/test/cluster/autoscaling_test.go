@@ -154,7 +154,7 @@ func TestTheOperatorNeverWritesReplicasWithAutoscaling(t *testing.T) {
 
 	out, err := s.command(t.Context(), "scale", "agent", "a", "--replicas=0").CombinedOutput()
 	require.Error(t, err)
-	require.Contains(t, string(out), "runtime.spec.replicas cannot be 0 with autoscaling")
+	require.Contains(t, string(out), "runtime.spec.replicas must not be 0 with autoscaling")
 }
 
 func outsideAutoscaler(s *fixture, apiVersion, kind string, least int32) *autoscalingv2.HorizontalPodAutoscaler {

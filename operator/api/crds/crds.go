@@ -1,5 +1,5 @@
-// Package crds holds the generated CustomResourceDefinitions, embedded so that the operator, its tests and the tools all
-// speak of the same bytes. The chart flokoa-crds is generated from the same source.
+// Package crds embeds the generated CustomResourceDefinitions, so that the operator, its tests, and the tools use the same bytes.
+// The chart flokoa-crds is generated from the same source.
 package crds
 
 import _ "embed"

@@ -1,26 +1,26 @@
 package v1alpha1
 
-// Labels and annotations that Flokoa gives a meaning. Every key under flokoa.ai/ is reserved.
+// Labels and annotations of Flokoa. All keys under flokoa.ai/ are reserved.
 const (
-	// LabelAgent is the Agent's name, on every child and every pod: the whole selector of Deployment and Service, and
-	// what a user's own affinity rules refer to (guide, "Pod anti-affinity").
+	// LabelAgent holds the Agent's name, on every child and pod. It is the whole selector of the Deployment and the Service,
+	// and what the user's own affinity rules select (guide, "Pod anti-affinity").
 	LabelAgent = "flokoa.ai/agent"
-	// LabelFramework is spec.framework, on children, never on the pod template: changing it restarts nothing.
+	// LabelFramework holds spec.framework, on children. It is never on the pod template, because a change would restart pods.
 	LabelFramework = "flokoa.ai/framework"
-	// AnnotationDigest, on a child, is the digest of what the operator last applied to it.
+	// AnnotationDigest, on a child, is the digest of the configuration that the operator last applied.
 	AnnotationDigest = "flokoa.ai/digest"
-	// AnnotationCardDigest, on the pod template of an Agent with a card, is the digest of the card: a change rolls the pods.
+	// AnnotationCardDigest, on the pod template, is the digest of the agent card, so that a change of it rolls the pods.
 	AnnotationCardDigest = "flokoa.ai/card-digest"
-	// AnnotationAdopt, put by a person on an object nobody controls, allows the Agent it names to take that object over.
+	// AnnotationAdopt lets the Agent that it names take over the annotated object, if nothing controls that object.
 	AnnotationAdopt = "flokoa.ai/adopt"
 )
 
-// Names of the environment variables that every agent container is given, ahead of the user's own.
+// Names of the environment variables that the operator puts before the user's in every agent container.
 const (
 	// EnvAgentName holds the Agent's name.
 	EnvAgentName = "FLOKOA_AGENT_NAME"
 	// EnvAgentNamespace holds the Agent's namespace.
 	EnvAgentNamespace = "FLOKOA_AGENT_NAMESPACE"
-	// EnvAgentURL holds the URL other workloads reach the Agent at; unset when the container has no ports.
+	// EnvAgentURL holds the Agent's URL inside the cluster. It is unset without a TCP port.
 	EnvAgentURL = "FLOKOA_AGENT_URL"
 )

@@ -9,10 +9,10 @@ import (
 // GroupVersion is the API group and version of every type in this package.
 var GroupVersion = schema.GroupVersion{Group: "agent.flokoa.ai", Version: "v1alpha1"}
 
-// AgentKind is the kind of an Agent, as it stands in owner references and events.
+// AgentKind is the kind of an Agent, for owner references and events.
 const AgentKind = "Agent"
 
-// AddToScheme teaches a scheme the types of this package.
+// AddToScheme adds the types of this package to a scheme.
 func AddToScheme(scheme *runtime.Scheme) error {
 	scheme.AddKnownTypes(GroupVersion, &Agent{}, &AgentList{})
 	metav1.AddToGroupVersion(scheme, GroupVersion)

@@ -25,9 +25,9 @@ func TestASpecThatCannotBeRenderedIsReportedWithItsField(t *testing.T) {
 	for _, r := range []struct{ name, text, want string }{
 		{"no image", runtimeOf("a", `{container: {}}`), `a spec.runtime.spec.container.image: spec.runtime.spec.container.image is empty: name the agent's image`},
 		{"no spec", `{apiVersion: agent.flokoa.ai/v1alpha1, kind: Agent, metadata: {name: a}}`, `a spec.runtime.spec.container.image: spec.runtime.spec.container.image is empty: name the agent's image`},
-		{"no name", strings.Replace(good("a"), "{name: a}", "{generateName: a-}", 1), ` metadata.name: metadata.name "" names a Service: it must be a DNS-1035 label of at most 63 characters`},
+		{"no name", strings.Replace(good("a"), "{name: a}", "{generateName: a-}", 1), ` metadata.name: metadata.name "" must be a DNS-1035 label of at most 63 characters, because it names a Service`},
 		{"two ports of one name", runtimeOf("a", `{container: {image: "a:v1", ports: [{name: x, containerPort: 1}, {name: x, containerPort: 2}]}}`),
-			`a spec.runtime.spec.container.ports: ` + `spec.runtime.spec.container.ports: two ports are named "x": give each a name of its own`},
+			`a spec.runtime.spec.container.ports: ` + `spec.runtime.spec.container.ports: two ports are named "x": rename one of them`},
 	} {
 		t.Run(r.name, func(t *testing.T) {
 			require.Equal(t, r.want, problems(t, r.text))

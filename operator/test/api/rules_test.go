@@ -33,13 +33,13 @@ func timing(grace, drain string) string {
 
 var agentRules = []rule{
 	{
-		message: "metadata.name names a Service: use at most 63 lower-case letters, digits and '-', starting with a letter and ending with a letter or digit",
+		message: "metadata.name must be a DNS-1035 label, because it names a Service: use at most 63 lowercase letters, digits, and '-', starting with a letter and ending with a letter or digit",
 		field:   "metadata.name",
 		allowed: []string{named("a"), named("a-1"), named(strings.Repeat("a", 63))},
 		denied:  []string{named(`"1a"`), named("a.b"), named(strings.Repeat("a", 64))},
 	},
 	{
-		message: "runtime.spec.terminationGracePeriodSeconds must be greater than availability.drainSeconds (5 when left out): the drain runs inside the grace period; raise the first or lower the second",
+		message: "runtime.spec.terminationGracePeriodSeconds must be greater than availability.drainSeconds (default 5), because the drain counts against the grace period: raise the grace period or lower drainSeconds",
 		field:   "spec",
 		allowed: []string{
 			minimal, timing("6", "null"), timing("0", "0"), timing("13", "12"), timing("null", "300"),
@@ -51,7 +51,7 @@ var agentRules = []rule{
 		},
 	},
 	{
-		message: "sidecars: container (agent when unnamed), initContainers and sidecars share one set of names: give each a name of its own",
+		message: "sidecars: names must be unique among container (default name agent), initContainers, and sidecars: rename the sidecar",
 		field:   "spec.runtime.spec",
 		allowed: []string{
 			runtimeSpec("sidecars: [{name: s, image: i}], initContainers: [{name: b, image: i}]"),
@@ -65,7 +65,7 @@ var agentRules = []rule{
 		},
 	},
 	{
-		message: "initContainers: container (agent when unnamed), initContainers and sidecars share one set of names: give each a name of its own",
+		message: "initContainers: names must be unique among container (default name agent), initContainers, and sidecars: rename the init container",
 		field:   "spec.runtime.spec",
 		allowed: []string{runtimeSpec("initContainers: [{name: b, image: i}]"), runtimeSpec("container: {name: main}, initContainers: [{name: agent, image: i}]")},
 		denied: []string{
@@ -75,7 +75,7 @@ var agentRules = []rule{
 		},
 	},
 	{
-		message: "progressDeadlineSeconds (600 when left out) must be greater than minReadySeconds: raise the first or lower the second",
+		message: "progressDeadlineSeconds (default 600) must be greater than minReadySeconds: raise progressDeadlineSeconds or lower minReadySeconds",
 		field:   "spec.runtime.spec",
 		allowed: []string{
 			minimal, runtimeSpec("minReadySeconds: 599"), runtimeSpec("progressDeadlineSeconds: 1"),
@@ -84,7 +84,7 @@ var agentRules = []rule{
 		denied: []string{runtimeSpec("minReadySeconds: 600"), runtimeSpec("minReadySeconds: 9, progressDeadlineSeconds: 9")},
 	},
 	{
-		message: "sidecars: restartPolicy is always Always; leave it out, or move the container to initContainers",
+		message: "sidecars: restartPolicy must be Always: omit it, or move the container to initContainers",
 		field:   "spec.runtime.spec.sidecars",
 		allowed: []string{runtimeSpec("sidecars: [{name: s, image: i}, {name: t, image: i, restartPolicy: Always}]")},
 		denied:  []string{runtimeSpec("sidecars: [{name: s, image: i}, {name: t, image: i, restartPolicy: OnFailure}]"), runtimeSpec(`sidecars: [{name: s, image: i, restartPolicy: ""}]`)},
@@ -103,25 +103,25 @@ func budget(fields string) string {
 
 var availabilityRules = []rule{
 	{
-		message: "runtime.spec.replicas cannot be 0 with autoscaling: leave replicas out and let the autoscaler count, or stop the agent with suspend: true",
+		message: "runtime.spec.replicas must not be 0 with autoscaling: omit replicas, because the autoscaler sets it, or stop the agent with suspend: true",
 		field:   "spec",
 		allowed: []string{runtimeSpec("replicas: 0"), scaling("maxReplicas: 3", "1"), scaling("maxReplicas: 3", "null"), scaling("maxReplicas: 3", "9")},
 		denied:  []string{scaling("maxReplicas: 3", "0"), scaling("minReplicas: 1, maxReplicas: 1", "0")},
 	},
 	{
-		message: "autoscaling.minReplicas (1 when left out) must not be greater than autoscaling.maxReplicas: lower the first or raise the second",
+		message: "autoscaling.minReplicas (default 1) must not be greater than autoscaling.maxReplicas: lower minReplicas or raise maxReplicas",
 		field:   "spec.autoscaling",
 		allowed: []string{scaling("maxReplicas: 1", "null"), scaling("minReplicas: 3, maxReplicas: 3", "null"), scaling("minReplicas: 3, maxReplicas: 9", "null")},
 		denied:  []string{scaling("minReplicas: 2, maxReplicas: 1", "null"), scaling("minReplicas: 10, maxReplicas: 9", "null")},
 	},
 	{
-		message: "runtime.spec.volumes: the name flokoa-agent-card belongs to the volume of card: call yours something else, or leave card out",
+		message: "runtime.spec.volumes: the name flokoa-agent-card is reserved for the agent card: rename the volume or omit card",
 		field:   "spec",
 		allowed: []string{runtimeSpec("volumes: [{name: flokoa-agent-card, emptyDir: {}}]"), withCard(""), withCard("volumes: [{name: card, emptyDir: {}}]")},
 		denied:  []string{withCard("volumes: [{name: a, emptyDir: {}}, {name: flokoa-agent-card, emptyDir: {}}]")},
 	},
 	{
-		message: "runtime.spec.container.volumeMounts: card is mounted at /etc/flokoa/agent-card.json: mount yours elsewhere, or leave card out",
+		message: "runtime.spec.container.volumeMounts: the agent card is mounted at /etc/flokoa/agent-card.json: use another mountPath or omit card",
 		field:   "spec",
 		allowed: []string{
 			runtimeSpec("container: {volumeMounts: [{name: v, mountPath: /etc/flokoa/agent-card.json}]}"),
@@ -130,7 +130,7 @@ var availabilityRules = []rule{
 		denied: []string{withCard("container: {volumeMounts: [{name: v, mountPath: /data}, {name: v, mountPath: /etc/flokoa/agent-card.json}]}")},
 	},
 	{
-		message: "podDisruptionBudget takes one of minAvailable, maxUnavailable and mode None: leave the others out",
+		message: "podDisruptionBudget: minAvailable, maxUnavailable, and mode None exclude each other: set at most one of them",
 		field:   "spec.availability.podDisruptionBudget",
 		allowed: []string{budget(""), budget("mode: None"), budget("mode: Auto, minAvailable: 1"), budget("maxUnavailable: 1")},
 		denied: []string{
@@ -154,31 +154,31 @@ var availabilityRules = []rule{
 
 var networkRules = []rule{
 	{
-		message: "container.ports: two ports have the same name: give each a name of its own",
+		message: "container.ports: port names must be unique: rename one of the ports",
 		field:   "spec.runtime.spec.container",
 		allowed: []string{minimal, ports(""), ports("{containerPort: 1, name: a}, {containerPort: 2, name: b}, {containerPort: 3}, {containerPort: 3, protocol: UDP}")},
 		denied:  []string{ports("{containerPort: 1, name: x}, {containerPort: 2, name: x}"), ports("{containerPort: 1, name: x}, {containerPort: 1, protocol: UDP, name: x}, {containerPort: 2}")},
 	},
 	{
-		message: "container.ports: a port without a name is called <protocol>-<port>, such as tcp-8080: name every port, or none in that form",
+		message: "container.ports: an unnamed port gets the name <protocol>-<port>, such as tcp-8080: name every port, or give no port a name of that form",
 		field:   "spec.runtime.spec.container",
 		allowed: []string{ports("{containerPort: 1}, {containerPort: 2}"), ports("{containerPort: 1, name: tcp-2}, {containerPort: 2, name: tcp-1}"), ports("{containerPort: 1, name: tcp-x}, {containerPort: 2}")},
 		denied:  []string{ports("{containerPort: 1, name: tcp-2}, {containerPort: 2}"), ports("{containerPort: 1}, {containerPort: 2, name: udp-9}"), ports("{containerPort: 1}, {containerPort: 2, name: sctp-9}")},
 	},
 	{
-		message: "podMetadata.labels: pod-template-hash and the prefixes flokoa.ai/, kubernetes.io/ and *.kubernetes.io/ are reserved; use a prefix of your own",
+		message: "podMetadata.labels: pod-template-hash and the prefixes flokoa.ai/, kubernetes.io/, and *.kubernetes.io/ are reserved: use another prefix",
 		field:   "spec.runtime.spec.podMetadata.labels",
 		allowed: []string{runtimeSpec("podMetadata: {labels: {}}"), labels("team"), labels("azure.workload.identity/use"), labels("notkubernetes.io/x"), labels("kubernetes.io.example.com/x")},
 		denied:  []string{labels("pod-template-hash"), labels("flokoa.ai/agent"), labels("kubernetes.io/x"), labels("app.kubernetes.io/name"), labels("a.b.kubernetes.io/x")},
 	},
 	{
-		message: "podMetadata.annotations: the prefixes flokoa.ai/, kubernetes.io/ and *.kubernetes.io/ are reserved; use a prefix of your own",
+		message: "podMetadata.annotations: the prefixes flokoa.ai/, kubernetes.io/, and *.kubernetes.io/ are reserved: use another prefix",
 		field:   "spec.runtime.spec.podMetadata.annotations",
 		allowed: []string{runtimeSpec("podMetadata: {annotations: {}}"), annotations("pod-template-hash"), annotations("vault.hashicorp.com/agent-inject")},
 		denied:  []string{annotations("flokoa.ai/digest"), annotations("kubernetes.io/x"), annotations("kubectl.kubernetes.io/restartedAt")},
 	},
 	{
-		message: "service.annotations: the prefix flokoa.ai/ is reserved; use a prefix of your own",
+		message: "service.annotations: the prefix flokoa.ai/ is reserved: use another prefix",
 		field:   "spec.runtime.spec.service.annotations",
 		allowed: []string{runtimeSpec("service: {annotations: {}}"), onService("service.kubernetes.io/topology-mode"), onService("note")},
 		denied:  []string{onService("flokoa.ai/digest")},
@@ -187,7 +187,7 @@ var networkRules = []rule{
 
 var rolloutRules = []rule{
 	{
-		message: "maxSurge and maxUnavailable (0 when left out) cannot both be 0, a rollout could never take a step: set maxSurge to 1 or more",
+		message: "strategy.maxSurge and strategy.maxUnavailable (default 0) must not both be 0, because the rollout could not progress: set maxSurge to 1 or more",
 		field:   "spec.runtime.spec.strategy",
 		allowed: []string{
 			strategy(""), strategy("maxSurge: 1"), strategy("maxUnavailable: 0"), strategy("maxSurge: 1, maxUnavailable: 0"),
@@ -211,7 +211,7 @@ var rolloutRules = []rule{
 		denied:  []string{strategy("maxUnavailable: -1"), strategy(`maxUnavailable: "1"`), strategy("maxUnavailable: 101%"), strategy("maxUnavailable: 05%")},
 	},
 	{
-		message: "volumes: give each volume exactly one source: configMap, secret, projected, emptyDir, downwardAPI, persistentVolumeClaim, ephemeral, image or csi",
+		message: "volumes: each volume needs exactly one source: set one of configMap, secret, projected, emptyDir, downwardAPI, persistentVolumeClaim, ephemeral, image, or csi",
 		field:   "spec.runtime.spec.volumes[0]",
 		allowed: []string{
 			volume("configMap: {name: c}"), volume("secret: {secretName: s}"), volume("projected: {}"), volume("emptyDir: {}"), volume("downwardAPI: {}"),

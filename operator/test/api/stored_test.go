@@ -63,7 +63,7 @@ func TestWhatIsStoredIsWhatWasWrittenAndTheDocumentedDefaults(t *testing.T) {
 	require.Equal(t, `availableReplicas: 0
 conditions:
 - lastTransitionTime: "1970-01-01T00:00:00Z"
-  message: the operator has not looked at this Agent yet
+  message: the operator has not reconciled this Agent yet
   reason: Pending
   status: Unknown
   type: Ready
