@@ -1,7 +1,7 @@
 // Command render shows what is applied for an environment, and what promotion from one to the next changes.
 //
-//	render render production [helm|kustomize]   prints it as YAML, the cluster's half and the namespace's
-//	render diff staging production              prints what differs, a line for each field
+//	make render ENV=production [WITH=helm|kustomize]   prints it as YAML, the cluster's half and the namespace's
+//	make diff ENV=staging TO=production                prints what differs, a line for each field
 //
 // It reads the charts and overlays of the repository in the working directory, and asks no cluster.
 package main

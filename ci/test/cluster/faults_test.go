@@ -423,7 +423,7 @@ func theLeaseCannotBeRenewed(s *fixture, p *harness.Proxy) {
 	createMany(s, agents)
 	s.waitRecovered("all Agents are ready", func() error { return checkReady(s, agents) })
 	p.SetSchedule(func(c harness.Call) *harness.Fault {
-		if c.Resource == "leases" && c.Verb != "get" {
+		if c.Resource == "leases" && !slices.Contains([]string{"get", "list", "watch"}, c.Verb) {
 			return &harness.InternalError
 		}
 		return nil

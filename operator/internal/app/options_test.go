@@ -91,7 +91,7 @@ func TestHelpShowsEveryFlagAsPeopleTypeIt(t *testing.T) {
 	}
 	require.Equal(t, len(flags), strings.Count(help.String(), "\n  --"), "a row here for every flag")
 	require.Equal(t, len(defaults), strings.Count(help.String(), "(default "), "a default here for every flag that has one")
-	require.Contains(t, help.String(), "  --concurrency number\n      number of Agents reconciled at a time (default 8)\n")
+	require.Contains(t, help.String(), "  --concurrency number\n"+"      number of Agents reconciled at a time (default 8)\n")
 }
 
 func TestABadCommandLineNamesTheFlag(t *testing.T) {

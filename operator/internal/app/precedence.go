@@ -100,7 +100,7 @@ func (p *Precedence) Sources(manager ctrl.Manager) []source.Source {
 	}
 	type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 	type lease = *coordinationv1.Lease
-	return append(sources, source.Kind(manager.GetCache(), lease(&coordinationv1.Lease{}), handler.TypedFuncs[lease, reconcile.Request]{
+	return append(sources, source.Kind(manager.GetCache(), &coordinationv1.Lease{}, handler.TypedFuncs[lease, reconcile.Request]{
 		CreateFunc: func(_ context.Context, e event.TypedCreateEvent[lease], _ queue) {
 			p.observe(e.Object.Namespace, &e.Object.Spec)
 		},
