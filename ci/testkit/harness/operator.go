@@ -213,7 +213,7 @@ func (o *Operator) Ready(ctx context.Context) bool {
 
 // IsLeader tells whether an operator says that it holds the lease.
 func (o *Operator) IsLeader(ctx context.Context) bool {
-	return o.Metric(ctx, "leader_election_master_status") == 1
+	return o.Metric(ctx, "leader_election_master_status") >= 1 // one more for each namespace whose Lease it holds
 }
 
 // Scrape is everything that an operator exports, as Prometheus reads it.

@@ -208,6 +208,7 @@ func (p *Precedence) elector(namespace string) (elector *leaderelection.LeaderEl
 		p.decide(namespace, func() (string, bool) { return operator, true })
 	}
 	elector, err = leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
+		Name: namespace + "/" + agent.NamespaceLease, // in the metric leader_election_master_status, a series for each namespace
 		Lock: boundedLock{&resourcelock.LeaseLock{
 			LeaseMeta: metav1.ObjectMeta{Namespace: namespace, Name: agent.NamespaceLease},
 			Client:    p.client, LockConfig: resourcelock.ResourceLockConfig{Identity: p.holder},
