@@ -35,6 +35,7 @@ func upToDate(live client.Object, desired runtime.ApplyConfiguration) (bool, err
 // mergeKeys are the fields that identify an item of an associative list, by the list's name, as the API declares them for
 // Server-Side Apply. Other field managers may add items to these lists. All other lists are compared whole and in order.
 var mergeKeys = map[string][]string{
+	"claims":                    {"name"}, // of a container's resources
 	"containers":                {"name"},
 	"env":                       {"name"},
 	"hostAliases":               {"ip"},
@@ -52,9 +53,11 @@ var mergeKeys = map[string][]string{
 // would stop the traffic.
 var atomicFields = map[string]bool{
 	"configMapKeyRef":   true,
+	"dataSource":        true,
 	"labelSelector":     true,
 	"namespaceSelector": true,
 	"nodeSelector":      true,
+	"preference":        true,
 	"secretKeyRef":      true,
 	"selector":          true,
 }

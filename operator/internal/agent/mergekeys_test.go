@@ -1,0 +1,103 @@
+package agent
+
+import (
+	"maps"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/applyconfigurations"
+	clientscheme "k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/structured-merge-diff/v6/schema"
+)
+
+// notInTables are lists with merge keys and atomic fields of the API that the tables leave out, with the reason.
+var notInTables = map[string]string{
+	"ephemeralContainers":  "not a field of an Agent",
+	"evictionResponders":   "not a field of an Agent",
+	"nodePublishSecretRef": "not a field of an Agent",
+	"resourceClaims":       "not a field of an Agent",
+	"schedulingGates":      "not a field of an Agent",
+	"secretRef":            "atomic only in volumes that an Agent does not have",
+	"fieldRef":             "the API server sets apiVersion in it",
+	"fileKeyRef":           "the API server sets optional in it",
+	"resourceFieldRef":     "the API server sets divisor in it",
+	"requiredDuringSchedulingIgnoredDuringExecution": "an atomic list in pod affinity has the same name",
+}
+
+// walker visits every field of a type in the API's schema once.
+type walker struct {
+	types   *schema.Schema
+	visited map[string]bool
+	visit   func(name string, atom schema.Atom)
+}
+
+func (w *walker) walk(name string, ref schema.TypeRef) {
+	if ref.NamedType != nil {
+		if w.visited[*ref.NamedType+"/"+name] {
+			return
+		}
+		w.visited[*ref.NamedType+"/"+name] = true
+	}
+	atom, ok := w.types.Resolve(ref)
+	if !ok {
+		return
+	}
+	w.visit(name, atom)
+	switch {
+	case atom.Map != nil:
+		for _, field := range atom.Map.Fields {
+			if field.Name != "status" && field.Name != "managedFields" {
+				w.walk(field.Name, field.Type)
+			}
+		}
+		w.walk("", atom.Map.ElementType)
+	case atom.List != nil:
+		w.walk("", atom.List.ElementType)
+	}
+}
+
+// eachField calls visit with every field of the kinds that the operator applies.
+func eachField(t *testing.T, visit func(name string, atom schema.Atom)) {
+	t.Helper()
+	converter := applyconfigurations.NewTypeConverter(clientscheme.Scheme)
+	for _, object := range []runtime.Object{&appsv1.Deployment{}, &corev1.Service{}, &corev1.ConfigMap{}, &policyv1.PodDisruptionBudget{}, &autoscalingv2.HorizontalPodAutoscaler{}} {
+		kinds, _, err := clientscheme.Scheme.ObjectKinds(object)
+		require.NoError(t, err)
+		object.GetObjectKind().SetGroupVersionKind(kinds[0])
+		typed, err := converter.ObjectToTyped(object)
+		require.NoError(t, err)
+		(&walker{types: typed.Schema(), visited: map[string]bool{}, visit: visit}).walk("", typed.TypeRef())
+	}
+}
+
+func TestMergeKeysAndAtomicFieldsAreThoseOfTheAPI(t *testing.T) {
+	lists, atomics := map[string]bool{}, map[string]bool{}
+	left := map[string]bool{}
+	eachField(t, func(name string, atom schema.Atom) {
+		switch {
+		case notInTables[name] != "":
+			left[name] = true
+		case atom.List != nil && atom.List.ElementRelationship == schema.Associative && len(atom.List.Keys) > 0:
+			lists[name] = true
+			for _, key := range atom.List.Keys {
+				require.Contains(t, mergeKeys[name], key, "merge key of %s", name)
+			}
+		case atom.List != nil:
+			require.NotContains(t, mergeKeys, name, "an atomic list")
+		case atom.Map != nil && atom.Map.ElementRelationship == schema.Atomic && name != "":
+			atomics[name] = true
+			require.True(t, atomicFields[name], "%s is atomic", name)
+		case atom.Map != nil && atom.Map.ElementRelationship != schema.Atomic:
+			require.False(t, atomicFields[name], "%s is not atomic", name)
+		}
+	})
+	require.Len(t, left, len(notInTables), "an exception for a field that the API does not have")
+	require.Subset(t, slices.Collect(maps.Keys(lists)), slices.Collect(maps.Keys(mergeKeys)), "the table has a list that the API does not have")
+	require.Subset(t, slices.Collect(maps.Keys(atomics)), slices.Collect(maps.Keys(atomicFields)), "the table has a field that the API does not have")
+}
