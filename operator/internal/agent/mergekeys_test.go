@@ -51,7 +51,7 @@ func (w *walker) walk(name string, ref schema.TypeRef) {
 	w.visit(name, atom)
 	switch {
 	case atom.Map != nil:
-		for _, field := range atom.Map.Fields {
+		for _, field := range atom.Fields {
 			if field.Name != "status" && field.Name != "managedFields" {
 				w.walk(field.Name, field.Type)
 			}
@@ -83,9 +83,9 @@ func TestMergeKeysAndAtomicFieldsAreThoseOfTheAPI(t *testing.T) {
 		switch {
 		case notInTables[name] != "":
 			left[name] = true
-		case atom.List != nil && atom.List.ElementRelationship == schema.Associative && len(atom.List.Keys) > 0:
+		case atom.List != nil && atom.List.ElementRelationship == schema.Associative && len(atom.Keys) > 0:
 			lists[name] = true
-			for _, key := range atom.List.Keys {
+			for _, key := range atom.Keys {
 				require.Contains(t, mergeKeys[name], key, "merge key of %s", name)
 			}
 		case atom.List != nil:

@@ -198,26 +198,26 @@ func TestAnOperatorForSomeNamespacesReconcilesWhileItHoldsTheLease(t *testing.T)
 		require.Equal(t, "home/me", *lease.stored.Spec.HolderIdentity)
 		require.Equal(t, agent.NamespaceLease, lease.stored.Name)
 
-		time.Sleep(time.Second)
+		pass(time.Second)
 		before := lease.writes
-		time.Sleep(10 * time.Minute)
+		pass(10 * time.Minute)
 		require.Equal(t, 30, lease.writes-before, "one write every 20 s")
 
 		lease.fails = apierrors.NewServiceUnavailable("away")
 		pass(leaseTerm - 1) // nobody takes it before this, because nobody saw it change
 		reconciles(false)
 		lease.fails = nil
-		time.Sleep(leaseTerm)
+		pass(leaseTerm)
 		reconciles(true)
 		require.Equal(t, []string{"team", "team"}, *freed)
 
 		lease.stored.Spec, lease.stored.ResourceVersion = *held("forged", 2147483647, time.Now().AddDate(1000, 0, 0)), "forged"
-		time.Sleep(leaseRenewal + leaseDeadline + 1)
+		pass(leaseRenewal + leaseDeadline + 1)
 		reconciles(false)
 		operator, _ := p.YieldsTo("team")
 		require.Equal(t, "forged", operator)
 		require.Contains(t, log.String(), "another operator reconciles the namespace")
-		time.Sleep(2 * leaseTerm) // it expires unless somebody renews it
+		pass(2 * leaseTerm) // it expires unless somebody renews it
 		reconciles(true)
 
 		stop()

@@ -1,8 +1,8 @@
-// Package check judges Agent manifests before they are applied, without a cluster: what each lacks for high availability,
+// Package check reports on Agent manifests before they are applied, without a cluster: what each lacks for high availability,
 // by the same pure code that fills the condition HighlyAvailable, and what it would be rendered to.
 //
-// A run reads everything it was given, in five steps, one file each: options, gather (which files), document (a file's
-// documents), decode (a document's Agents) and judge; report prints. Nothing stops at the first mistake.
+// A run reads everything it was given, in five steps, one file each: options, paths (which files), document (a file's
+// documents), decode (a document's Agents) and evaluate; report prints. Nothing stops at the first error.
 package check
 
 import (
@@ -18,8 +18,8 @@ const (
 	ExitHighlyAvailable = 0
 	// ExitMissing: an Agent lacks something that high availability asks for.
 	ExitMissing = 1
-	// ExitMistake: something could not be read, decoded or rendered, or there was no Agent, or a flag was wrong.
-	ExitMistake = 2
+	// ExitError: something could not be read, decoded or rendered, or there was no Agent, or a flag was wrong.
+	ExitError = 2
 )
 
 // Run is the command `flokoa-operator check`, with the arguments that follow that word. It returns the exit code.
@@ -29,7 +29,7 @@ func Run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	case errors.Is(err, flag.ErrHelp):
 		return exitCode(ExitHighlyAvailable, write(stdout, help), stderr)
 	case err != nil:
-		return exitCode(ExitMistake, err, stderr)
+		return exitCode(ExitError, err, stderr)
 	}
 	report := read(options, stdin)
 	return exitCode(report.exitCode(), report.print(options, stdout, stderr), stderr)
@@ -38,15 +38,15 @@ func Run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 // read judges everything the options name.
 func read(options options, stdin io.Reader) *Report {
 	report := newReport()
-	for _, source := range gather(options.files) {
+	for _, source := range expandPaths(options.files) {
 		data, err := source.read(stdin)
 		if err != nil {
-			report.mistake(Problem{Place: Place{File: source.name}, Message: plain(err)})
+			report.error(Error{Location: Location{File: source.name}, Message: plain(err)})
 			continue
 		}
 		for _, document := range documents(source.name, data) {
 			for _, agent := range decode(document, report) {
-				judge(agent, options, report)
+				evaluate(agent, options, report)
 			}
 		}
 	}
@@ -60,7 +60,7 @@ func exitCode(code int, err error, stderr io.Writer) int {
 		return code
 	}
 	_, _ = fmt.Fprintln(stderr, "flokoa-operator check:", err)
-	return ExitMistake
+	return ExitError
 }
 
 func write(to io.Writer, text string) error {

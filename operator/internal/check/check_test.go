@@ -70,8 +70,8 @@ func TestEveryReportIsItsGolden(t *testing.T) {
 		{"agents.json", check.ExitMissing, "-f agents.yaml -o json"},
 		{"rendered.yaml", check.ExitMissing, "-f agents.yaml --render"},
 		{"rendered.json", check.ExitMissing, "-f agents.yaml --render -o json"},
-		{"mistakes.txt", check.ExitMistake, "-f mistakes.yaml -f absent.yaml"},
-		{"mistakes.json", check.ExitMistake, "-f mistakes.yaml -f absent.yaml -o json"},
+		{"errors.txt", check.ExitError, "-f errors.yaml -f absent.yaml"},
+		{"errors.json", check.ExitError, "-f errors.yaml -f absent.yaml -o json"},
 	} {
 		t.Run(r.name, func(t *testing.T) {
 			got := run(t, "", strings.Fields(r.args)...)
@@ -99,11 +99,11 @@ func TestTheExitCodeIsTheWorstOfEverything(t *testing.T) {
 		{"all highly available", good("a") + "---\n" + good("b"), check.ExitHighlyAvailable},
 		{"highly available among other kinds", configMap + "---\n" + good("a"), check.ExitHighlyAvailable},
 		{"one lacks something", good("a") + "---\n" + bare("b"), check.ExitMissing},
-		{"a mistake after one that lacks something", bare("b") + "---\n" + runtimeOf("c", `{container: {imaeg: x}}`), check.ExitMistake},
-		{"a mistake among highly available ones", good("a") + "---\na: [", check.ExitMistake},
-		{"a spec that cannot be rendered", runtimeOf("Upper", `{container: {image: "a:v1"}}`), check.ExitMistake},
-		{"no Agent", configMap, check.ExitMistake},
-		{"nothing", "", check.ExitMistake},
+		{"an error after one that lacks something", bare("b") + "---\n" + runtimeOf("c", `{container: {imaeg: x}}`), check.ExitError},
+		{"an error among highly available ones", good("a") + "---\na: [", check.ExitError},
+		{"a spec that cannot be rendered", runtimeOf("Upper", `{container: {image: "a:v1"}}`), check.ExitError},
+		{"no Agent", configMap, check.ExitError},
+		{"nothing", "", check.ExitError},
 		{"a warning", `{apiVersion: agent.flokoa.ai/v1alpha1, kind: Agent, metadata: {name: a}, spec: {autoscaling: {minReplicas: 3, maxReplicas: 4},
 			runtime: {spec: {replicas: 3, container: {image: "a:v1", ports: [{containerPort: 80}], ` + resources + `}}}}}`, check.ExitHighlyAvailable},
 	} {
@@ -124,15 +124,15 @@ func TestNothingStopsAtTheFirstMistake(t *testing.T) {
 		"4.yaml": good("last"),
 	})
 	got := run(t, "", "1.yaml", "2.yaml", "3.json", "4.yaml")
-	require.Equal(t, check.ExitMistake, got.code)
+	require.Equal(t, check.ExitError, got.code)
 	for _, want := range []string{
-		"mistake: 1.yaml:1, document 1: ",
+		"error: 1.yaml:1, document 1: ",
 		`unknown field "spec.runtime.spec.container.imaeg"`, `unknown field "spec.runtime.spec.replica"`,
 		"after-bad-yaml (1.yaml:5, document 3): not highly available\n",
-		"mistake: 2.yaml: no such file or directory\n",
-		"mistake: 3.json:1, document 1: apiVersion agent.flokoa.ai/v1 is not supported: the supported one is agent.flokoa.ai/v1alpha1\n",
+		"error: 2.yaml: no such file or directory\n",
+		"error: 3.json:1, document 1: apiVersion agent.flokoa.ai/v1 is not supported: the supported one is agent.flokoa.ai/v1alpha1\n",
 		"last (4.yaml:1, document 1): highly available\n",
-		"\n2 Agents judged: 1 highly available, 1 not; 5 mistakes\n",
+		"\n2 Agents checked: 1 highly available, 1 not; 5 errors\n",
 	} {
 		require.Contains(t, got.stdout, want)
 	}
@@ -143,7 +143,7 @@ func TestJSONIsPlainAndItsListsAreNeverNull(t *testing.T) {
 	require.Contains(t, got.stdout, `"agents": []`)
 	got = run(t, runtimeOf("a", `{container: {image: "r.example/<a>&b"}}`), "-o", "json", "-")
 	require.Contains(t, got.stdout, `"r.example/<a>&b (container agent)`)
-	require.Contains(t, got.stdout, `"problems": []`)
+	require.Contains(t, got.stdout, `"errors": []`)
 	require.Contains(t, got.stdout, `"warnings": []`)
 	require.Contains(t, run(t, good("a"), "-o", "json", "-").stdout, `"missing": []`)
 }
@@ -151,7 +151,7 @@ func TestJSONIsPlainAndItsListsAreNeverNull(t *testing.T) {
 func TestAReportThatCannotBeWrittenIsAMistake(t *testing.T) {
 	for _, args := range []string{"-f -", "-f - -o json", "-f - --render", "--help"} {
 		var stderr bytes.Buffer
-		require.Equal(t, check.ExitMistake, check.Run(strings.Fields(args), strings.NewReader(good("a")), broken{}, &stderr), args)
+		require.Equal(t, check.ExitError, check.Run(strings.Fields(args), strings.NewReader(good("a")), broken{}, &stderr), args)
 		require.Equal(t, "flokoa-operator check: disk full\n", stderr.String())
 	}
 }

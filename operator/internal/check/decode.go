@@ -17,14 +17,14 @@ import (
 
 // manifest is an Agent as it was written.
 type manifest struct {
-	place Place
-	agent *v1alpha1.Agent
+	location Location
+	agent    *v1alpha1.Agent
 }
 
 // object is one of a document's, alone or in a list.
 type object struct {
-	place  Place
-	fields map[string]any
+	location Location
+	fields   map[string]any
 }
 
 // text is a field that should be one; empty when it is something else.
@@ -50,21 +50,21 @@ func qualified(namespace, name string) string {
 	return namespace + "/" + name
 }
 
-// decode finds the Agents of a document. Those with a mistake are only reported.
+// decode finds the Agents of a document. Those with an error are only reported.
 func decode(d document, report *Report) []manifest {
 	if d.err != nil {
-		report.mistake(Problem{Place: d.place, Message: d.err.Error()})
+		report.error(Error{Location: d.location, Message: d.err.Error()})
 		return nil
 	}
 	var agents []object
-	for _, o := range expand(d.place, d.value) {
+	for _, o := range expand(d.location, d.value) {
 		switch ours, problem := recognize(o); {
 		case problem != nil:
-			report.mistake(*problem)
+			report.error(*problem)
 		case ours:
 			agents = append(agents, o)
 		default:
-			report.Summary.PassedOver++
+			report.Summary.Skipped++
 		}
 	}
 	if len(agents) == 0 {
@@ -72,29 +72,29 @@ func decode(d document, report *Report) []manifest {
 	}
 	repeated := d.repeated()
 	for _, sentence := range repeated {
-		problem := Problem{Place: d.place, Message: sentence}
+		problem := Error{Location: d.location, Message: sentence}
 		if len(agents) == 1 {
 			problem.Agent = agents[0].name()
 		}
-		report.mistake(problem)
+		report.error(problem)
 	}
 	var manifests []manifest
 	for _, o := range agents {
-		agent, problems := typed(o)
+		agent, problems := decodeAgent(o)
 		for _, problem := range problems {
-			report.mistake(problem)
+			report.error(problem)
 		}
 		if len(problems)+len(repeated) == 0 {
-			manifests = append(manifests, manifest{o.place, agent})
+			manifests = append(manifests, manifest{o.location, agent})
 		}
 	}
 	return manifests
 }
 
 // expand lists the objects of a document: the items of a list, or what it is itself.
-func expand(place Place, value any) []object {
+func expand(location Location, value any) []object {
 	fields, _ := value.(map[string]any)
-	o := object{place, fields}
+	o := object{location, fields}
 	items, listed := fields["items"].([]any)
 	agents := o.text("kind") == v1alpha1.AgentKind+"List" && o.text("apiVersion") == v1alpha1.GroupVersion.String()
 	if !listed || !agents && o.text("kind") != "List" {
@@ -106,8 +106,8 @@ func expand(place Place, value any) []object {
 			// The items of a typed list need not repeat what they are.
 			fields["apiVersion"], fields["kind"] = v1alpha1.GroupVersion.String(), v1alpha1.AgentKind
 		}
-		for _, o := range expand(place, item) {
-			o.place.Item = len(all) + 1
+		for _, o := range expand(location, item) {
+			o.location.Item = len(all) + 1
 			all = append(all, o)
 		}
 	}
@@ -115,13 +115,13 @@ func expand(place Place, value any) []object {
 }
 
 // recognize tells whether an object is an Agent of the version that this program knows. What was meant to be one, and is not,
-// is a problem: it must not count as passed over.
-func recognize(o object) (ours bool, problem *Problem) {
+// is an error: it must not count as skipped.
+func recognize(o object) (ours bool, problem *Error) {
 	supported, kind := v1alpha1.GroupVersion, o.text("kind")
 	apiVersion := o.text("apiVersion")
 	group, _, _ := strings.Cut(apiVersion, "/")
-	wrong := func(field, text string, args ...any) (bool, *Problem) {
-		return false, &Problem{Place: o.place, Agent: o.name(), Field: field, Message: fmt.Sprintf(text, args...)}
+	wrong := func(field, text string, args ...any) (bool, *Error) {
+		return false, &Error{Location: o.location, Agent: o.name(), Field: field, Message: fmt.Sprintf(text, args...)}
 	}
 	switch {
 	case kind == v1alpha1.AgentKind && apiVersion == supported.String():
@@ -139,16 +139,16 @@ func recognize(o object) (ours bool, problem *Problem) {
 	}
 }
 
-// typed decodes an Agent as strictly as the API server does, and finds every mistake.
-func typed(o object) (*v1alpha1.Agent, []Problem) {
-	var problems []Problem
+// decodeAgent decodes an Agent as strictly as the API server does, and finds every error.
+func decodeAgent(o object) (*v1alpha1.Agent, []Error) {
+	var problems []Error
 	name := o.name()
 	wrong := func(field, message string) {
-		problems = append(problems, Problem{Place: o.place, Agent: name, Field: field, Message: message})
+		problems = append(problems, Error{Location: o.location, Agent: name, Field: field, Message: message})
 	}
-	fit(o.fields, "", func(value any) any { return value }, wrong)
+	validate(o.fields, "", func(value any) any { return value }, wrong)
 	agent := &v1alpha1.Agent{}
-	unknown, err := strict(o.fields, agent)
+	unknown, err := decodeStrict(o.fields, agent)
 	if err != nil { // nothing that does not fit is left
 		wrong("", err.Error())
 	}
@@ -162,7 +162,7 @@ func typed(o object) (*v1alpha1.Agent, []Problem) {
 	return agent, problems
 }
 
-func strict(fields any, agent *v1alpha1.Agent) (unknown []error, err error) {
+func decodeStrict(fields any, agent *v1alpha1.Agent) (unknown []error, err error) {
 	raw, err := json.Marshal(fields)
 	if err != nil {
 		return nil, err
@@ -170,43 +170,43 @@ func strict(fields any, agent *v1alpha1.Agent) (unknown []error, err error) {
 	return kjson.UnmarshalStrict(raw, agent)
 }
 
-// fit reports every part of an Agent's data that its field cannot take, and returns the data without them, so that the rest
+// validate reports every part of an Agent's data that its field cannot take, and returns the data without them, so that the rest
 // decodes. The decoder stops at the first such part and seldom says where it is, so parts are tried by themselves: whole puts
 // a part back into an otherwise empty Agent.
-func fit(value any, path string, whole func(any) any, wrong func(field, message string)) any {
-	if misfits(whole(value)) == nil {
+func validate(value any, path string, whole func(any) any, wrong func(field, message string)) any {
+	if decodeError(whole(value)) == nil {
 		return value
 	}
 	switch parts := value.(type) {
 	case map[string]any:
-		if misfits(whole(map[string]any{})) != nil {
+		if decodeError(whole(map[string]any{})) != nil {
 			break // not even an empty mapping: it is not its parts' fault
 		}
 		for _, name := range slices.Sorted(maps.Keys(parts)) {
-			parts[name] = fit(parts[name], strings.TrimPrefix(path+"."+name, "."), func(part any) any { return whole(map[string]any{name: part}) }, wrong)
+			parts[name] = validate(parts[name], strings.TrimPrefix(path+"."+name, "."), func(part any) any { return whole(map[string]any{name: part}) }, wrong)
 		}
 		return parts
 	case []any:
-		if misfits(whole([]any{})) != nil {
+		if decodeError(whole([]any{})) != nil {
 			break
 		}
 		for i := range parts {
-			parts[i] = fit(parts[i], fmt.Sprintf("%s[%d]", path, i), func(part any) any { return whole([]any{part}) }, wrong)
+			parts[i] = validate(parts[i], fmt.Sprintf("%s[%d]", path, i), func(part any) any { return whole([]any{part}) }, wrong)
 		}
 		return parts
 	}
-	wrong(path, misfit(path, value, misfits(whole(value))))
+	wrong(path, fieldError(path, value, decodeError(whole(value))))
 	return nil
 }
 
-// misfits is the first complaint about data that an Agent cannot hold.
-func misfits(data any) error {
-	_, err := strict(data, &v1alpha1.Agent{})
+// decodeError is the first complaint about data that an Agent cannot hold.
+func decodeError(data any) error {
+	_, err := decodeStrict(data, &v1alpha1.Agent{})
 	return err
 }
 
-// misfit says what a field takes. The value itself is not repeated: it may be a credential in the wrong place.
-func misfit(path string, value any, err error) string {
+// fieldError says what a field takes. The value itself is not repeated: it may be a credential in the wrong location.
+func fieldError(path string, value any, err error) string {
 	if errors.Is(err, resource.ErrFormatWrong) || errors.Is(err, resource.ErrSuffix) || errors.Is(err, resource.ErrNumeric) {
 		return path + " takes a quantity, such as 500m or 2Gi"
 	}
@@ -214,15 +214,15 @@ func misfit(path string, value any, err error) string {
 	if !errors.As(err, &mismatch) {
 		return fmt.Sprintf("%s: %s", path, err)
 	}
-	takes, is := form(mismatch.Type), formOf(value)
+	takes, is := typeName(mismatch.Type), valueType(value)
 	if takes == "a string" && (is == "this number" || is == "true or false") {
 		is += ": quote it"
 	}
 	return fmt.Sprintf("%s takes %s, not %s", path, takes, is)
 }
 
-// form is what a Go type is written as.
-func form(t reflect.Type) string {
+// typeName is what a Go type is written as.
+func typeName(t reflect.Type) string {
 	switch t.Kind() {
 	case reflect.String:
 		return "a string"
@@ -237,7 +237,7 @@ func form(t reflect.Type) string {
 	}
 }
 
-func formOf(value any) string {
+func valueType(value any) string {
 	switch value.(type) {
 	case string:
 		return "a string"

@@ -14,10 +14,10 @@ func problems(t *testing.T, stdin string) string {
 	t.Helper()
 	got := run(t, stdin, "-o", "json", "-")
 	report := reported(t, got)
-	require.Equal(t, check.ExitMistake, got.code, got.stdout)
-	require.Len(t, report.Problems, report.Summary.Problems)
+	require.Equal(t, check.ExitError, got.code, got.stdout)
+	require.Len(t, report.Errors, report.Summary.Errors)
 	var all []string
-	for _, p := range report.Problems {
+	for _, p := range report.Errors {
 		require.Equal(t, "-", p.File)
 		require.Positive(t, p.Document)
 		all = append(all, p.Agent+" "+p.Field+": "+p.Message)
@@ -70,7 +70,7 @@ func TestAgentsAreDecodedStrictly(t *testing.T) {
 		{"two quantities wrong in the same way", agent(`{container: {image: "a:v1", resources: {requests: {memory: 1Go}, limits: {memory: 1Go}}}}`),
 			`a spec.runtime.spec.container.resources.limits.memory: spec.runtime.spec.container.resources.limits.memory takes a quantity, such as 500m or 2Gi` + "\n" +
 				`a spec.runtime.spec.container.resources.requests.memory: spec.runtime.spec.container.resources.requests.memory takes a quantity, such as 500m or 2Gi`},
-		{"a misfit and an unknown field", agent(`{replicas: x, replica: 3, ` + container + `}`),
+		{"a fieldError and an unknown field", agent(`{replicas: x, replica: 3, ` + container + `}`),
 			`a spec.runtime.spec.replicas: spec.runtime.spec.replicas takes a whole number, not a string` + "\n" +
 				`a spec.runtime.spec.replica: unknown field "spec.runtime.spec.replica"`},
 		{"the item of a list", `{kind: List, items: [` + configMap + `, {apiVersion: agent.flokoa.ai/v1alpha1, kind: Agent, metadata: {namespace: ns, name: b}, spec: {x: 1}}]}`,
@@ -99,7 +99,7 @@ func TestWhatTheApiServerTakesIsNoMistake(t *testing.T) {
 	}
 }
 
-func TestOtherKindsArePassedOverWhateverTheyHold(t *testing.T) {
+func TestOtherKindsAreSkippedWhateverTheyHold(t *testing.T) {
 	for _, text := range []string{
 		configMap,
 		"{apiVersion: kagent.dev/v1alpha2, kind: Agent, metadata: {name: theirs}, spec: {x: 1}}\n",
@@ -112,11 +112,11 @@ func TestOtherKindsArePassedOverWhateverTheyHold(t *testing.T) {
 	} {
 		got := run(t, good("a")+"---\n"+text, "-")
 		require.Equal(t, check.ExitHighlyAvailable, got.code, got.stdout)
-		require.Contains(t, got.stdout, "\n1 Agent judged: 1 highly available, 0 not; 1 other object passed over\n")
+		require.Contains(t, got.stdout, "\n1 Agent checked: 1 highly available, 0 not; 1 other object skipped\n")
 	}
 }
 
-func TestWhatWasMeantToBeAnAgentIsNotPassedOver(t *testing.T) {
+func TestWhatWasMeantToBeAnAgentIsNotSkipped(t *testing.T) {
 	for _, r := range []struct{ apiVersion, kind, want string }{
 		{"agent.flokoa.ai/v1beta1", "Agent", "a apiVersion: apiVersion agent.flokoa.ai/v1beta1 is not supported: the supported one is agent.flokoa.ai/v1alpha1"},
 		{"agent.flokoa.ai/v1alpha2", "Agent", "a apiVersion: apiVersion agent.flokoa.ai/v1alpha2 is not supported: the supported one is agent.flokoa.ai/v1alpha1"},

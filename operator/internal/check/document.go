@@ -19,7 +19,7 @@ import (
 
 // document is one of a file's that holds something.
 type document struct {
-	place Place
+	location Location
 	// value is what it holds, as JSON data with numbers as they were written; nil when err says why not.
 	value any
 	// repeated finds the fields that are given twice, in sentences.
@@ -27,16 +27,16 @@ type document struct {
 	err      error
 }
 
-// documents splits a file as kubectl does, so that a mistake in one document leaves the others to be judged. Documents are
+// documents splits a file as kubectl does, so that an error in one document leaves the others to be evaluated. Documents are
 // counted from 1, without those that hold nothing but comments.
 func documents(file string, data []byte) []document {
 	if bytes.HasPrefix(data, []byte("\xff\xfe")) || bytes.HasPrefix(data, []byte("\xfe\xff")) {
-		return []document{{place: Place{File: file}, err: errors.New("this is UTF-16: save it as UTF-8")}}
+		return []document{{location: Location{File: file}, err: errors.New("this is UTF-16: save it as UTF-8")}}
 	}
 	var all []document
 	for _, chunk := range split(bytes.TrimPrefix(data, []byte("\ufeff"))) {
 		for _, document := range chunk.documents() {
-			document.place.File, document.place.Document = file, len(all)+1
+			document.location.File, document.location.Document = file, len(all)+1
 			all = append(all, document)
 		}
 	}
@@ -80,7 +80,7 @@ func split(data []byte) []chunk {
 // documents are what a chunk holds: one document of YAML, or any number of JSON objects in a row.
 func (c chunk) documents() []document {
 	if c.err != nil {
-		return []document{{place: Place{Line: c.line}, err: c.err}}
+		return []document{{location: Location{Line: c.line}, err: c.err}}
 	}
 	if bytes.HasPrefix(bytes.TrimSpace(c.text), []byte("{")) {
 		if stream := c.jsonStream(); stream != nil {
@@ -91,10 +91,10 @@ func (c chunk) documents() []document {
 	if value == nil && err == nil {
 		return nil
 	}
-	return []document{{place: Place{Line: c.line}, value: value, repeated: c.repeated, err: err}}
+	return []document{{location: Location{Line: c.line}, value: value, repeated: c.repeated, err: err}}
 }
 
-// jsonStream is nil when the chunk does not begin with a JSON object: then it is a flow mapping of YAML, or a mistake that
+// jsonStream is nil when the chunk does not begin with a JSON object: then it is a flow mapping of YAML, or an error that
 // the YAML reader words better.
 func (c chunk) jsonStream() []document {
 	var all []document
@@ -108,10 +108,10 @@ func (c chunk) jsonStream() []document {
 		rest := c.text[int(decoder.InputOffset())-len(raw):]
 		line := c.line + bytes.Count(c.text[:len(c.text)-len(bytes.TrimLeft(rest, " \t\r\n"))], []byte("\n"))
 		if err != nil {
-			return append(all, document{place: Place{Line: line}, err: err})
+			return append(all, document{location: Location{Line: line}, err: err})
 		}
 		value, err := jsonData(raw)
-		all = append(all, document{place: Place{Line: line}, value: value, err: err, repeated: func() []string { return repeated(raw) }})
+		all = append(all, document{location: Location{Line: line}, value: value, err: err, repeated: func() []string { return repeated(raw) }})
 	}
 }
 

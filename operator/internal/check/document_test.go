@@ -16,11 +16,11 @@ func where(t *testing.T, o outcome) string {
 	t.Helper()
 	var all []string
 	for _, a := range reported(t, o).Agents {
-		place := fmt.Sprintf("%s@%d/%d", a.Name, a.Line, a.Document)
+		location := fmt.Sprintf("%s@%d/%d", a.Name, a.Line, a.Document)
 		if a.Item > 0 {
-			place += fmt.Sprintf(".%d", a.Item)
+			location += fmt.Sprintf(".%d", a.Item)
 		}
-		all = append(all, place)
+		all = append(all, location)
 	}
 	return strings.Join(all, " ")
 }
@@ -68,7 +68,7 @@ func TestEveryDocumentOfAFileIsFound(t *testing.T) {
 		t.Run(r.name, func(t *testing.T) {
 			got := run(t, r.text, "-o", "json", "-")
 			if r.want == "" {
-				require.Equal(t, 1, reported(t, got).Summary.PassedOver)
+				require.Equal(t, 1, reported(t, got).Summary.Skipped)
 				return
 			}
 			require.Equal(t, r.want, where(t, got))
@@ -116,10 +116,10 @@ func TestADocumentThatCannotBeReadSaysWhere(t *testing.T) {
 	} {
 		t.Run(r.name, func(t *testing.T) {
 			got := run(t, r.text, "-")
-			require.Equal(t, check.ExitMistake, got.code)
+			require.Equal(t, check.ExitError, got.code)
 			require.Contains(t, got.stdout, r.want)
-			require.Contains(t, got.stdout, "mistake: standard input")
-			require.NotContains(t, strings.TrimSpace(strings.Split(got.stdout, "mistake: ")[1]), "\n\n\n")
+			require.Contains(t, got.stdout, "error: standard input")
+			require.NotContains(t, strings.TrimSpace(strings.Split(got.stdout, "error: ")[1]), "\n\n\n")
 		})
 	}
 }
@@ -145,6 +145,6 @@ func TestAVeryLargeInputIsReadWhole(t *testing.T) {
 	got := run(t, b.String(), "-o", "json", "-")
 	require.Less(t, time.Since(started), 20*time.Second)
 	report := reported(t, got)
-	require.Equal(t, check.Summary{Agents: agents + 1, PassedOver: 1}, report.Summary)
-	require.Equal(t, check.Place{File: "-", Document: agents + 2, Line: 5*agents + 4}, report.Agents[agents].Place)
+	require.Equal(t, check.Summary{Agents: agents + 1, Skipped: 1}, report.Summary)
+	require.Equal(t, check.Location{File: "-", Document: agents + 2, Line: 5*agents + 4}, report.Agents[agents].Location)
 }

@@ -10,60 +10,60 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 )
 
-// defaultNamespace is what an Agent is judged and rendered in when neither its manifest nor the command line names one.
+// defaultNamespace is what an Agent is evaluated and rendered in when neither its manifest nor the command line names one.
 const defaultNamespace = "default"
 
 // stdinFile is how a command line, and JSON output, call standard input.
 const stdinFile = "-"
 
-const help = `flokoa-operator check judges Agent manifests before they are applied: what each lacks for high availability, and what
-the operator would make of it. It needs no cluster and reads no kubeconfig.
+const help = `flokoa-operator check validates Agent manifests before they are applied: it finds fields that an Agent does not have or that
+have another type, what each Agent lacks for high availability, and what the operator would create. It needs no cluster and
+reads no kubeconfig.
 
 Usage:
   flokoa-operator check -f FILE... [flags]
   helm template my-release my-chart | flokoa-operator check -f -
   kubectl kustomize overlays/production | flokoa-operator check -f -
 
-FILE is a file of YAML or JSON, - for standard input, or a folder: its *.yaml, *.yml and *.json are read, those of its
-subfolders too, and nothing hidden. A file that is named twice is judged once. A file may hold several documents and lists;
-objects that are not Agents are passed over and counted. Charts and kustomizations are not rendered: pipe in what their own
-tools print. Unknown fields are mistakes, as they are to the API server, and so are duplicate ones, of which kubectl takes
-the last without a word.
+FILE is a file of YAML or JSON, - for standard input, or a folder: check reads its *.yaml, *.yml and *.json, those of its
+subfolders too, but nothing hidden. It reads a file once, however often you name it. A file may hold several documents and
+lists; check skips and counts objects of other kinds. It renders no chart and no kustomization: pipe in the output of their
+tools. Unknown and duplicate fields are errors, as with kubectl --validate=strict.
 
 Flags:
-  -f, --filename FILE        what to judge; may be given several times, and FILE may also stand without the flag
-  -n, --namespace NAMESPACE  namespace of Agents whose manifest names none; without it they are taken to be in "default",
-                             and printed without a namespace
-  -o, --output text|json     form of the report (default text)
-      --render               also print the objects that the operator would make: YAML documents on standard output, with
+  -f, --filename FILE        what to check; repeat it for more, or name FILE without the flag
+  -n, --namespace NAMESPACE  namespace of Agents whose manifest names none; without it they count as in "default", and are
+                             printed without a namespace
+  -o, --output text|json     format of the report (default text)
+      --render               also print the objects that the operator would create: YAML documents on standard output, with
                              the report on standard error; inside the report with -o json. They are for reading and for
-                             kubectl diff, not for applying: owner reference and digest, which depend on the uid that the
-                             Agent gets when it is created, are left out
+                             kubectl diff, not for applying: they lack the owner reference and the digest, which depend on
+                             the uid of the Agent in the cluster
   -h, --help                 print this and exit
 
 Exit codes:
   0  every Agent is highly available
-  1  an Agent lacks something that high availability asks for
-  2  a mistake: a file that cannot be read, bad YAML, an unknown or duplicate field, a spec that cannot be rendered, no Agent
-     at all, or a wrong flag; Agents without a mistake are judged all the same
+  1  an Agent lacks something that high availability needs
+  2  an error: a file that cannot be read, invalid YAML, an unknown or duplicate field,
+     a spec that cannot be rendered, no Agent at all, or a wrong flag; the other Agents are checked all the same
 A warning changes no exit code.
 
-Not judged here, because it takes a cluster: where the pods will run (the Agent's condition HighlyAvailable tells), and what
-only the API server checks: ranges, enumerations and the rules between fields (kubectl apply --dry-run=server tells).
+What takes a cluster is not checked: where the pods would run (see the Agent's condition HighlyAvailable); ranges, enums,
+and the rules between fields, quotas, and admission policies (see kubectl apply --dry-run=server).
 
-The report as JSON; fields may be added, none will change its meaning:
-  agents[]    file, document, line, item      where it stands: number and first line of the document, both from 1; item only
-                                              inside a list, from 1; file is - for standard input
-              namespace, name                 no namespace when neither the manifest nor -n names one
-              highlyAvailable                 whether nothing is missing
-              missing[] {id, text}            what high availability asks for, as in the condition HighlyAvailable
-              warnings[]                      what is likely not meant
-              children[]                      the rendered objects, only with --render
-  problems[]  file, document, line, item      where the mistake is; no document when it is the file's
-              agent, field                    of which Agent and field, where that is known
-              message                         a whole sentence
-  summary     agents, highlyAvailable         how many Agents were judged, and how many of them lack nothing
-              problems, passedOver            how many mistakes, and how many objects of other kinds
+The report as JSON; fields may be added, none changes its meaning:
+  agents[]   file, document, line, item      location: number and first line of the document, both from 1; item only
+                                             inside a list, from 1; file is - for standard input
+             namespace, name                 no namespace when neither the manifest nor -n names one
+             highlyAvailable                 whether nothing is missing
+             missing[] {id, text}            what high availability needs, as in the condition HighlyAvailable
+             warnings[]                      what is likely not intended
+             children[]                      the rendered objects, only with --render
+  errors[]   file, document, line, item      location; no document when the error is the file's
+             agent, field                    Agent and field, where known
+             message                         a whole sentence
+  summary    agents, highlyAvailable         how many valid Agents, and how many of them lack nothing
+             errors, skipped                 how many errors, and how many objects of other kinds
 `
 
 // options are what check is told on its command line.
@@ -96,7 +96,7 @@ func parseOptions(args []string) (options, error) {
 
 func newFlags(o *options) *flag.FlagSet {
 	flags := flag.NewFlagSet("check", flag.ContinueOnError)
-	flags.SetOutput(io.Discard) // a mistake is one line, which the caller prints
+	flags.SetOutput(io.Discard) // an error is one line, which the caller prints
 	file := func(name string) error { o.files = append(o.files, name); return nil }
 	flags.Func("f", "", file)
 	flags.Func("filename", "", file)
@@ -116,7 +116,7 @@ func (o options) validate() error {
 		return fmt.Errorf("--namespace %q: %s", o.namespace, strings.Join(wrong, ", "))
 	}
 	if len(o.files) == 0 {
-		return errors.New("nothing to judge: name files with -f, or - for standard input; see check --help")
+		return errors.New("nothing to evaluate: name files with -f, or - for standard input; see check --help")
 	}
 	return nil
 }

@@ -37,8 +37,8 @@ func TestFlagsAndFilesMayBeMixed(t *testing.T) {
 func TestAWrongCommandLineIsOneLineAndNothingIsRead(t *testing.T) {
 	files(t, map[string]string{"a.yaml": good("a")})
 	for _, r := range []struct{ args, want string }{
-		{"", "nothing to judge: name files with -f, or - for standard input"},
-		{"-o json", "nothing to judge"},
+		{"", "nothing to evaluate: name files with -f, or - for standard input"},
+		{"-o json", "nothing to evaluate"},
 		{"-f", "flag needs an argument: -f: see check --help"},
 		{"-f a.yaml --rendr", "flag provided but not defined: -rendr: see check --help"},
 		{"a.yaml --rendr", "flag provided but not defined: -rendr"},
@@ -49,7 +49,7 @@ func TestAWrongCommandLineIsOneLineAndNothingIsRead(t *testing.T) {
 	} {
 		t.Run(r.args, func(t *testing.T) {
 			got := run(t, "", strings.Fields(r.args)...)
-			require.Equal(t, check.ExitMistake, got.code)
+			require.Equal(t, check.ExitError, got.code)
 			require.Empty(t, got.stdout)
 			require.True(t, strings.HasPrefix(got.stderr, "flokoa-operator check: "), got.stderr)
 			require.Contains(t, got.stderr, r.want)
@@ -63,11 +63,11 @@ func TestHelpGoesToStandardOutput(t *testing.T) {
 		got := run(t, "", args...)
 		require.Equal(t, check.ExitHighlyAvailable, got.code)
 		require.Empty(t, got.stderr)
-		require.Contains(t, got.stdout, "flokoa-operator check judges Agent manifests")
+		require.Contains(t, got.stdout, "flokoa-operator check validates Agent manifests")
 	}
 }
 
-func TestHelpSpeaksOfEveryFlagAndExitCodeAndWhatIsNotJudged(t *testing.T) {
+func TestHelpDocumentsEveryFlagExitCodeAndLimit(t *testing.T) {
 	help := run(t, "", "--help").stdout
 	var described []string
 	for _, match := range regexp.MustCompile(`(?m)^  (?:-([a-z]), |    )--([a-z]+) `).FindAllStringSubmatch(help, -1) {
@@ -76,8 +76,8 @@ func TestHelpSpeaksOfEveryFlagAndExitCodeAndWhatIsNotJudged(t *testing.T) {
 	require.ElementsMatch(t, append(check.FlagNames(), "h", "help", ""), described)
 	require.Regexp(t, `(?m)^  0  every Agent is highly available$`, help)
 	require.Regexp(t, `(?m)^  1  an Agent lacks`, help)
-	require.Regexp(t, `(?m)^  2  a mistake: `, help)
-	require.Contains(t, help, "Not judged here, because it takes a cluster: where the pods will run")
+	require.Regexp(t, `(?m)^  2  an error: `, help)
+	require.Contains(t, help, "What takes a cluster is not checked: where the pods would run")
 	require.Contains(t, help, "kubectl apply --dry-run=server")
 	for line := range strings.Lines(help) {
 		require.LessOrEqual(t, len(line), 126, line)

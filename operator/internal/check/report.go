@@ -13,14 +13,14 @@ import (
 
 // Report is what check found, in the order in which it was read. Its JSON is described in the command's help, and stays.
 type Report struct {
-	Agents   []Agent   `json:"agents"`
-	Problems []Problem `json:"problems"`
-	Summary  Summary   `json:"summary"`
+	Agents  []Agent `json:"agents"`
+	Errors  []Error `json:"errors"`
+	Summary Summary `json:"summary"`
 }
 
-// Agent is one that was judged.
+// Agent is one that was evaluated.
 type Agent struct {
-	Place
+	Location
 	// Namespace is empty when neither the manifest nor the command line names one.
 	Namespace string `json:"namespace,omitempty"`
 	Name      string `json:"name"`
@@ -32,9 +32,9 @@ type Agent struct {
 	Children []map[string]any `json:"children,omitempty"`
 }
 
-// Problem is a mistake: something that could not be read, decoded or rendered.
-type Problem struct {
-	Place
+// Error is something that could not be read, decoded or rendered.
+type Error struct {
+	Location
 	// Agent is the [namespace/]name, and Field the path, where they are known.
 	Agent string `json:"agent,omitempty"`
 	Field string `json:"field,omitempty"`
@@ -44,16 +44,16 @@ type Problem struct {
 
 // Summary counts what was read.
 type Summary struct {
-	// Agents are those that were judged.
+	// Agents are those that were evaluated.
 	Agents          int `json:"agents"`
 	HighlyAvailable int `json:"highlyAvailable"`
-	Problems        int `json:"problems"`
-	// PassedOver are objects of other kinds.
-	PassedOver int `json:"passedOver"`
+	Errors          int `json:"errors"`
+	// Skipped are objects of other kinds.
+	Skipped int `json:"skipped"`
 }
 
-// Place is where something stands. Every number counts from 1; 0 is unknown, or does not apply.
-type Place struct {
+// Location is where something stands. Every number counts from 1; 0 is unknown, or does not apply.
+type Location struct {
 	// File is as it was named; - is standard input.
 	File string `json:"file,omitempty"`
 	// Document is one of the file's, Line its first in the file, Item one of the list that it holds.
@@ -62,8 +62,8 @@ type Place struct {
 	Item     int `json:"item,omitempty"`
 }
 
-// String is a place for people, in one line whatever the file's name is; editors and terminals know file:line.
-func (p Place) String() string {
+// String is a location for people, in one line whatever the file's name is; editors and terminals know file:line.
+func (p Location) String() string {
 	text := strings.NewReplacer("\n", " ", "\r", " ").Replace(p.File)
 	if p.File == stdinFile {
 		text = "standard input"
@@ -81,10 +81,10 @@ func (p Place) String() string {
 }
 
 func newReport() *Report {
-	return &Report{Agents: []Agent{}, Problems: []Problem{}}
+	return &Report{Agents: []Agent{}, Errors: []Error{}}
 }
 
-func (r *Report) judged(agent Agent) {
+func (r *Report) evaluated(agent Agent) {
 	r.Agents = append(r.Agents, agent)
 	r.Summary.Agents++
 	if agent.HighlyAvailable {
@@ -92,26 +92,26 @@ func (r *Report) judged(agent Agent) {
 	}
 }
 
-func (r *Report) mistake(problem Problem) {
-	r.Problems = append(r.Problems, problem)
-	r.Summary.Problems++
+func (r *Report) error(err Error) {
+	r.Errors = append(r.Errors, err)
+	r.Summary.Errors++
 }
 
-// finish says so when there was nothing to judge: a check that passes because it looked at the wrong files is worse than none.
+// finish says so when there was nothing to evaluate: a check that passes because it looked at the wrong files is worse than none.
 func (r *Report) finish() {
 	switch {
-	case len(r.Agents)+len(r.Problems) > 0:
-	case r.Summary.PassedOver == 0:
-		r.mistake(Problem{Message: "no Agent found: what was read is empty"})
+	case len(r.Agents)+len(r.Errors) > 0:
+	case r.Summary.Skipped == 0:
+		r.error(Error{Message: "no Agent found: what was read is empty"})
 	default:
-		r.mistake(Problem{Message: "no Agent found, only what is passed over. A chart or a kustomization is not rendered here: pipe in what helm template or kubectl kustomize prints, with -f -"})
+		r.error(Error{Message: "no Agent found, only other objects. A chart or a kustomization is not rendered here: pipe in what helm template or kubectl kustomize prints, with -f -"})
 	}
 }
 
 func (r *Report) exitCode() int {
 	switch {
-	case r.Summary.Problems > 0:
-		return ExitMistake
+	case r.Summary.Errors > 0:
+		return ExitError
 	case r.Summary.HighlyAvailable < r.Summary.Agents:
 		return ExitMissing
 	default:
@@ -140,7 +140,7 @@ func (r *Report) print(options options, stdout, stderr io.Writer) error {
 	return write(stderr, r.text())
 }
 
-// text is a block for each Agent, then the mistakes, then a line that counts.
+// text is a block for each Agent, then the errors, then a line that counts.
 func (r *Report) text() string {
 	var b strings.Builder
 	for _, agent := range r.Agents {
@@ -148,7 +148,7 @@ func (r *Report) text() string {
 		if !agent.HighlyAvailable {
 			verdict = "not highly available"
 		}
-		fmt.Fprintf(&b, "%s (%s): %s\n", qualified(agent.Namespace, agent.Name), agent.Place, verdict)
+		fmt.Fprintf(&b, "%s (%s): %s\n", qualified(agent.Namespace, agent.Name), agent.Location, verdict)
 		for _, requirement := range agent.Missing {
 			fmt.Fprintf(&b, "  %s: %s\n", requirement.ID, requirement.Text)
 		}
@@ -157,17 +157,17 @@ func (r *Report) text() string {
 		}
 		b.WriteString("\n")
 	}
-	for _, problem := range r.Problems {
-		b.WriteString("mistake: ")
-		if problem.File != "" {
-			fmt.Fprintf(&b, "%s: ", problem.Place)
+	for _, err := range r.Errors {
+		b.WriteString("error: ")
+		if err.File != "" {
+			fmt.Fprintf(&b, "%s: ", err.Location)
 		}
-		if problem.Agent != "" {
-			fmt.Fprintf(&b, "%s: ", problem.Agent)
+		if err.Agent != "" {
+			fmt.Fprintf(&b, "%s: ", err.Agent)
 		}
-		fmt.Fprintf(&b, "%s\n", problem.Message)
+		fmt.Fprintf(&b, "%s\n", err.Message)
 	}
-	if len(r.Problems) > 0 {
+	if len(r.Errors) > 0 {
 		b.WriteString("\n")
 	}
 	b.WriteString(r.Summary.String() + "\n")
@@ -176,15 +176,15 @@ func (r *Report) text() string {
 
 // String is the counts in one line.
 func (s Summary) String() string {
-	parts := []string{"no Agent judged"}
+	parts := []string{"no Agent checked"}
 	if s.Agents > 0 {
-		parts[0] = fmt.Sprintf("%s judged: %d highly available, %d not", count(s.Agents, "Agent"), s.HighlyAvailable, s.Agents-s.HighlyAvailable)
+		parts[0] = fmt.Sprintf("%s checked: %d highly available, %d not", count(s.Agents, "Agent"), s.HighlyAvailable, s.Agents-s.HighlyAvailable)
 	}
-	if s.Problems > 0 {
-		parts = append(parts, count(s.Problems, "mistake"))
+	if s.Errors > 0 {
+		parts = append(parts, count(s.Errors, "error"))
 	}
-	if s.PassedOver > 0 {
-		parts = append(parts, count(s.PassedOver, "other object")+" passed over")
+	if s.Skipped > 0 {
+		parts = append(parts, count(s.Skipped, "other object")+" skipped")
 	}
 	return strings.Join(parts, "; ")
 }
@@ -200,7 +200,7 @@ func count(n int, noun string) string {
 func (r *Report) rendered() (string, error) {
 	var b strings.Builder
 	for _, agent := range r.Agents {
-		about := fmt.Sprintf("# %s (%s)\n", qualified(agent.Namespace, agent.Name), agent.Place)
+		about := fmt.Sprintf("# %s (%s)\n", qualified(agent.Namespace, agent.Name), agent.Location)
 		if agent.Namespace == "" {
 			about += fmt.Sprintf("# Rendered for namespace %s: the manifest names none, and -n was not given.\n", defaultNamespace)
 		}

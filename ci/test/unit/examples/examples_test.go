@@ -53,7 +53,7 @@ func TestEveryExampleIsHighlyAvailableOrSaysWhyNot(t *testing.T) {
 func TestTheGuidesAgentIsHighlyAvailable(t *testing.T) {
 	got := check(t, "", filepath.Join(agents, guideAgent))
 	require.Equal(t, highlyAvailable, got.code)
-	require.Equal(t, "production-agent ("+filepath.Join(agents, guideAgent)+":1, document 1): highly available\n\n1 Agent judged: 1 highly available, 0 not\n", got.stdout)
+	require.Equal(t, "production-agent ("+filepath.Join(agents, guideAgent)+":1, document 1): highly available\n\n1 Agent checked: 1 highly available, 0 not\n", got.stdout)
 	require.Empty(t, got.stderr)
 }
 

@@ -19,7 +19,7 @@ import (
 const (
 	highlyAvailable = 0
 	missing         = 1
-	mistake         = 2
+	invalid         = 2
 )
 
 // binary is the operator, built once for all tests.

@@ -48,32 +48,32 @@ func TestWhatHelmPrintsCanBePipedIn(t *testing.T) {
 	rendered := helmTemplate(t, "--namespace", "team-a")
 	got := check(t, rendered, "-f", "-", "-o", "json")
 	require.Equal(t, highlyAvailable, got.code, got.stdout)
-	require.Equal(t, map[string]int{"agents": 2, "highlyAvailable": 2, "problems": 0, "passedOver": 2}, summary(t, got))
+	require.Equal(t, map[string]int{"agents": 2, "highlyAvailable": 2, "errors": 0, "skipped": 2}, summary(t, got))
 
 	got = check(t, rendered, "-f", "-")
 	require.Contains(t, got.stdout, "team-a/front (standard input:")
-	require.Contains(t, got.stdout, "; 2 other objects passed over\n")
+	require.Contains(t, got.stdout, "; 2 other objects skipped\n")
 
 	got = check(t, helmTemplate(t, "--set", "replicas=2"), "-f", "-")
 	require.Equal(t, missing, got.code)
 	require.Equal(t, 2, strings.Count(got.stdout, "\n  replicas: 2, the guide asks for three or more\n"), got.stdout)
 
 	got = check(t, helmTemplate(t, "--set", "replicas=many"), "-f", "-")
-	require.Equal(t, mistake, got.code)
+	require.Equal(t, invalid, got.code)
 	require.Equal(t, 2, strings.Count(got.stdout, "spec.runtime.spec.replicas takes a whole number, not a string\n"), got.stdout)
 }
 
 func TestAChartThatWasNotRenderedIsToldFromAgents(t *testing.T) {
 	got := check(t, "", "testdata/chart")
-	require.Equal(t, mistake, got.code)
-	require.Contains(t, got.stdout, "mistake: testdata/chart/templates/agents.yaml:")
+	require.Equal(t, invalid, got.code)
+	require.Contains(t, got.stdout, "error: testdata/chart/templates/agents.yaml:")
 	require.Contains(t, got.stdout, "this looks like a Helm template that was not rendered: pipe in what helm template prints, with -f -\n")
 }
 
 func TestWhatKustomizePrintsCanBePipedIn(t *testing.T) {
 	got := check(t, kustomizeBuild(t, "testdata/overlays/production"), "-f", "-", "-o", "json")
 	require.Equal(t, highlyAvailable, got.code, got.stdout)
-	require.Equal(t, map[string]int{"agents": 1, "highlyAvailable": 1, "problems": 0, "passedOver": 1}, summary(t, got))
+	require.Equal(t, map[string]int{"agents": 1, "highlyAvailable": 1, "errors": 0, "skipped": 1}, summary(t, got))
 
 	got = check(t, kustomizeBuild(t, "testdata/overlays/base"), "-f", "-")
 	require.Equal(t, missing, got.code)
@@ -88,15 +88,15 @@ func TestRenderedObjectsCanBeJudgedOnTheirWayThroughAPipe(t *testing.T) {
 	require.Contains(t, got.stderr, "production/planner (standard input:")
 
 	again := check(t, got.stdout, "-f", "-")
-	require.Equal(t, mistake, again.code, "what the operator makes is no Agent")
-	require.Contains(t, again.stdout, "3 other objects passed over\n", "but every document can be read: Deployment, Service, PodDisruptionBudget")
+	require.Equal(t, invalid, again.code, "what the operator makes is no Agent")
+	require.Contains(t, again.stdout, "3 other objects skipped\n", "but every document can be read: Deployment, Service, PodDisruptionBudget")
 }
 
 func TestAPipeThatAShellMakesCanBeNamed(t *testing.T) {
 	script := `"$1" check -f <(cat "$2") -f <(cat "$3")`
 	out, err := exec.CommandContext(t.Context(), "bash", "-c", script, "bash", binary, agents+"/autoscaled.yaml", agents+"/"+guideAgent).CombinedOutput()
 	require.NoError(t, err, string(out))
-	require.Contains(t, string(out), "\n2 Agents judged: 2 highly available, 0 not\n")
+	require.Contains(t, string(out), "\n2 Agents checked: 2 highly available, 0 not\n")
 }
 
 func TestHelpIsFoundFromTheOperatorsOwn(t *testing.T) {
@@ -109,11 +109,11 @@ func TestHelpIsFoundFromTheOperatorsOwn(t *testing.T) {
 
 func TestAWrongCommandLineEndsAsAMistake(t *testing.T) {
 	got := check(t, "", "--rendr")
-	require.Equal(t, outcome{mistake, "", "flokoa-operator check: flag provided but not defined: -rendr: see check --help\n"}, got)
+	require.Equal(t, outcome{invalid, "", "flokoa-operator check: flag provided but not defined: -rendr: see check --help\n"}, got)
 
 	unreadable := filepath.Join(t.TempDir(), "absent.yaml")
 	_, err := os.Stat(unreadable)
 	require.ErrorIs(t, err, os.ErrNotExist)
 	got = check(t, "", unreadable)
-	require.Equal(t, outcome{mistake, "mistake: " + unreadable + ": no such file or directory\n\nno Agent judged; 1 mistake\n", ""}, got)
+	require.Equal(t, outcome{invalid, "error: " + unreadable + ": no such file or directory\n\nno Agent checked; 1 error\n", ""}, got)
 }

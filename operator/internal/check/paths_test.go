@@ -20,7 +20,7 @@ func reported(t *testing.T, o outcome) check.Report {
 	return report
 }
 
-// names are those of the Agents that were judged.
+// names are those of the Agents that were evaluated.
 func names(t *testing.T, o outcome) []string {
 	t.Helper()
 	var all []string
@@ -39,7 +39,7 @@ func TestAFolderIsReadWithItsSubfoldersInOrder(t *testing.T) {
 	for _, folder := range []string{"dir", "dir/", "./dir", "."} {
 		got := run(t, "", "-f", folder, "-o", "json")
 		require.Equal(t, []string{"a", "b", "d", "e"}, names(t, got), folder)
-		require.Equal(t, check.Summary{Agents: 4, HighlyAvailable: 4, PassedOver: 1}, reported(t, got).Summary, "nothing else is read")
+		require.Equal(t, check.Summary{Agents: 4, HighlyAvailable: 4, Skipped: 1}, reported(t, got).Summary, "nothing else is read")
 		require.Equal(t, filepath.Join(folder, map[bool]string{true: "dir"}[folder == "."], "a.yml"), reported(t, got).Agents[0].File)
 	}
 }
@@ -78,19 +78,19 @@ func TestWhatCannotBeReadIsAMistakeOfItsOwn(t *testing.T) {
 	require.NoError(t, os.Symlink("self.yaml", "self.yaml"))
 	require.NoError(t, syscall.Mkfifo("empty/pipe.yaml", 0o600))
 	for _, r := range []struct{ file, want string }{
-		{"absent.yaml", "mistake: absent.yaml: no such file or directory\n"},
-		{"empty", "mistake: empty: no *.yaml, *.yml or *.json in this folder\n"},
-		{"dangling", "mistake: dangling/b.yaml: no such file or directory\n"},
-		{"self.yaml", "mistake: self.yaml: too many levels of symbolic links\n"},
-		{"http://example.com/agent.yaml", "mistake: http://example.com/agent.yaml: check reads no network: download it, or pipe it in with -f -\n"},
-		{"https://example.com/agent.yaml", "mistake: https://example.com/agent.yaml: check reads no network: download it, or pipe it in with -f -\n"},
+		{"absent.yaml", "error: absent.yaml: no such file or directory\n"},
+		{"empty", "error: empty: no *.yaml, *.yml or *.json in this folder\n"},
+		{"dangling", "error: dangling/b.yaml: no such file or directory\n"},
+		{"self.yaml", "error: self.yaml: too many levels of symbolic links\n"},
+		{"http://example.com/agent.yaml", "error: http://example.com/agent.yaml: check reads no network: download it, or pipe it in with -f -\n"},
+		{"https://example.com/agent.yaml", "error: https://example.com/agent.yaml: check reads no network: download it, or pipe it in with -f -\n"},
 	} {
 		t.Run(r.file, func(t *testing.T) {
 			got := run(t, "", "-f", r.file, "-f", "good.yaml")
-			require.Equal(t, check.ExitMistake, got.code)
+			require.Equal(t, check.ExitError, got.code)
 			require.Contains(t, got.stdout, r.want)
 			require.Contains(t, got.stdout, "good (good.yaml:1, document 1): highly available\n")
-			require.Contains(t, got.stdout, "; 1 mistake\n")
+			require.Contains(t, got.stdout, "; 1 error\n")
 		})
 	}
 }
@@ -101,11 +101,11 @@ func TestNoAgentIsAMistakeThatSaysWhatToDo(t *testing.T) {
 		"list.json": "[]", "text.yaml": "just text\n", "comment.yaml": "# nothing\n---\n---\n",
 	})
 	got := run(t, "", ".")
-	require.Equal(t, check.ExitMistake, got.code)
-	require.Equal(t, "mistake: no Agent found, only what is passed over. A chart or a kustomization is not rendered here: "+
-		"pipe in what helm template or kubectl kustomize prints, with -f -\n\nno Agent judged; 1 mistake; 4 other objects passed over\n", got.stdout)
+	require.Equal(t, check.ExitError, got.code)
+	require.Equal(t, "error: no Agent found, only other objects. A chart or a kustomization is not rendered here: "+
+		"pipe in what helm template or kubectl kustomize prints, with -f -\n\nno Agent checked; 1 error; 4 other objects skipped\n", got.stdout)
 
 	got = run(t, "", "-f", "-")
-	require.Equal(t, check.ExitMistake, got.code)
-	require.Equal(t, "mistake: no Agent found: what was read is empty\n\nno Agent judged; 1 mistake\n", got.stdout)
+	require.Equal(t, check.ExitError, got.code)
+	require.Equal(t, "error: no Agent found: what was read is empty\n\nno Agent checked; 1 error\n", got.stdout)
 }

@@ -30,22 +30,22 @@ func (s source) read(stdin io.Reader) ([]byte, error) {
 	}
 }
 
-// gathering collects sources, each once however often and under however many names it was given.
-type gathering struct {
+// pathSet collects sources, each once however often and under however many names it was given.
+type pathSet struct {
 	sources []source
 	seen    map[string]bool // real paths of files and folders
 }
 
-// gather lists what is to be read, in the order it was named, folders by name.
-func gather(files []string) []source {
-	g := &gathering{seen: map[string]bool{}}
+// expandPaths lists what is to be read, in the order it was named, folders by name.
+func expandPaths(files []string) []source {
+	g := &pathSet{seen: map[string]bool{}}
 	for _, file := range files {
 		g.add(file)
 	}
 	return g.sources
 }
 
-func (g *gathering) add(path string) {
+func (g *pathSet) add(path string) {
 	if path == stdinFile {
 		g.addFile(path)
 		return
@@ -65,7 +65,7 @@ func (g *gathering) add(path string) {
 	}
 }
 
-func (g *gathering) addFile(path string) {
+func (g *pathSet) addFile(path string) {
 	if g.first(path) {
 		g.sources = append(g.sources, source{name: path})
 	}
@@ -74,7 +74,7 @@ func (g *gathering) addFile(path string) {
 // addFolder adds the files of a folder and its subfolders, and tells whether there was anything to read, or to complain about.
 // Symbolic links are followed, because a folder that is mounted from a ConfigMap has nothing else; a loop of them ends where
 // it began.
-func (g *gathering) addFolder(folder string) (found bool) {
+func (g *pathSet) addFolder(folder string) (found bool) {
 	if !g.first(folder) {
 		return true
 	}
@@ -105,7 +105,7 @@ func (g *gathering) addFolder(folder string) (found bool) {
 }
 
 // first tells whether a path was not seen before. What has no real path, such as the pipe of a shell's <(command), is itself.
-func (g *gathering) first(path string) bool {
+func (g *pathSet) first(path string) bool {
 	key := path
 	if absolute, err := filepath.Abs(path); err == nil && path != stdinFile {
 		key = absolute
@@ -118,7 +118,7 @@ func (g *gathering) first(path string) bool {
 	return !before
 }
 
-func (g *gathering) cannot(path string, err error) {
+func (g *pathSet) cannot(path string, err error) {
 	g.sources = append(g.sources, source{path, err})
 }
 

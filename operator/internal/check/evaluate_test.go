@@ -163,14 +163,14 @@ func TestRenderedObjectsAreInTheNamespaceThatTheyAreSaidToBeIn(t *testing.T) {
 func TestRenderedAgentsFollowEachOtherAsDocuments(t *testing.T) {
 	files(t, map[string]string{"odd\nname: x.yaml": good("a"), "b.yaml": bare("b") + "---\nbad: [\n"})
 	got := run(t, "", "--render", "odd\nname: x.yaml", "b.yaml")
-	require.Equal(t, check.ExitMistake, got.code)
+	require.Equal(t, check.ExitError, got.code)
 	var kinds []string
 	for _, object := range decoded(t, got.stdout) {
 		require.Subset(t, []string{"apiVersion", "kind", "metadata", "spec"}, slices.Collect(maps.Keys(object)), "a file's name is no YAML")
 		kinds = append(kinds, object["kind"].(string)+" "+object["metadata"].(map[string]any)["name"].(string))
 	}
 	require.Equal(t, []string{"Deployment a", "Service a", "PodDisruptionBudget a", "Deployment b"}, kinds)
-	require.Contains(t, got.stderr, "mistake: b.yaml:3, document 2: ")
+	require.Contains(t, got.stderr, "error: b.yaml:3, document 2: ")
 }
 
 func TestWithoutRenderNoChildrenArePrinted(t *testing.T) {
@@ -188,8 +188,8 @@ func FuzzRun(f *testing.F) {
 		code := check.Run([]string{"-", "--render", "-o", "json"}, strings.NewReader(text), &stdout, &stderr)
 		report := check.Report{}
 		require.NoError(t, json.Unmarshal(stdout.Bytes(), &report))
-		require.Equal(t, code == check.ExitMistake, len(report.Problems) > 0)
-		require.Equal(t, code == check.ExitHighlyAvailable, len(report.Problems) == 0 && report.Summary.Agents == report.Summary.HighlyAvailable)
+		require.Equal(t, code == check.ExitError, len(report.Errors) > 0)
+		require.Equal(t, code == check.ExitHighlyAvailable, len(report.Errors) == 0 && report.Summary.Agents == report.Summary.HighlyAvailable)
 		require.Empty(t, stderr.String())
 	})
 }

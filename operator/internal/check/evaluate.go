@@ -13,15 +13,15 @@ import (
 	"github.com/flokoa/flokoa/operator/internal/status"
 )
 
-// judge reports what an Agent lacks, or why it cannot be rendered.
-func judge(m manifest, options options, report *Report) {
+// evaluate reports what an Agent lacks, or why it cannot be rendered.
+func evaluate(m manifest, options options, report *Report) {
 	agent := m.agent
 	if agent.Namespace == "" {
 		agent.Namespace = options.namespace
 	}
-	result := Agent{Place: m.place, Namespace: agent.Namespace, Name: agent.Name, Missing: []status.Requirement{}, Warnings: warnings(agent)}
+	result := Agent{Location: m.location, Namespace: agent.Namespace, Name: agent.Name, Missing: []status.Requirement{}, Warnings: warnings(agent)}
 	wrong := func(field, message string) {
-		report.mistake(Problem{Place: m.place, Agent: qualified(result.Namespace, result.Name), Field: field, Message: message})
+		report.error(Error{Location: m.location, Agent: qualified(result.Namespace, result.Name), Field: field, Message: message})
 	}
 	if field := template(agent); field != "" {
 		wrong(field, field+" has {{ in it: "+unrenderedTemplate)
@@ -43,7 +43,7 @@ func judge(m manifest, options options, report *Report) {
 			return
 		}
 	}
-	report.judged(result)
+	report.evaluated(result)
 }
 
 // leadingField is the field that the errors of rendering begin with.
