@@ -37,7 +37,7 @@ func Run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 
 // read judges everything the options name.
 func read(options options, stdin io.Reader) *Report {
-	report := newReport()
+	report := &Report{Agents: []Agent{}, Errors: []Error{}}
 	for _, source := range expandPaths(options.files) {
 		data, err := source.read(stdin)
 		if err != nil {

@@ -43,12 +43,7 @@ func (o object) name() string {
 	return qualified(o.text("metadata", "namespace"), o.text("metadata", "name"))
 }
 
-func qualified(namespace, name string) string {
-	if namespace == "" {
-		return name
-	}
-	return namespace + "/" + name
-}
+func qualified(namespace, name string) string { return strings.TrimPrefix(namespace+"/"+name, "/") }
 
 // decode finds the Agents of a document. Those with an error are only reported.
 func decode(d document, report *Report) []manifest {

@@ -80,10 +80,6 @@ func (p Location) String() string {
 	return text
 }
 
-func newReport() *Report {
-	return &Report{Agents: []Agent{}, Errors: []Error{}}
-}
-
 func (r *Report) evaluated(agent Agent) {
 	r.Agents = append(r.Agents, agent)
 	r.Summary.Agents++

@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
 
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
@@ -122,11 +121,7 @@ func maxUnavailable(strategy *v1alpha1.RolloutStrategy, desired int32) int {
 	if strategy == nil || strategy.MaxUnavailable == nil {
 		return 0
 	}
-	value, err := intstr.GetScaledValueFromIntOrPercent(strategy.MaxUnavailable, int(desired), false)
-	if err != nil {
-		return 0
-	}
-	return value
+	return scaled(strategy.MaxUnavailable, desired, false)
 }
 
 // availablePods returns the ready pods that are not terminating, in order.

@@ -219,18 +219,18 @@ func missingBudget(agent *v1alpha1.Agent, children render.Children) []string {
 		return []string{"none protects the pods while nodes are drained: leave availability.podDisruptionBudget.mode out"}
 	}
 	spec := children.Disruption.Spec
-	if limit := spec.MaxUnavailable; limit != nil && scaled(limit, least) == 0 {
+	if limit := spec.MaxUnavailable; limit != nil && scaled(limit, least, true) == 0 {
 		return []string{fmt.Sprintf("maxUnavailable %s never lets a node be drained: make it 1 or more", limit)}
 	}
-	if limit := spec.MinAvailable; limit != nil && scaled(limit, least) >= int(least) {
+	if limit := spec.MinAvailable; limit != nil && scaled(limit, least, true) >= int(least) {
 		return []string{fmt.Sprintf("minAvailable %s of %d replicas never lets a node be drained: make it less", limit, least)}
 	}
 	return nil
 }
 
-// scaled is a count, or a percentage of the replicas, rounded up as in the disruption controller.
-func scaled(value *intstr.IntOrString, replicas int32) int {
-	n, err := intstr.GetScaledValueFromIntOrPercent(value, int(replicas), true)
+// scaled is a count, or a percentage of the replicas; the disruption controller rounds up, the Deployment controller down.
+func scaled(value *intstr.IntOrString, replicas int32, roundUp bool) int {
+	n, err := intstr.GetScaledValueFromIntOrPercent(value, int(replicas), roundUp)
 	if err != nil {
 		return 0
 	}
