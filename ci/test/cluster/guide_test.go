@@ -116,16 +116,16 @@ func TestKubectlExplainsTheFieldsOfAnAgent(t *testing.T) {
 	t.Parallel()
 	s := newFixture(t)
 	for path, want := range map[string][]string{
-		"agent":                   {"an AI agent that runs on Kubernetes", "DNS-1035"},
-		"agent.spec.runtime.spec": {"The number of pods wanted", "minReadySeconds", "one extra pod"},
+		"agent":                   {"a highly available AI agent", "DNS-1035"},
+		"agent.spec.runtime.spec": {"the desired number of pods", "minReadySeconds", "one extra pod"},
 		"agent.spec.availability": {"drainSeconds", "preStop sleep", "Preferred"},
-		"agent.status":            {"availableReplicas", "Where the agent is reached"},
+		"agent.status":            {"availableReplicas", "URL inside the cluster"},
 		"agent.spec.runtime.spec.container.image": {"image <string>"},
 	} {
-		text := s.kubectl("explain", path)
+		text := strings.Join(strings.Fields(s.kubectl("explain", path)), " ") // kubectl wraps lines
 		for _, phrase := range want {
 			require.Contains(t, text, phrase, "kubectl explain %s", path)
 		}
-		require.NotContains(t, strings.ReplaceAll(text, "\n", " "), "<no description>", "kubectl explain %s", path)
+		require.NotContains(t, text, "<no description>", "kubectl explain %s", path)
 	}
 }
