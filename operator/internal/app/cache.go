@@ -20,9 +20,9 @@ import (
 	"github.com/flokoa/flokoa/operator/internal/agent"
 )
 
-// CacheOptions limit the caches to some namespaces (none means all), to owned objects, and to the fields that the operator reads:
-// children and pods by label, without managed fields and, except for the packed Deployment, without status; of a pod where it runs
-// and why it is not ready; of a node what decides which pods it accepts.
+// CacheOptions limit the caches to some namespaces (none means all), to labeled children and pods, and to the fields that the
+// operator reads. No object keeps its managed fields. A pod keeps where it runs and why it is not ready. A node keeps what decides
+// which pods it accepts.
 func CacheOptions(namespaces []string) cache.Options {
 	onlyRead := ptr.To(true) // reads return the cached object, not a copy: writes use apply configurations of their own
 	children := labels.NewSelector().Add(*agentLabel())
@@ -80,10 +80,10 @@ func compressDeployment(object any) (any, error) {
 	return object, nil
 }
 
-// namespaceLeases are the Leases that say which operator reconciles a namespace: one name in all namespaces.
+// namespaceLeases selects the Leases that decide which operator reconciles a namespace. Each namespace has one of that name.
 var namespaceLeases = fields.OneTermEqualSelector("metadata.name", agent.NamespaceLease)
 
-// stripLease keeps the holder of a Lease and what a renewal changes: whoever may write Leases in a namespace decides its size.
+// stripLease keeps the holder of a Lease and what a renewal changes, because anyone who may write the Lease decides its size.
 func stripLease(object any) (any, error) {
 	lease, ok := object.(*coordinationv1.Lease)
 	if !ok {
@@ -109,7 +109,7 @@ func stripStatus(object any) (any, error) {
 	return object, nil
 }
 
-// stripNode keeps what decides which pods can be scheduled to a node.
+// stripNode keeps what decides which pods the scheduler can place on a node.
 func stripNode(object any) (any, error) {
 	node, ok := object.(*corev1.Node)
 	if !ok {
@@ -127,7 +127,7 @@ func stripNode(object any) (any, error) {
 	return stripped, nil
 }
 
-// compressPod keeps of a pod what placement and diagnosis read.
+// compressPod keeps what placement and diagnosis read.
 func compressPod(object any) (any, error) {
 	if pod, ok := object.(*corev1.Pod); ok {
 		return agent.CompressPod(pod, stripPodStatus(&pod.Status)), nil
@@ -175,7 +175,7 @@ func stripState(state corev1.ContainerState) corev1.ContainerState {
 	if waiting := state.Waiting; waiting != nil {
 		stripped.Waiting = &corev1.ContainerStateWaiting{Reason: waiting.Reason, Message: cut(waiting.Message)}
 		if waiting.Reason == "CrashLoopBackOff" {
-			stripped.Waiting.Message = "" // the backoff, different every time; the last termination says more
+			stripped.Waiting.Message = "" // the backoff changes every time, and the last termination says more
 		}
 	}
 	if end := state.Terminated; end != nil {
@@ -184,7 +184,7 @@ func stripState(state corev1.ContainerState) corev1.ContainerState {
 	return stripped
 }
 
-// maxMessage is how much of a message is kept, in bytes; a condition has no room for more.
+// maxMessage bounds a message in the cache, in bytes. A condition has no room for more.
 const maxMessage = 1024
 
 func cut(message string) string {

@@ -17,10 +17,10 @@ import (
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
-// The cache holds thousands of pods: each keeps only the fields that are read.
-func TestACachedPodHasOnlyWhatIsRead(t *testing.T) {
+// The cache holds thousands of pods, so each keeps only the fields that the operator reads.
+func TestCachedPodKeepsOnlyTheFieldsThatAreRead(t *testing.T) {
 	deleted := metav1.NewTime(time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC))
-	packed, err := compressPod(&corev1.Pod{
+	compressed, err := compressPod(&corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: "ns", Name: "a-1", UID: "u", ResourceVersion: "7", GenerateName: "a-", Generation: 3,
 			Labels:      map[string]string{"flokoa.ai/agent": "a", "pod-template-hash": "1", "topology.kubernetes.io/zone": "z", "l": "v"},
@@ -35,7 +35,7 @@ func TestACachedPodHasOnlyWhatIsRead(t *testing.T) {
 		}, ContainerStatuses: []corev1.ContainerStatus{{Name: "c", Ready: true, RestartCount: 4}}},
 	})
 	require.NoError(t, err)
-	text, err := yaml.Marshal(packed.(client.Object).DeepCopyObject())
+	text, err := yaml.Marshal(compressed.(client.Object).DeepCopyObject())
 	require.NoError(t, err)
 	require.Equal(t, `metadata:
   deletionTimestamp: "2030-01-02T03:04:05Z"
@@ -67,21 +67,21 @@ status:
 }
 
 // The dropped fields change with every restart, and would enqueue the Agent each time.
-func TestACachedPodThatIsNotReadyHasItsContainersState(t *testing.T) {
+func TestCachedUnreadyPodKeepsItsContainerStates(t *testing.T) {
 	long := strings.Repeat("é", maxMessage)
-	begun := metav1.NewTime(time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC))
-	ended := &corev1.ContainerStateTerminated{ExitCode: 137, Reason: "OOMKilled", Message: "m", ContainerID: "x", StartedAt: begun, FinishedAt: begun}
+	started := metav1.NewTime(time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC))
+	terminated := &corev1.ContainerStateTerminated{ExitCode: 137, Reason: "OOMKilled", Message: "m", ContainerID: "x", StartedAt: started, FinishedAt: started}
 	got := stripPodStatus(&corev1.PodStatus{
 		Phase: corev1.PodPending,
 		Conditions: []corev1.PodCondition{
 			{Type: corev1.PodReady, Status: corev1.ConditionFalse, Message: "containers with unready status: [c]"},
 			{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: "Unschedulable", Message: long},
 		},
-		InitContainerStatuses: []corev1.ContainerStatus{{Name: "i", Image: "i", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: begun}}}},
+		InitContainerStatuses: []corev1.ContainerStatus{{Name: "i", Image: "i", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: started}}}},
 		ContainerStatuses: []corev1.ContainerStatus{{
 			Name: "c", Image: "i", ImageID: "i", RestartCount: 4,
 			State:                corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff", Message: "back-off 40s"}},
-			LastTerminationState: corev1.ContainerState{Terminated: ended},
+			LastTerminationState: corev1.ContainerState{Terminated: terminated},
 		}},
 	})
 	require.Equal(t, corev1.PodStatus{
@@ -90,7 +90,7 @@ func TestACachedPodThatIsNotReadyHasItsContainersState(t *testing.T) {
 			{Type: corev1.PodReady, Status: corev1.ConditionFalse},
 			{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: "Unschedulable", Message: strings.Repeat("é", maxMessage/2)},
 		},
-		InitContainerStatuses: []corev1.ContainerStatus{{Name: "i", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: begun}}}},
+		InitContainerStatuses: []corev1.ContainerStatus{{Name: "i", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: started}}}},
 		ContainerStatuses: []corev1.ContainerStatus{{
 			Name:                 "c",
 			State:                corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}},
@@ -99,7 +99,7 @@ func TestACachedPodThatIsNotReadyHasItsContainersState(t *testing.T) {
 	}, got)
 }
 
-func TestACachedNodeHasOnlyWhatSchedulingReads(t *testing.T) {
+func TestCachedNodeKeepsOnlyWhatSchedulingNeeds(t *testing.T) {
 	stripped, err := stripNode(&corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{Name: "n", ResourceVersion: "7", Labels: map[string]string{"l": "v"}, Annotations: map[string]string{"big": "v"}},
 		Spec:       corev1.NodeSpec{Unschedulable: true, Taints: []corev1.Taint{{Key: "t"}}, PodCIDR: "10.0.0.0/24"},
@@ -116,8 +116,8 @@ func TestACachedNodeHasOnlyWhatSchedulingReads(t *testing.T) {
 	}, stripped)
 }
 
-// Whoever may write Leases in a namespace could fill the operator's memory with a big one.
-func TestACachedLeaseHasOnlyItsHolderAndItsTimes(t *testing.T) {
+// Anyone who may write Leases in a namespace could fill the operator's memory with a large one.
+func TestCachedLeaseKeepsOnlyItsHolderAndTimes(t *testing.T) {
 	renewed := ptr.To(metav1.NowMicro())
 	stripped, err := stripLease(&coordinationv1.Lease{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "scope.flokoa.ai", ResourceVersion: "7", Annotations: map[string]string{"big": "v"}, Labels: map[string]string{"l": "v"}},
@@ -135,7 +135,7 @@ func TestACachedLeaseHasOnlyItsHolderAndItsTimes(t *testing.T) {
 	}, stripped)
 }
 
-func TestACachedAgentHasNoSecondManifest(t *testing.T) {
+func TestCachedAgentDropsLastAppliedConfiguration(t *testing.T) {
 	agent := &v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Name: "a",
 		Annotations:   map[string]string{"kubectl.kubernetes.io/last-applied-configuration": "{}", "mine": "stays"},
 		ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubectl"}}}}
@@ -144,7 +144,7 @@ func TestACachedAgentHasNoSecondManifest(t *testing.T) {
 	require.Equal(t, &v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Name: "a", Annotations: map[string]string{"mine": "stays"}}}, stripped)
 }
 
-func TestAnObjectThatIsNotAPodIsUnchanged(t *testing.T) {
+func TestPodTransformIgnoresTombstones(t *testing.T) {
 	tombstone := toolscache.DeletedFinalStateUnknown{Key: "ns/a"}
 	got, err := compressPod(tombstone)
 	require.NoError(t, err)

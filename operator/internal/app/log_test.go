@@ -14,21 +14,21 @@ import (
 	"k8s.io/klog/v2"
 )
 
-func TestTheLogNamesObjectsAndNeverDumpsThem(t *testing.T) {
+func TestLogNamesObjectsInsteadOfDumpingThem(t *testing.T) {
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "p"}}
 	for name, r := range map[string]struct {
 		value any
 		want  any
 	}{
 		"an event": {&eventsv1.Event{
-			Type: "Warning", Reason: "ApplyFailed", Note: "a long story",
+			Type: "Warning", Reason: "ApplyFailed", Note: "a long note",
 			Regarding: corev1.ObjectReference{Kind: "Agent", Namespace: "ns", Name: "a"},
 		}, "Warning ApplyFailed about Agent ns/a"},
-		"another object":             {pod, "ns/p"},
-		"what names one already":     {klog.KObj(pod), map[string]any{"namespace": "ns", "name": "p"}},
-		"no object":                  {3, 3.0},
-		"nothing":                    {nil, nil},
-		"an event that is not there": {(*eventsv1.Event)(nil), nil},
+		"another object":      {pod, "ns/p"},
+		"an object reference": {klog.KObj(pod), map[string]any{"namespace": "ns", "name": "p"}},
+		"a number":            {3, 3.0},
+		"nil":                 {nil, nil},
+		"a nil event":         {(*eventsv1.Event)(nil), nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer

@@ -28,7 +28,7 @@ const (
 // this, memory used only to create thousands of Agents, or to list them at the start, stays allocated for minutes.
 type memoryReleaser struct{}
 
-// NeedLeaderElection tells that a standby releases memory, too.
+// NeedLeaderElection is false: a standby releases memory, too.
 func (memoryReleaser) NeedLeaderElection() bool { return false }
 
 // Start releases memory until the context ends.
@@ -57,7 +57,7 @@ func heap() (allocated, live uint64) {
 
 // burst detects the end of a burst of allocations.
 type burst struct {
-	// last is what had been allocated at the last check, and released what had been when memory was last released.
+	// last is the allocated memory at the last check, and released that at the last release, in bytes.
 	last, released uint64
 }
 

@@ -17,20 +17,20 @@ func TestMemoryIsReleasedOnceAfterABurst(t *testing.T) {
 	}{
 		{"busy since the start", 30 << 20, false},
 		{"still busy", 90 << 20, false},
-		{"hardly busy", 91 << 20, true},
+		{"almost idle", 91 << 20, true},
 		{"idle", 92 << 20, false},
 		{"idle", 93 << 20, false},
 		{"idle", 94 << 20, false},
 		{"idle", 95 << 20, false},
 		{"idle, with half of the live heap allocated meanwhile", 96 << 20, true},
 		{"busy", 140 << 20, false},
-		{"and idle again", 140 << 20, true},
+		{"idle again", 140 << 20, true},
 	} {
 		require.Equal(t, step.want, burst.isOver(step.allocated, live), step.name)
 	}
 }
 
-func TestTheHeapIsMeasured(t *testing.T) {
+func TestHeapCountsAllocatedAndLiveBytes(t *testing.T) {
 	before, _ := heap()
 	held := make([]byte, 1<<20)
 	runtime.GC()

@@ -112,7 +112,7 @@ To check the health of an operator: flokoa-operator health --help
 Flags:
 `
 
-// printHelp prints each flag as people type it, with two dashes, its value and its default.
+// printHelp prints each flag with two dashes, its value and its default. The flag package prints one dash.
 func printHelp(output io.Writer, flags *flag.FlagSet) {
 	_, _ = io.WriteString(output, help)
 	flags.VisitAll(func(f *flag.Flag) {
@@ -141,7 +141,7 @@ func (o Options) validate() error {
 	switch {
 	case o.Concurrency < 1:
 		return errors.New("--concurrency must be 1 or more")
-	case !(o.KubeAPIQPS > 0) || // also refuses NaN
+	case !(o.KubeAPIQPS > 0) || // also rejects NaN
 		o.KubeAPIBurst < 1:
 		return errors.New("--kube-api-qps and --kube-api-burst must be more than 0")
 	case o.LogFormat != "json" && o.LogFormat != "text":

@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// flags are every flag with a value other than its default and the field it fills.
+// flags lists every flag with a value other than its default, and the field that it sets.
 var flags = map[string]struct{ argument, field string }{
 	"kubeconfig":                {"/k", "Kubeconfig"},
 	"namespaces":                {"b,a", "Namespaces"},
@@ -33,11 +33,11 @@ var flags = map[string]struct{ argument, field string }{
 }
 
 func TestMain(m *testing.M) {
-	_ = os.Unsetenv("KUBECONFIG") // a test that wants one sets it
+	_ = os.Unsetenv("KUBECONFIG") // a test that needs it sets it
 	os.Exit(m.Run())
 }
 
-func TestNoFlagIsNeededInAPod(t *testing.T) {
+func TestNoFlagIsRequiredInAPod(t *testing.T) {
 	options, err := ParseOptions(nil, io.Discard)
 	require.NoError(t, err)
 	require.Equal(t, Options{
@@ -46,23 +46,23 @@ func TestNoFlagIsNeededInAPod(t *testing.T) {
 	}, options)
 }
 
-func TestEveryFlagFillsItsField(t *testing.T) {
+func TestEveryFlagSetsOneField(t *testing.T) {
 	require.Len(t, flags, reflect.TypeFor[Options]().NumField(), "a row for every option")
 	defaults, err := ParseOptions(nil, io.Discard)
 	require.NoError(t, err)
 	for name, f := range flags {
 		t.Run(name, func(t *testing.T) {
 			got, _ := ParseOptions([]string{"--" + name + "=" + f.argument}, io.Discard)
-			was := reflect.ValueOf(defaults).FieldByName(f.field)
-			is := reflect.ValueOf(&got).Elem().FieldByName(f.field)
-			require.NotEqual(t, was.Interface(), is.Interface())
-			is.Set(was)
-			require.Equal(t, defaults, got, "no other field")
+			old := reflect.ValueOf(defaults).FieldByName(f.field)
+			field := reflect.ValueOf(&got).Elem().FieldByName(f.field)
+			require.NotEqual(t, old.Interface(), field.Interface())
+			field.Set(old)
+			require.Equal(t, defaults, got, "no other field changes")
 		})
 	}
 }
 
-func TestNamespacesAreTheSameInAnyOrderAndNoneIsAll(t *testing.T) {
+func TestNamespacesAreSortedAndTheLastFlagWins(t *testing.T) {
 	for argument, want := range map[string]Namespaces{"team-b,team-a": {"team-a", "team-b"}, "team-a": {"team-a"}, "": nil} {
 		options, err := ParseOptions([]string{"--namespaces=" + argument}, io.Discard)
 		require.NoError(t, err)
@@ -70,10 +70,10 @@ func TestNamespacesAreTheSameInAnyOrderAndNoneIsAll(t *testing.T) {
 	}
 	options, err := ParseOptions([]string{"--namespaces=a", "--namespaces=b"}, io.Discard)
 	require.NoError(t, err)
-	require.Equal(t, Namespaces{"b"}, options.Namespaces, "the last one holds, as with every flag")
+	require.Equal(t, Namespaces{"b"}, options.Namespaces, "the last one wins, as with every flag")
 }
 
-func TestHelpShowsEveryFlagAsPeopleTypeIt(t *testing.T) {
+func TestHelpDescribesEveryFlag(t *testing.T) {
 	var help bytes.Buffer
 	_, err := ParseOptions([]string{"--help"}, &help)
 	require.ErrorIs(t, err, flag.ErrHelp)
@@ -87,14 +87,14 @@ func TestHelpShowsEveryFlagAsPeopleTypeIt(t *testing.T) {
 		if value := defaults[name]; value != "" {
 			want += ` \(default ` + regexp.QuoteMeta(value) + `\)`
 		}
-		require.Regexp(t, want+`$`, help.String(), "the flag, its value, what it is for, its default")
+		require.Regexp(t, want+`$`, help.String(), "flag, value, usage, default")
 	}
 	require.Equal(t, len(flags), strings.Count(help.String(), "\n  --"), "a row here for every flag")
 	require.Equal(t, len(defaults), strings.Count(help.String(), "(default "), "a default here for every flag that has one")
 	require.Contains(t, help.String(), "  --concurrency number\n"+"      number of Agents reconciled at a time (default 8)\n")
 }
 
-func TestABadCommandLineNamesTheFlag(t *testing.T) {
+func TestInvalidFlagIsNamedInTheError(t *testing.T) {
 	for _, r := range []struct{ arguments, want string }{
 		{"--concurrency=0", "--concurrency must be 1 or more"},
 		{"--concurrency=-1", "--concurrency must be 1 or more"},
@@ -129,7 +129,7 @@ func TestABadCommandLineNamesTheFlag(t *testing.T) {
 	}
 }
 
-func TestAKubeconfigNeedsANamespaceOnlyForTheLease(t *testing.T) {
+func TestKubeconfigNeedsANamespaceOnlyForTheLease(t *testing.T) {
 	for _, arguments := range []string{"--kubeconfig=/k --leader-election-namespace=ns", "--kubeconfig=/k --leader-elect=false", "--leader-election-namespace=ns"} {
 		_, err := ParseOptions(strings.Fields(arguments), io.Discard)
 		require.NoError(t, err, arguments)

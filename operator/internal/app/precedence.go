@@ -27,44 +27,44 @@ import (
 )
 
 const (
-	// leaseTerm is how long the Lease of a namespace counts after its last observed change, at most: whatever it says itself and
-	// whatever its writer's clock shows, a Lease that nobody renews ends.
+	// leaseTerm is how long the Lease of a namespace is valid after its last observed change, at most. A Lease that nobody renews
+	// expires, whatever its duration and its writer's clock.
 	leaseTerm = 60 * time.Second
-	// leaseRenewal is how often it is renewed, one write. Without success for leaseDeadline, its holder stops: before leaseTerm.
+	// leaseRenewal is how often the holder renews it, one write. A holder that cannot for leaseDeadline stops, before leaseTerm.
 	leaseRenewal  = 20 * time.Second
 	leaseDeadline = 30 * time.Second
-	// leaseHandover is how long a released Lease still counts, for a standby of the same installation to continue.
+	// leaseHandover is how long a released Lease stays valid, so that a standby of the same installation can take it over.
 	leaseHandover = 5 * time.Second
 )
 
-// Precedence shares namespaces with other operators: one that works in a namespace by name holds its Lease and reconciles it,
-// one that works in all namespaces reconciles those whose Lease nobody holds. operator/decisions/0005 says what it does not promise.
+// Precedence divides namespaces among operators. An operator for named namespaces holds the Lease of each and reconciles it. An
+// operator for all namespaces reconciles those that have no Lease holder. operator/decisions/0005 lists what it does not guarantee.
 type Precedence struct {
 	holder     string
 	namespaces []string
 	client     coordinationv1client.LeasesGetter
 	logger     logr.Logger
-	freed      chan event.TypedGenericEvent[string] // namespaces that this operator begins to reconcile
+	acquired   chan event.TypedGenericEvent[string] // namespaces that this operator starts to reconcile
 
 	mutex  sync.Mutex
-	others map[string]string        // by namespace that another operator reconciles: which one, empty when it is not known
-	leases map[string]observedLease // by namespace, of an operator for all namespaces
+	others map[string]string        // the other operator by the namespace that it reconciles, empty if unknown
+	leases map[string]observedLease // by namespace; only an operator for all namespaces has any
 }
 
-// NewPrecedence is the precedence of an installation, whose replicas continue each other's Leases, in some namespaces. No
-// namespaces means all: then nothing is written, and client is not used.
+// NewPrecedence returns the precedence of an installation in some namespaces. Its replicas share its Leases. No namespaces means
+// all: the operator then writes no Lease, and client is not used.
 func NewPrecedence(holder string, namespaces []string, client coordinationv1client.LeasesGetter, logger logr.Logger) *Precedence {
 	p := &Precedence{
-		holder: holder, namespaces: namespaces, client: client, logger: logger, freed: make(chan event.TypedGenericEvent[string]),
+		holder: holder, namespaces: namespaces, client: client, logger: logger, acquired: make(chan event.TypedGenericEvent[string]),
 		others: map[string]string{}, leases: map[string]observedLease{},
 	}
 	for _, namespace := range namespaces {
-		p.others[namespace] = "" // until it holds the Lease
+		p.others[namespace] = "" // until this operator holds the Lease
 	}
 	return p
 }
 
-// YieldsTo tells whether another operator reconciles a namespace, and which one, empty when that is not known.
+// YieldsTo reports whether another operator reconciles a namespace, and which one, empty if unknown.
 func (p *Precedence) YieldsTo(namespace string) (operator string, yields bool) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
@@ -72,11 +72,11 @@ func (p *Precedence) YieldsTo(namespace string) (operator string, yields bool) {
 	return operator, yields
 }
 
-// decide takes in which other operator reconciles a namespace, empty when it is not known which, or that this one does.
-func (p *Precedence) decide(namespace string, decision func() (operator string, yields bool)) {
+// update records which other operator reconciles a namespace, empty if unknown, or that this one does.
+func (p *Precedence) update(namespace string, decide func() (operator string, yields bool)) {
 	p.mutex.Lock()
 	before, yielded := p.others[namespace]
-	operator, yields := decision()
+	operator, yields := decide()
 	if p.others[namespace] = operator; !yields {
 		delete(p.others, namespace)
 	}
@@ -87,14 +87,14 @@ func (p *Precedence) decide(namespace string, decision func() (operator string, 
 		logger.Info("another operator reconciles the namespace", "operator", operator)
 	case !yields && yielded:
 		logger.Info("this operator reconciles the namespace")
-		p.freed <- event.TypedGenericEvent[string]{Object: namespace}
+		p.acquired <- event.TypedGenericEvent[string]{Object: namespace}
 	}
 }
 
-// Sources enqueue the Agents of a namespace that this operator begins to reconcile. An operator for all namespaces sees every
+// Sources enqueue the Agents of a namespace that this operator starts to reconcile. An operator for all namespaces reads every
 // Lease before its first Agent.
 func (p *Precedence) Sources(manager ctrl.Manager) []source.Source {
-	sources := []source.Source{source.TypedChannel(p.freed, handler.TypedEnqueueRequestsFromMapFunc(agentsIn(manager.GetClient())))}
+	sources := []source.Source{source.TypedChannel(p.acquired, handler.TypedEnqueueRequestsFromMapFunc(agentsIn(manager.GetClient())))}
 	if len(p.namespaces) > 0 {
 		return sources
 	}
@@ -111,7 +111,7 @@ func (p *Precedence) Sources(manager ctrl.Manager) []source.Source {
 	}))
 }
 
-// agentsIn lists the Agents of a namespace.
+// agentsIn maps a namespace to its Agents.
 func agentsIn(cached client.Reader) handler.TypedMapFunc[string, reconcile.Request] {
 	return func(ctx context.Context, namespace string) []reconcile.Request {
 		agents := &v1alpha1.AgentList{}
@@ -133,27 +133,27 @@ type observedLease struct {
 	expires time.Time
 }
 
-// next is what is known of a Lease once its spec is read at some time. Only a change prolongs it.
+// next returns the Lease after its spec was read at a time. Only a change of the spec extends it.
 func (l observedLease) next(spec *coordinationv1.LeaseSpec, now time.Time) observedLease {
 	if equality.Semantic.DeepEqual(l.spec, *spec) {
 		return l
 	}
 	holder, term := ptr.Deref(spec.HolderIdentity, ""), time.Duration(ptr.Deref(spec.LeaseDurationSeconds, 0))*time.Second
 	if holder == "" {
-		holder, term = l.heldBy(now), leaseHandover
+		holder, term = l.holderAt(now), leaseHandover
 	}
 	return observedLease{*spec, holder, now.Add(min(term, leaseTerm))}
 }
 
-// heldBy names the operator that holds a Lease at some time, empty when none does.
-func (l observedLease) heldBy(now time.Time) string {
+// holderAt returns the operator that holds a Lease at a time, empty if none does.
+func (l observedLease) holderAt(now time.Time) string {
 	if now.Before(l.expires) {
 		return l.holder
 	}
 	return ""
 }
 
-// observe takes in the Lease of a namespace as it is now, nil when it was deleted, and judges it again when it expires.
+// observe records the current Lease of a namespace, nil if it was deleted, and evaluates it again when it expires.
 func (p *Precedence) observe(namespace string, spec *coordinationv1.LeaseSpec) {
 	p.mutex.Lock()
 	before := p.leases[namespace]
@@ -164,62 +164,62 @@ func (p *Precedence) observe(namespace string, spec *coordinationv1.LeaseSpec) {
 	}
 	expires := p.leases[namespace].expires
 	p.mutex.Unlock()
-	p.judge(namespace)
+	p.evaluate(namespace)
 	if !expires.Equal(before.expires) {
-		time.AfterFunc(time.Until(expires), func() { p.judge(namespace) })
+		time.AfterFunc(time.Until(expires), func() { p.evaluate(namespace) })
 	}
 }
 
-// judge decides by who holds the Lease of a namespace now.
-func (p *Precedence) judge(namespace string) {
-	p.decide(namespace, func() (operator string, yields bool) {
-		operator = p.leases[namespace].heldBy(time.Now())
-		return operator, operator != "" && operator != p.holder // its own is left from when it worked in some namespaces
+// evaluate yields a namespace to the current holder of its Lease, or reconciles it if there is none.
+func (p *Precedence) evaluate(namespace string) {
+	p.update(namespace, func() (operator string, yields bool) {
+		operator = p.leases[namespace].holderAt(time.Now())
+		return operator, operator != "" && operator != p.holder // its own remains from when it named this namespace
 	})
 }
 
-// NeedLeaderElection tells that a standby holds no Lease.
+// NeedLeaderElection is true: a standby holds no Lease.
 func (p *Precedence) NeedLeaderElection() bool { return true }
 
-// Start takes and renews the Lease of each namespace until the context ends, and releases them then.
+// Start acquires and renews the Lease of each namespace until the context ends, and then releases them.
 func (p *Precedence) Start(ctx context.Context) error {
-	var holding sync.WaitGroup
+	var electors sync.WaitGroup
 	for _, namespace := range p.namespaces {
 		elector, err := p.elector(namespace)
 		if err != nil {
 			return err
 		}
-		holding.Go(func() {
+		electors.Go(func() {
 			for ctx.Err() == nil {
 				elector.Run(ctx)
 			}
 		})
 	}
-	holding.Wait()
+	electors.Wait()
 	return nil
 }
 
-// elector competes for the Lease of a namespace.
+// elector returns the leader election for the Lease of a namespace.
 func (p *Precedence) elector(namespace string) (elector *leaderelection.LeaderElector, err error) {
-	leaveTo := func(operator string) {
+	yieldTo := func(operator string) {
 		if operator == p.holder {
-			operator = "" // it could not renew the Lease, and nobody else has taken it yet
+			operator = "" // it could not renew the Lease, and nobody else holds it yet
 		}
-		p.decide(namespace, func() (string, bool) { return operator, true })
+		p.update(namespace, func() (string, bool) { return operator, true })
 	}
 	elector, err = leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
-		Name: namespace + "/" + agent.NamespaceLease, // in the metric leader_election_master_status, a series for each namespace
+		Name: namespace + "/" + agent.NamespaceLease, // each namespace is a series of leader_election_master_status
 		Lock: boundedLock{&resourcelock.LeaseLock{
 			LeaseMeta: metav1.ObjectMeta{Namespace: namespace, Name: agent.NamespaceLease},
 			Client:    p.client, LockConfig: resourcelock.ResourceLockConfig{Identity: p.holder},
 		}},
 		LeaseDuration: leaseTerm, RenewDeadline: leaseDeadline, RetryPeriod: leaseRenewal, ReleaseOnCancel: true,
 		Callbacks: leaderelection.LeaderCallbacks{
-			OnStartedLeading: func(context.Context) { p.decide(namespace, func() (string, bool) { return "", false }) },
-			OnStoppedLeading: func() { leaveTo(elector.GetLeader()) },
+			OnStartedLeading: func(context.Context) { p.update(namespace, func() (string, bool) { return "", false }) },
+			OnStoppedLeading: func() { yieldTo(elector.GetLeader()) },
 			OnNewLeader: func(operator string) {
 				if operator != p.holder {
-					leaveTo(operator)
+					yieldTo(operator)
 				}
 			},
 		},
@@ -227,10 +227,10 @@ func (p *Precedence) elector(namespace string) (elector *leaderelection.LeaderEl
 	return elector, err
 }
 
-// boundedLock is the Lease of a namespace, which nobody can hold for longer than leaseTerm by one write.
+// boundedLock is the Lease of a namespace. One write cannot hold it for longer than leaseTerm.
 type boundedLock struct{ *resourcelock.LeaseLock }
 
-// Get reads the Lease. Only its duration is bounded: a change of anything still counts as a renewal.
+// Get reads the Lease and bounds its duration. A change of any other field still counts as a renewal.
 func (l boundedLock) Get(ctx context.Context) (record *resourcelock.LeaderElectionRecord, raw []byte, err error) {
 	if record, raw, err = l.LeaseLock.Get(ctx); err == nil {
 		record.LeaseDurationSeconds = min(record.LeaseDurationSeconds, int(leaseTerm/time.Second))

@@ -33,7 +33,7 @@ const (
 	crdTimeout = 10 * time.Second
 	crdRetry   = 500 * time.Millisecond
 	// serverTimeout bounds the wait for an API server, for example one that restarts: to exit instead would start the kubelet's
-	// crash loop backoff. It is shorter than the 30 s of the chart's liveness probe, which no one answers before the manager starts.
+	// crash loop backoff. It is shorter than the 30 s of the chart's liveness probe, which fails until the manager starts.
 	serverTimeout = 20 * time.Second
 	serverRetry   = 500 * time.Millisecond
 	// requestTimeout bounds one try, including the last.
@@ -57,11 +57,11 @@ func preflight(ctx context.Context, config *rest.Config, namespaces []string) (r
 	return mayList(ctx, config, namespaces)
 }
 
-// awaitServer waits until the API server is ready, or denies the question. The error is that of the last try.
+// awaitServer waits until the API server is ready, or denies access to /readyz. The error is that of the last try.
 func awaitServer(ctx context.Context, server rest.Interface) error {
 	var last error
 	err := wait.PollUntilContextTimeout(ctx, serverRetry, serverTimeout, true, func(context.Context) (bool, error) {
-		once, cancel := context.WithTimeout(ctx, requestTimeout) // of its own: the end of the whole wait says nothing about the server
+		once, cancel := context.WithTimeout(ctx, requestTimeout) // its own: an error about the whole wait would hide that of the server
 		defer cancel()
 		last = server.Get().AbsPath("/readyz").Do(once).Error()
 		var answer apierrors.APIStatus
@@ -135,7 +135,7 @@ func waitForCRD(ctx context.Context, schemas discovery.DiscoveryInterface) error
 	err := wait.PollUntilContextTimeout(ctx, crdRetry, crdTimeout, true, func(context.Context) (bool, error) {
 		served, err := servedSchema(schemas)
 		if err == nil {
-			err = lacks(served)
+			err = requireFields(served)
 		}
 		last = err
 		return err == nil, nil
@@ -176,8 +176,8 @@ func servedSchema(schemas discovery.DiscoveryInterface) (*apiextensionsv1.JSONSc
 	return nil, errNotServed
 }
 
-// lacks returns an error with the fields that the embedded CRD has and the served one lacks.
-func lacks(served *apiextensionsv1.JSONSchemaProps) error {
+// requireFields returns an error with the fields that the embedded CRD has and the served one lacks.
+func requireFields(served *apiextensionsv1.JSONSchemaProps) error {
 	crd := &apiextensionsv1.CustomResourceDefinition{}
 	if err := yaml.Unmarshal(crds.Agents, crd); err != nil {
 		return fmt.Errorf("reading the embedded CRD: %w", err)

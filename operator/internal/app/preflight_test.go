@@ -15,7 +15,7 @@ import (
 	"github.com/flokoa/flokoa/operator/api/crds"
 )
 
-func TestAnOlderCRDIsRefusedByTheNameOfTheFieldItLacks(t *testing.T) {
+func TestOlderCRDIsRejectedWithItsMissingFields(t *testing.T) {
 	const hint = ": upgrade the chart flokoa-crds before the operator"
 	for _, r := range []struct {
 		name   string
@@ -31,7 +31,7 @@ func TestAnOlderCRDIsRefusedByTheNameOfTheFieldItLacks(t *testing.T) {
 		{"the spec", []string{"spec"}, "lacks spec.autoscaling, spec.availability, spec.card, spec.framework, spec.model, ..." + hint},
 		{"several, in order", []string{"status.url", "spec.framework"}, "lacks spec.framework, status.url" + hint},
 		{
-			"more than a line should hold",
+			"more than one line should list",
 			[]string{"status.url", "status.image", "status.placement", "status.selector", "status.replicas", "spec.framework"},
 			"lacks spec.framework, status.image, status.placement, status.replicas, status.selector, ..." + hint,
 		},
@@ -41,7 +41,7 @@ func TestAnOlderCRDIsRefusedByTheNameOfTheFieldItLacks(t *testing.T) {
 			for _, path := range r.remove {
 				remove(served, strings.Split(path, "."))
 			}
-			err := lacks(served)
+			err := requireFields(served)
 			if r.want == "" {
 				require.NoError(t, err)
 				return
@@ -51,36 +51,36 @@ func TestAnOlderCRDIsRefusedByTheNameOfTheFieldItLacks(t *testing.T) {
 	}
 }
 
-func TestANewerCRDIsFine(t *testing.T) {
+func TestNewerCRDIsAccepted(t *testing.T) {
 	served := embeddedSchema(t)
 	spec := served.Properties["spec"]
 	spec.Properties["configRollout"] = apiextensionsv1.JSONSchemaProps{Type: "string"}
-	require.NoError(t, lacks(served))
+	require.NoError(t, requireFields(served))
 }
 
-func TestAnAPIServerThatComesUpIsWaitedFor(t *testing.T) {
+func TestPreflightWaitsForTheAPIServer(t *testing.T) {
 	for _, r := range []struct {
-		name    string
-		answers []int // the last one is given again and again
-		asked   int
+		name     string
+		codes    []int // the last one repeats
+		requests int
 	}{
-		{"it serves", []int{http.StatusOK}, 1},
-		{"it comes up", []int{http.StatusInternalServerError, http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusOK}, 4},
-		{"it does not say", []int{http.StatusForbidden}, 1},
-		{"it knows nobody", []int{http.StatusUnauthorized}, 1},
+		{"ready", []int{http.StatusOK}, 1},
+		{"starting", []int{http.StatusInternalServerError, http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusOK}, 4},
+		{"forbidden", []int{http.StatusForbidden}, 1},
+		{"unauthorized", []int{http.StatusUnauthorized}, 1},
 	} {
 		t.Run(r.name, func(t *testing.T) {
 			t.Parallel()
-			asked := 0
+			requests := 0
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-				asked++
-				w.WriteHeader(r.answers[min(asked, len(r.answers))-1])
+				requests++
+				w.WriteHeader(r.codes[min(requests, len(r.codes))-1])
 			}))
 			defer server.Close()
 			schemas, err := discovery.NewDiscoveryClientForConfig(&rest.Config{Host: server.URL})
 			require.NoError(t, err)
 			require.NoError(t, awaitServer(t.Context(), schemas.RESTClient()))
-			require.Equal(t, r.asked, asked)
+			require.Equal(t, r.requests, requests)
 		})
 	}
 }
@@ -92,7 +92,7 @@ func embeddedSchema(t *testing.T) *apiextensionsv1.JSONSchemaProps {
 	return crd.Spec.Versions[0].Schema.OpenAPIV3Schema
 }
 
-// remove takes a field out of a schema; lists are passed through to their items.
+// remove removes a field from a schema. In a list, it removes the field from the items.
 func remove(schema *apiextensionsv1.JSONSchemaProps, path []string) {
 	if schema.Items != nil {
 		remove(schema.Items.Schema, path)

@@ -86,8 +86,8 @@ func Run(ctx context.Context, options Options, version string, logs io.Writer) e
 	return start(ctx, manager)
 }
 
-// newPrecedence is how this operator and others share namespaces. It is nil for some namespaces without leader election: then
-// the operator has no name by which to hold their Leases, and works there whoever does.
+// newPrecedence returns how this operator shares namespaces with others. It is nil for named namespaces without leader election:
+// the operator then has no identity to hold their Leases with, and reconciles there whoever holds them.
 func newPrecedence(options Options, config *rest.Config, logger logr.Logger) (*Precedence, error) {
 	if len(options.Namespaces) > 0 && !options.LeaderElect {
 		return nil, nil
@@ -138,7 +138,7 @@ func start(ctx context.Context, manager ctrl.Manager) error {
 	}
 }
 
-// restConfig says how to reach the API server: by kubeconfig files, or as the ServiceAccount of this pod when there are none.
+// restConfig returns the client configuration of the kubeconfig files or, without any, of the ServiceAccount of this pod.
 func restConfig(options Options, version string) (*rest.Config, error) {
 	config, err := loadConfig(options.Kubeconfig)
 	if err != nil {
@@ -149,7 +149,7 @@ func restConfig(options Options, version string) (*rest.Config, error) {
 	return config, nil
 }
 
-// loadConfig merges kubeconfig files as kubectl does: the first to set a value wins, and of several files some may be missing.
+// loadConfig merges kubeconfig files as kubectl does: the first to set a value wins, and some of several files may be missing.
 func loadConfig(paths []string) (*rest.Config, error) {
 	rules := &clientcmd.ClientConfigLoadingRules{Precedence: paths}
 	switch len(paths) {
@@ -204,7 +204,7 @@ func newManager(options Options, config *rest.Config, logger logr.Logger) (ctrl.
 	})
 }
 
-// watched are the kinds in the operator's caches.
+// watched returns the kinds in the operator's caches.
 func watched(nodes, leases bool) []client.Object {
 	kinds := []client.Object{
 		&v1alpha1.Agent{}, &appsv1.Deployment{}, &corev1.Service{}, &corev1.ConfigMap{}, &policyv1.PodDisruptionBudget{},

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// kubeconfig writes a file whose current context is of a server; without a context, it only defines the cluster.
+// kubeconfig writes a kubeconfig file for a server. Without a context, the file only defines the cluster.
 func kubeconfig(t *testing.T, folder, server string, context bool) string {
 	t.Helper()
 	text := "apiVersion: v1\nkind: Config\nclusters: [{name: " + server + ", cluster: {server: 'https://" + server + "'}}]\n"
@@ -22,7 +22,7 @@ func kubeconfig(t *testing.T, folder, server string, context bool) string {
 	return path
 }
 
-func TestTheFlagWinsOverKUBECONFIGWhichWinsOverThePod(t *testing.T) {
+func TestKubeconfigFlagOverridesVariableAndPod(t *testing.T) {
 	folder := t.TempDir()
 	flagged, first, second := kubeconfig(t, folder, "flagged", true), kubeconfig(t, folder, "first", true), kubeconfig(t, folder, "second", true)
 	partial, missing := kubeconfig(t, folder, "partial", false), filepath.Join(folder, "missing")
@@ -34,7 +34,7 @@ func TestTheFlagWinsOverKUBECONFIGWhichWinsOverThePod(t *testing.T) {
 		flag     string
 		variable []string
 		host     string // of the API server
-		wrong    string // the error
+		wantErr  string
 	}{
 		"the flag":                           {flagged, nil, "https://flagged", ""},
 		"the flag before the variable":       {flagged, []string{first}, "https://flagged", ""},
@@ -53,9 +53,9 @@ func TestTheFlagWinsOverKUBECONFIGWhichWinsOverThePod(t *testing.T) {
 			options, err := ParseOptions([]string{"--kubeconfig=" + r.flag, "--leader-election-namespace=ns"}, io.Discard)
 			require.NoError(t, err)
 			config, err := restConfig(options, "v1")
-			if r.wrong != "" {
+			if r.wantErr != "" {
 				require.ErrorContains(t, err, "cannot reach the API server (set --kubeconfig or KUBECONFIG, or run in a pod with a ServiceAccount): ")
-				require.ErrorContains(t, err, r.wrong)
+				require.ErrorContains(t, err, r.wantErr)
 				return
 			}
 			require.NoError(t, err)
@@ -65,7 +65,7 @@ func TestTheFlagWinsOverKUBECONFIGWhichWinsOverThePod(t *testing.T) {
 	}
 }
 
-func TestAKubeconfigInTheEnvironmentNeedsALeaseNamespaceToo(t *testing.T) {
+func TestKubeconfigVariableNeedsALeaseNamespace(t *testing.T) {
 	t.Setenv("KUBECONFIG", "/k")
 	_, err := ParseOptions(nil, io.Discard)
 	require.ErrorContains(t, err, "--leader-election-namespace is required with --kubeconfig or KUBECONFIG")
