@@ -1,7 +1,7 @@
-// Package check reports on Agent manifests before they are applied, without a cluster: what each lacks for high availability,
-// by the same pure code that fills the condition HighlyAvailable, and what it would be rendered to.
+// Package check validates Agent manifests before they are applied, without a cluster. It reports what each Agent lacks for high
+// availability, by the code behind the condition HighlyAvailable, and what it renders to.
 //
-// A run reads everything it was given, in five steps, one file each: options, paths (which files), document (a file's
+// A run reads all of its input in five steps, one source file each: options, paths (which files), document (a file's
 // documents), decode (a document's Agents) and evaluate; report prints. Nothing stops at the first error.
 package check
 
@@ -12,17 +12,17 @@ import (
 	"io"
 )
 
-// What a run's exit code says, the worst of all it read.
+// Exit codes. A run returns the worst of everything that it read.
 const (
 	// ExitHighlyAvailable: no Agent lacks anything.
 	ExitHighlyAvailable = 0
-	// ExitMissing: an Agent lacks something that high availability asks for.
+	// ExitMissing: an Agent lacks something that high availability requires.
 	ExitMissing = 1
 	// ExitError: something could not be read, decoded or rendered, or there was no Agent, or a flag was wrong.
 	ExitError = 2
 )
 
-// Run is the command `flokoa-operator check`, with the arguments that follow that word. It returns the exit code.
+// Run runs the command `flokoa-operator check` with the arguments that follow it, and returns the exit code.
 func Run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	options, err := parseOptions(args)
 	switch {
@@ -35,7 +35,7 @@ func Run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	return exitCode(report.exitCode(), report.print(options, stdout, stderr), stderr)
 }
 
-// read judges everything the options name.
+// read evaluates every file that the options name.
 func read(options options, stdin io.Reader) *Report {
 	report := &Report{Agents: []Agent{}, Errors: []Error{}}
 	for _, source := range expandPaths(options.files) {
@@ -54,7 +54,7 @@ func read(options options, stdin io.Reader) *Report {
 	return report
 }
 
-// exitCode is the code, unless an error, which is printed, makes it worse.
+// exitCode returns the code, or prints an error and returns ExitError.
 func exitCode(code int, err error, stderr io.Writer) int {
 	if err == nil {
 		return code

@@ -15,15 +15,15 @@ import (
 	"github.com/flokoa/flokoa/operator/internal/check"
 )
 
-var update = flag.Bool("update", false, "write what is printed now as the new goldens")
+var update = flag.Bool("update", false, "write the current output as the new goldens")
 
-// outcome is what a run leaves behind.
+// outcome is the exit code and the output of a run.
 type outcome struct {
 	code           int
 	stdout, stderr string
 }
 
-// run runs check with an input and arguments.
+// run runs check with standard input and arguments.
 func run(t testing.TB, stdin string, args ...string) outcome {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
@@ -31,7 +31,7 @@ func run(t testing.TB, stdin string, args ...string) outcome {
 	return outcome{code, stdout.String(), stderr.String()}
 }
 
-// files writes files by their paths in an empty folder, and goes there.
+// files writes files to a new folder and changes to it.
 func files(t *testing.T, files map[string]string) {
 	t.Helper()
 	t.Chdir(t.TempDir())
@@ -41,15 +41,15 @@ func files(t *testing.T, files map[string]string) {
 	}
 }
 
-// runtimeOf is an Agent with YAML of spec.runtime.spec, in the form that fits one line.
+// runtimeOf returns a one-line Agent with this YAML of spec.runtime.spec.
 func runtimeOf(name, runtime string) string {
 	return fmt.Sprintf("{apiVersion: agent.flokoa.ai/v1alpha1, kind: Agent, metadata: {name: %s}, spec: {runtime: {spec: %s}}}\n", name, runtime)
 }
 
-// resources are what makes a container whole, beside an image and a port.
+// resources are those that high availability requires of a container.
 const resources = `resources: {limits: {cpu: 1, memory: 1Gi}}`
 
-// good is a highly available Agent, bare one that lacks much.
+// good returns a highly available Agent, and bare one that misses most requirements.
 func good(name string) string {
 	return runtimeOf(name, `{replicas: 3, container: {image: "r.example/a:v1", ports: [{containerPort: 80}], `+resources+`}}`)
 }
@@ -58,8 +58,8 @@ func bare(name string) string { return runtimeOf(name, `{container: {image: r.ex
 
 const configMap = "{apiVersion: v1, kind: ConfigMap, metadata: {name: c}}\n"
 
-// The goldens are the contract of what people and machines read.
-func TestEveryReportIsItsGolden(t *testing.T) {
+// The goldens are the contract for the people and programs that read reports.
+func TestReportsMatchTheirGoldens(t *testing.T) {
 	t.Chdir("testdata")
 	for _, r := range []struct {
 		name string
@@ -83,7 +83,7 @@ func TestEveryReportIsItsGolden(t *testing.T) {
 			require.NoError(t, err, "no golden: run go test ./operator/internal/check -update and read what it wrote")
 			require.Equal(t, string(want), got.stdout)
 			if r.name == "rendered.yaml" {
-				require.Equal(t, run(t, "", "-f", "agents.yaml").stdout, got.stderr, "the report goes where it is not piped on")
+				require.Equal(t, run(t, "", "-f", "agents.yaml").stdout, got.stderr, "the report goes to standard error")
 			} else {
 				require.Empty(t, got.stderr)
 			}
@@ -91,7 +91,7 @@ func TestEveryReportIsItsGolden(t *testing.T) {
 	}
 }
 
-func TestTheExitCodeIsTheWorstOfEverything(t *testing.T) {
+func TestExitCodeIsTheWorstResult(t *testing.T) {
 	for _, r := range []struct {
 		name, stdin string
 		want        int
@@ -103,7 +103,7 @@ func TestTheExitCodeIsTheWorstOfEverything(t *testing.T) {
 		{"an error among highly available ones", good("a") + "---\na: [", check.ExitError},
 		{"a spec that cannot be rendered", runtimeOf("Upper", `{container: {image: "a:v1"}}`), check.ExitError},
 		{"no Agent", configMap, check.ExitError},
-		{"nothing", "", check.ExitError},
+		{"empty input", "", check.ExitError},
 		{"a warning", `{apiVersion: agent.flokoa.ai/v1alpha1, kind: Agent, metadata: {name: a}, spec: {autoscaling: {minReplicas: 3, maxReplicas: 4},
 			runtime: {spec: {replicas: 3, container: {image: "a:v1", ports: [{containerPort: 80}], ` + resources + `}}}}}`, check.ExitHighlyAvailable},
 	} {
@@ -117,7 +117,7 @@ func TestTheExitCodeIsTheWorstOfEverything(t *testing.T) {
 	}
 }
 
-func TestNothingStopsAtTheFirstMistake(t *testing.T) {
+func TestRunContinuesAfterErrors(t *testing.T) {
 	files(t, map[string]string{
 		"1.yaml": "a: [\n---\n" + runtimeOf("typo", `{container: {imaeg: x}, replica: 3}`) + "---\n" + bare("after-bad-yaml"),
 		"3.json": `{"apiVersion": "agent.flokoa.ai/v1", "kind": "Agent"}`,
@@ -138,7 +138,7 @@ func TestNothingStopsAtTheFirstMistake(t *testing.T) {
 	}
 }
 
-func TestJSONIsPlainAndItsListsAreNeverNull(t *testing.T) {
+func TestJSONIsNotEscapedAndListsAreNeverNull(t *testing.T) {
 	got := run(t, "", "-o", "json", "-")
 	require.Contains(t, got.stdout, `"agents": []`)
 	got = run(t, runtimeOf("a", `{container: {image: "r.example/<a>&b"}}`), "-o", "json", "-")
@@ -148,7 +148,7 @@ func TestJSONIsPlainAndItsListsAreNeverNull(t *testing.T) {
 	require.Contains(t, run(t, good("a"), "-o", "json", "-").stdout, `"missing": []`)
 }
 
-func TestAReportThatCannotBeWrittenIsAMistake(t *testing.T) {
+func TestReportThatCannotBeWrittenIsAnError(t *testing.T) {
 	for _, args := range []string{"-f -", "-f - -o json", "-f - --render", "--help"} {
 		var stderr bytes.Buffer
 		require.Equal(t, check.ExitError, check.Run(strings.Fields(args), strings.NewReader(good("a")), broken{}, &stderr), args)

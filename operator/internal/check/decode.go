@@ -15,19 +15,19 @@ import (
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
-// manifest is an Agent as it was written.
+// manifest is a decoded Agent and where it was read.
 type manifest struct {
 	location Location
 	agent    *v1alpha1.Agent
 }
 
-// object is one of a document's, alone or in a list.
+// object is an object of a document, by itself or in a list.
 type object struct {
 	location Location
 	fields   map[string]any
 }
 
-// text is a field that should be one; empty when it is something else.
+// text returns a string field, empty if the field is of another type.
 func (o object) text(path ...string) string {
 	value := any(o.fields)
 	for _, name := range path {
@@ -38,14 +38,14 @@ func (o object) text(path ...string) string {
 	return text
 }
 
-// name is what an object that may be anything calls itself, with its namespace.
+// name returns the [namespace/]name of an object of any kind.
 func (o object) name() string {
 	return qualified(o.text("metadata", "namespace"), o.text("metadata", "name"))
 }
 
 func qualified(namespace, name string) string { return strings.TrimPrefix(namespace+"/"+name, "/") }
 
-// decode finds the Agents of a document. Those with an error are only reported.
+// decode returns the valid Agents of a document, and reports the errors of the others.
 func decode(d document, report *Report) []manifest {
 	if d.err != nil {
 		report.error(Error{Location: d.location, Message: d.err.Error()})
@@ -53,10 +53,10 @@ func decode(d document, report *Report) []manifest {
 	}
 	var agents []object
 	for _, o := range expand(d.location, d.value) {
-		switch ours, problem := recognize(o); {
+		switch isAgent, problem := recognize(o); {
 		case problem != nil:
 			report.error(*problem)
-		case ours:
+		case isAgent:
 			agents = append(agents, o)
 		default:
 			report.Summary.Skipped++
@@ -65,8 +65,8 @@ func decode(d document, report *Report) []manifest {
 	if len(agents) == 0 {
 		return nil
 	}
-	repeated := d.repeated()
-	for _, sentence := range repeated {
+	duplicates := d.duplicates()
+	for _, sentence := range duplicates {
 		problem := Error{Location: d.location, Message: sentence}
 		if len(agents) == 1 {
 			problem.Agent = agents[0].name()
@@ -79,14 +79,14 @@ func decode(d document, report *Report) []manifest {
 		for _, problem := range problems {
 			report.error(problem)
 		}
-		if len(problems)+len(repeated) == 0 {
+		if len(problems)+len(duplicates) == 0 {
 			manifests = append(manifests, manifest{o.location, agent})
 		}
 	}
 	return manifests
 }
 
-// expand lists the objects of a document: the items of a list, or what it is itself.
+// expand returns the objects of a document: the items of a list, or the document itself.
 func expand(location Location, value any) []object {
 	fields, _ := value.(map[string]any)
 	o := object{location, fields}
@@ -98,7 +98,7 @@ func expand(location Location, value any) []object {
 	var all []object
 	for _, item := range items {
 		if fields, ok := item.(map[string]any); ok && agents && fields["apiVersion"] == nil && fields["kind"] == nil {
-			// The items of a typed list need not repeat what they are.
+			// The items of a typed list need not repeat their apiVersion and kind.
 			fields["apiVersion"], fields["kind"] = v1alpha1.GroupVersion.String(), v1alpha1.AgentKind
 		}
 		for _, o := range expand(location, item) {
@@ -109,9 +109,9 @@ func expand(location Location, value any) []object {
 	return all
 }
 
-// recognize tells whether an object is an Agent of the version that this program knows. What was meant to be one, and is not,
-// is an error: it must not count as skipped.
-func recognize(o object) (ours bool, problem *Error) {
+// recognize reports whether an object is an Agent of the supported version. An object that is nearly one is an error: it must not
+// count as skipped.
+func recognize(o object) (isAgent bool, problem *Error) {
 	supported, kind := v1alpha1.GroupVersion, o.text("kind")
 	apiVersion := o.text("apiVersion")
 	group, _, _ := strings.Cut(apiVersion, "/")
@@ -144,7 +144,7 @@ func decodeAgent(o object) (*v1alpha1.Agent, []Error) {
 	validate(o.fields, "", func(value any) any { return value }, wrong)
 	agent := &v1alpha1.Agent{}
 	unknown, err := decodeStrict(o.fields, agent)
-	if err != nil { // nothing that does not fit is left
+	if err != nil { // unexpected, because validate removed what does not decode
 		wrong("", err.Error())
 	}
 	for _, err := range unknown {
@@ -165,9 +165,9 @@ func decodeStrict(fields any, agent *v1alpha1.Agent) (unknown []error, err error
 	return kjson.UnmarshalStrict(raw, agent)
 }
 
-// validate reports every part of an Agent's data that its field cannot take, and returns the data without them, so that the rest
-// decodes. The decoder stops at the first such part and seldom says where it is, so parts are tried by themselves: whole puts
-// a part back into an otherwise empty Agent.
+// validate reports every value that its field cannot take, and returns the data without these values, so that the rest decodes. The
+// decoder stops at the first one and seldom says where it is. So each value is decoded by itself: whole puts it into an otherwise
+// empty Agent.
 func validate(value any, path string, whole func(any) any, wrong func(field, message string)) any {
 	if decodeError(whole(value)) == nil {
 		return value
@@ -175,7 +175,7 @@ func validate(value any, path string, whole func(any) any, wrong func(field, mes
 	switch parts := value.(type) {
 	case map[string]any:
 		if decodeError(whole(map[string]any{})) != nil {
-			break // not even an empty mapping: it is not its parts' fault
+			break // not even an empty mapping decodes, so the parts are not the cause
 		}
 		for _, name := range slices.Sorted(maps.Keys(parts)) {
 			parts[name] = validate(parts[name], strings.TrimPrefix(path+"."+name, "."), func(part any) any { return whole(map[string]any{name: part}) }, wrong)
@@ -194,13 +194,13 @@ func validate(value any, path string, whole func(any) any, wrong func(field, mes
 	return nil
 }
 
-// decodeError is the first complaint about data that an Agent cannot hold.
+// decodeError returns the first error of decoding data into an Agent.
 func decodeError(data any) error {
 	_, err := decodeStrict(data, &v1alpha1.Agent{})
 	return err
 }
 
-// fieldError says what a field takes. The value itself is not repeated: it may be a credential in the wrong location.
+// fieldError returns what a field takes. It does not repeat the value, which may be a misplaced credential.
 func fieldError(path string, value any, err error) string {
 	if errors.Is(err, resource.ErrFormatWrong) || errors.Is(err, resource.ErrSuffix) || errors.Is(err, resource.ErrNumeric) {
 		return path + " takes a quantity, such as 500m or 2Gi"
@@ -216,7 +216,7 @@ func fieldError(path string, value any, err error) string {
 	return fmt.Sprintf("%s takes %s, not %s", path, takes, is)
 }
 
-// typeName is what a Go type is written as.
+// typeName describes a Go type in terms of YAML.
 func typeName(t reflect.Type) string {
 	switch t.Kind() {
 	case reflect.String:

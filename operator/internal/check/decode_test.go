@@ -9,7 +9,7 @@ import (
 	"github.com/flokoa/flokoa/operator/internal/check"
 )
 
-// problems are those of an input as field: message, one on each line.
+// problems returns the errors of an input, one per line, with Agent and field.
 func problems(t *testing.T, stdin string) string {
 	t.Helper()
 	got := run(t, stdin, "-o", "json", "-")
@@ -41,39 +41,39 @@ func TestAgentsAreDecodedStrictly(t *testing.T) {
 			`a data: unknown field "data"`},
 		{"a volume that does not exist in the schema", agent(`{volumes: [{name: v, hostPath: {path: /}}], ` + container + `}`),
 			`a spec.runtime.spec.volumes[0].hostPath: unknown field "spec.runtime.spec.volumes[0].hostPath"`},
-		{"a field given twice", agent(`{replicas: 1, replicas: 3, ` + container + `}`),
+		{"a duplicate field", agent(`{replicas: 1, replicas: 3, ` + container + `}`),
 			`a : line 1: mapping key "replicas" already defined at line 1`},
-		{"a field given twice in JSON", `{"apiVersion": "agent.flokoa.ai/v1alpha1", "kind": "Agent", "metadata": {"name": "a"}, "spec": {"runtime": {"spec": {"replicas": 1, "replicas": 3, "container": {"image": "a:v1"}}}}}`,
+		{"a duplicate field in JSON", `{"apiVersion": "agent.flokoa.ai/v1alpha1", "kind": "Agent", "metadata": {"name": "a"}, "spec": {"runtime": {"spec": {"replicas": 1, "replicas": 3, "container": {"image": "a:v1"}}}}}`,
 			`a : duplicate field "spec.runtime.spec.replicas"`},
-		{"a field given twice in a later document", configMap + "---\n\n" + block("a") + "kind: Agent\n",
+		{"a duplicate field in a later document", configMap + "---\n\n" + block("a") + "kind: Agent\n",
 			`a : line 8: mapping key "kind" already defined at line 5`},
-		{"a text for a number", agent(`{replicas: "3", ` + container + `}`),
+		{"a string for a number", agent(`{replicas: "3", ` + container + `}`),
 			`a spec.runtime.spec.replicas: spec.runtime.spec.replicas takes a whole number, not a string`},
 		{"a fraction", agent(`{replicas: 1.5, ` + container + `}`),
 			`a spec.runtime.spec.replicas: spec.runtime.spec.replicas takes a whole number, not this number`},
 		{"a number too large", agent(`{replicas: 99999999999, ` + container + `}`),
 			`a spec.runtime.spec.replicas: spec.runtime.spec.replicas takes a whole number, not this number`},
-		{"a number for a text", agent(`{container: {image: "a:v1", env: [{name: A, value: a}, {name: B, value: 1e3}]}}`),
+		{"a number for a string", agent(`{container: {image: "a:v1", env: [{name: A, value: a}, {name: B, value: 1e3}]}}`),
 			`a spec.runtime.spec.container.env[1].value: spec.runtime.spec.container.env[1].value takes a string, not this number: quote it`},
-		{"yes for a text", agent(`{container: {image: "a:v1", env: [{name: A, value: yes}]}}`),
+		{"yes for a string", agent(`{container: {image: "a:v1", env: [{name: A, value: yes}]}}`),
 			`a spec.runtime.spec.container.env[0].value: spec.runtime.spec.container.env[0].value takes a string, not true or false: quote it`},
-		{"a text for yes or no", agent(`{automountServiceAccountToken: "true", ` + container + `}`),
+		{"a string for a boolean", agent(`{automountServiceAccountToken: "true", ` + container + `}`),
 			`a spec.runtime.spec.automountServiceAccountToken: spec.runtime.spec.automountServiceAccountToken takes true or false, not a string`},
 		{"a list for a mapping", agent(`{container: [{image: "a:v1"}]}`),
 			`a spec.runtime.spec.container: spec.runtime.spec.container takes a mapping, not a list`},
 		{"a mapping for a list", agent(`{container: {image: "a:v1", ports: {containerPort: 80}}}`),
 			`a spec.runtime.spec.container.ports: spec.runtime.spec.container.ports takes a list, not a mapping`},
-		{"the spec as text", `{apiVersion: agent.flokoa.ai/v1alpha1, kind: Agent, metadata: {name: a}, spec: x}`,
+		{"a string for the spec", `{apiVersion: agent.flokoa.ai/v1alpha1, kind: Agent, metadata: {name: a}, spec: x}`,
 			`a spec: spec takes a mapping, not a string`},
 		{"a name that is a number", block("7"),
 			` metadata.name: metadata.name takes a string, not this number: quote it`},
-		{"two quantities wrong in the same way", agent(`{container: {image: "a:v1", resources: {requests: {memory: 1Go}, limits: {memory: 1Go}}}}`),
+		{"two invalid quantities", agent(`{container: {image: "a:v1", resources: {requests: {memory: 1Go}, limits: {memory: 1Go}}}}`),
 			`a spec.runtime.spec.container.resources.limits.memory: spec.runtime.spec.container.resources.limits.memory takes a quantity, such as 500m or 2Gi` + "\n" +
 				`a spec.runtime.spec.container.resources.requests.memory: spec.runtime.spec.container.resources.requests.memory takes a quantity, such as 500m or 2Gi`},
-		{"a fieldError and an unknown field", agent(`{replicas: x, replica: 3, ` + container + `}`),
+		{"a field of the wrong type and an unknown field", agent(`{replicas: x, replica: 3, ` + container + `}`),
 			`a spec.runtime.spec.replicas: spec.runtime.spec.replicas takes a whole number, not a string` + "\n" +
 				`a spec.runtime.spec.replica: unknown field "spec.runtime.spec.replica"`},
-		{"the item of a list", `{kind: List, items: [` + configMap + `, {apiVersion: agent.flokoa.ai/v1alpha1, kind: Agent, metadata: {namespace: ns, name: b}, spec: {x: 1}}]}`,
+		{"an item of a list", `{kind: List, items: [` + configMap + `, {apiVersion: agent.flokoa.ai/v1alpha1, kind: Agent, metadata: {namespace: ns, name: b}, spec: {x: 1}}]}`,
 			`ns/b spec.x: unknown field "spec.x"`},
 	} {
 		t.Run(r.name, func(t *testing.T) {
@@ -82,13 +82,13 @@ func TestAgentsAreDecodedStrictly(t *testing.T) {
 	}
 }
 
-func TestWhatTheApiServerTakesIsNoMistake(t *testing.T) {
+func TestManifestsThatTheAPIServerAcceptsAreValid(t *testing.T) {
 	for name, text := range map[string]string{
-		"a number with an exponent":       strings.Replace(good("a"), "replicas: 3", "replicas: 1e3", 1),
-		"quantities as numbers":           strings.Replace(good("a"), "memory: 1Gi", "memory: 1073741824", 1),
-		"fractions of a quantity":         strings.Replace(good("a"), "cpu: 1", "cpu: 0.5", 1),
-		"a port as a name":                strings.Replace(good("a"), "ports:", "readinessProbe: {httpGet: {port: http}}, ports:", 1),
-		"nothing where there may be some": strings.Replace(good("a"), "replicas: 3", "replicas: 3, affinity: null, nodeSelector: ", 1),
+		"a number with an exponent":   strings.Replace(good("a"), "replicas: 3", "replicas: 1e3", 1),
+		"quantities as numbers":       strings.Replace(good("a"), "memory: 1Gi", "memory: 1073741824", 1),
+		"fractions of a quantity":     strings.Replace(good("a"), "cpu: 1", "cpu: 0.5", 1),
+		"a port as a name":            strings.Replace(good("a"), "ports:", "readinessProbe: {httpGet: {port: http}}, ports:", 1),
+		"optional fields set to null": strings.Replace(good("a"), "replicas: 3", "replicas: 3, affinity: null, nodeSelector: ", 1),
 		"an object read from a cluster": strings.Replace(good("a"), "{name: a}",
 			"{name: a, namespace: ns, uid: u, generation: 2, creationTimestamp: '2026-01-01T00:00:00Z', resourceVersion: '1', managedFields: [{manager: m, fieldsV1: {'f:spec': {}}}]}, status: {observedGeneration: 2, replicas: 3}", 1),
 	} {
@@ -99,10 +99,10 @@ func TestWhatTheApiServerTakesIsNoMistake(t *testing.T) {
 	}
 }
 
-func TestOtherKindsAreSkippedWhateverTheyHold(t *testing.T) {
+func TestOtherKindsAreSkippedWhateverTheirContent(t *testing.T) {
 	for _, text := range []string{
 		configMap,
-		"{apiVersion: kagent.dev/v1alpha2, kind: Agent, metadata: {name: theirs}, spec: {x: 1}}\n",
+		"{apiVersion: kagent.dev/v1alpha2, kind: Agent, metadata: {name: other}, spec: {x: 1}}\n",
 		"{apiVersion: agent.flokoa.ai/v1alpha1, kind: Model, metadata: {name: m}, spec: {x: 1}}\n",
 		"{apiVersion: v1, kind: ConfigMap, data: {a: x, a: x}}\n",
 		"{apiVersion: 1, kind: [Agent]}\n",
@@ -116,7 +116,7 @@ func TestOtherKindsAreSkippedWhateverTheyHold(t *testing.T) {
 	}
 }
 
-func TestWhatWasMeantToBeAnAgentIsNotSkipped(t *testing.T) {
+func TestMisspelledAgentsAreNotSkipped(t *testing.T) {
 	for _, r := range []struct{ apiVersion, kind, want string }{
 		{"agent.flokoa.ai/v1beta1", "Agent", "a apiVersion: apiVersion agent.flokoa.ai/v1beta1 is not supported: the supported one is agent.flokoa.ai/v1alpha1"},
 		{"agent.flokoa.ai/v1alpha2", "Agent", "a apiVersion: apiVersion agent.flokoa.ai/v1alpha2 is not supported: the supported one is agent.flokoa.ai/v1alpha1"},

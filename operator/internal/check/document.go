@@ -17,18 +17,18 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// document is one of a file's that holds something.
+// document is a document of a file that is not empty.
 type document struct {
 	location Location
-	// value is what it holds, as JSON data with numbers as they were written; nil when err says why not.
+	// value is the content as JSON data, with numbers as they were written; nil with an err.
 	value any
-	// repeated finds the fields that are given twice, in sentences.
-	repeated func() []string
-	err      error
+	// duplicates returns a sentence for each duplicate field.
+	duplicates func() []string
+	err        error
 }
 
-// documents splits a file as kubectl does, so that an error in one document leaves the others to be evaluated. Documents are
-// counted from 1, without those that hold nothing but comments.
+// documents splits a file as kubectl does, so that an error in one document does not hide the others. Documents count from 1;
+// those with nothing but comments do not count.
 func documents(file string, data []byte) []document {
 	if bytes.HasPrefix(data, []byte("\xff\xfe")) || bytes.HasPrefix(data, []byte("\xfe\xff")) {
 		return []document{{location: Location{File: file}, err: errors.New("this is UTF-16: save it as UTF-8")}}
@@ -43,7 +43,7 @@ func documents(file string, data []byte) []document {
 	return all
 }
 
-// chunk is the text between two lines of ---.
+// chunk is the text between two --- separators.
 type chunk struct {
 	text []byte
 	line int // of its first line in the file, from 1
@@ -55,21 +55,21 @@ func split(data []byte) []chunk {
 	source := bytes.NewReader(data)
 	buffer := bufio.NewReader(source)
 	reader := utilyaml.NewYAMLReader(buffer)
-	taken, lines := 0, 0 // how much of the data the reader has gone through
+	taken, lines := 0, 0 // how much of the data the reader has consumed
 	for {
 		text, err := reader.Read()
 		if errors.Is(err, io.EOF) {
 			return chunks
 		}
-		// The reader does not tell where it is; what it has not read yet does.
+		// The reader does not report its position, so it follows from the rest.
 		end := len(data) - source.Len() - buffer.Buffered()
 		read := bytes.TrimSuffix(data[taken:end], []byte("\n"))
 		taken, lines = end, lines+1+bytes.Count(read, []byte("\n"))
 		first := lines - bytes.Count(text, []byte("\n"))
 		if lastLine := read[bytes.LastIndexByte(read, '\n')+1:]; !bytes.HasPrefix(lastLine, []byte("---")) {
-			first++ // the data ended, not a separator the text
+			first++ // the text ends with the data, not with a separator
 		}
-		if bytes.HasPrefix(text, []byte("---")) { // the first of two separators in a row is taken for text
+		if bytes.HasPrefix(text, []byte("---")) { // the reader returns the first of two separators in a row as text
 			_, text, _ = bytes.Cut(text, []byte("\n"))
 			first++
 		}
@@ -77,7 +77,7 @@ func split(data []byte) []chunk {
 	}
 }
 
-// documents are what a chunk holds: one document of YAML, or any number of JSON objects in a row.
+// documents returns the documents of a chunk: one of YAML, or any number of JSON objects in a row.
 func (c chunk) documents() []document {
 	if c.err != nil {
 		return []document{{location: Location{Line: c.line}, err: c.err}}
@@ -91,11 +91,11 @@ func (c chunk) documents() []document {
 	if value == nil && err == nil {
 		return nil
 	}
-	return []document{{location: Location{Line: c.line}, value: value, repeated: c.repeated, err: err}}
+	return []document{{location: Location{Line: c.line}, value: value, duplicates: c.duplicates, err: err}}
 }
 
-// jsonStream is nil when the chunk does not begin with a JSON object: then it is a flow mapping of YAML, or an error that
-// the YAML reader words better.
+// jsonStream returns nil if the chunk does not start with a JSON object. It is then a YAML flow mapping, or the YAML reader has a
+// better error.
 func (c chunk) jsonStream() []document {
 	var all []document
 	decoder := json.NewDecoder(bytes.NewReader(c.text))
@@ -111,12 +111,12 @@ func (c chunk) jsonStream() []document {
 			return append(all, document{location: Location{Line: line}, err: err})
 		}
 		value, err := jsonData(raw)
-		all = append(all, document{location: Location{Line: line}, value: value, err: err, repeated: func() []string { return repeated(raw) }})
+		all = append(all, document{location: Location{Line: line}, value: value, err: err, duplicates: func() []string { return duplicates(raw) }})
 	}
 }
 
-// repeated are the fields that a JSON object gives twice.
-func repeated(raw []byte) []string {
+// duplicates returns an error for each duplicate field of a JSON object.
+func duplicates(raw []byte) []string {
 	var sentences []string
 	fields, _ := kjson.UnmarshalStrict(raw, new(any), kjson.DisallowDuplicateFields)
 	for _, field := range fields {
@@ -125,16 +125,16 @@ func repeated(raw []byte) []string {
 	return sentences
 }
 
-// ended finds the line that ends a document without beginning another.
-var ended = regexp.MustCompile(`(?m)^\.\.\.([ \t].*)?$`)
+// documentEnd matches the line that ends a document without starting another.
+var documentEnd = regexp.MustCompile(`(?m)^\.\.\.([ \t].*)?$`)
 
-// yaml reads the chunk as one document.
+// yaml decodes the chunk as one document.
 func (c chunk) yaml() (any, error) {
 	raw, err := yaml.YAMLToJSON(c.text)
 	if err != nil {
 		return nil, c.explained(err)
 	}
-	if end := ended.FindIndex(c.text); end != nil {
+	if end := documentEnd.FindIndex(c.text); end != nil {
 		if rest, err := yaml.YAMLToJSON(c.text[end[1]:]); err != nil || string(rest) != "null" {
 			return nil, errors.New(`what follows the line "..." is read by nobody: separate documents with ---`)
 		}
@@ -142,21 +142,21 @@ func (c chunk) yaml() (any, error) {
 	return jsonData(raw)
 }
 
-// repeated are the fields that a document of YAML gives twice. The strict form of the other reader would take a field that
-// overrides a merged one (<<) for such a repetition.
-func (c chunk) repeated() []string {
-	var complaints *yamlv3.TypeError
-	if err := yamlv3.Unmarshal(c.text, new(any)); !errors.As(err, &complaints) {
+// duplicates returns an error for each duplicate field of a YAML document. The strict mode of the other reader would also reject a
+// field that overrides a merged one (<<).
+func (c chunk) duplicates() []string {
+	var typeError *yamlv3.TypeError
+	if err := yamlv3.Unmarshal(c.text, new(any)); !errors.As(err, &typeError) {
 		return nil
 	}
 	var sentences []string
-	for _, complaint := range complaints.Errors {
-		sentences = append(sentences, c.inFile(complaint))
+	for _, message := range typeError.Errors {
+		sentences = append(sentences, c.inFile(message))
 	}
 	return sentences
 }
 
-// explained is what the YAML reader complains about, in one line, with what to do where that can be guessed.
+// explained returns an error of the YAML reader on one line, with a hint for a Helm template.
 func (c chunk) explained(err error) error {
 	text := c.inFile(strings.Join(strings.Fields(err.Error()), " "))
 	if bytes.Contains(c.text, []byte("{{")) {
@@ -165,12 +165,12 @@ func (c chunk) explained(err error) error {
 	return errors.New(text)
 }
 
-// unrenderedTemplate is said of what has Helm's braces where no manifest has them.
+// unrenderedTemplate is the hint for Helm's braces where no manifest has them.
 const unrenderedTemplate = "this looks like a Helm template that was not rendered: pipe in what helm template prints, with -f -"
 
 var lineNumber = regexp.MustCompile(`\bline (\d+)`)
 
-// inFile makes line numbers of the chunk those of the file.
+// inFile converts line numbers of the chunk to those of the file.
 func (c chunk) inFile(text string) string {
 	return lineNumber.ReplaceAllStringFunc(text, func(match string) string {
 		n, err := strconv.Atoi(strings.TrimPrefix(match, "line "))

@@ -11,7 +11,7 @@ import (
 	"github.com/flokoa/flokoa/operator/internal/check"
 )
 
-// where are the places of Agents as name@line/document.item.
+// where returns the locations of Agents as name@line/document.item.
 func where(t *testing.T, o outcome) string {
 	t.Helper()
 	var all []string
@@ -25,7 +25,7 @@ func where(t *testing.T, o outcome) string {
 	return strings.Join(all, " ")
 }
 
-// block is an Agent of four lines that needs its line breaks.
+// block returns an Agent in block style, which has four lines.
 func block(name string) string {
 	return "apiVersion: agent.flokoa.ai/v1alpha1\nkind: Agent\nmetadata: {name: " + name + "}\nspec: {runtime: {spec: {container: {image: 'a:v1'}}}}\n"
 }
@@ -35,22 +35,22 @@ func TestEveryDocumentOfAFileIsFound(t *testing.T) {
 	json := func(name string) string { return fmt.Sprintf(js, name) }
 	for _, r := range []struct{ name, text, want string }{
 		{"one", block("a"), "a@1/1"},
-		{"no line end at the end", strings.TrimSuffix(block("a"), "\n"), "a@1/1"},
+		{"no newline at the end", strings.TrimSuffix(block("a"), "\n"), "a@1/1"},
 		{"two", block("a") + "---\n" + block("b"), "a@1/1 b@6/2"},
-		{"no line end after the last separator", block("a") + "---", "a@1/1"},
+		{"no newline after the last separator", block("a") + "---", "a@1/1"},
 		{"a separator first", "---\n" + block("a") + "---\n" + block("b"), "a@2/1 b@7/2"},
-		{"comments before the first separator", "# licence\n\n---\n" + block("a"), "a@4/1"},
+		{"comments before the first separator", "# license\n\n---\n" + block("a"), "a@4/1"},
 		{"comments and spaces after separators", "--- # a\n" + block("a") + "---   \n" + block("b") + "---\t# c\n" + block("c"), "a@2/1 b@7/2 c@12/3"},
 		{"empty documents", "---\n---\n\n---\n" + block("a") + "---\n---\n# nothing\n---\n" + block("b") + "---\n---\n", "a@5/1 b@13/2"},
 		{"null documents", "~\n---\nnull\n---\n" + block("a"), "a@5/1"},
-		{"Windows line ends", strings.ReplaceAll(block("a")+"---\n"+block("b"), "\n", "\r\n"), "a@1/1 b@6/2"},
+		{"Windows line endings", strings.ReplaceAll(block("a")+"---\n"+block("b"), "\n", "\r\n"), "a@1/1 b@6/2"},
 		{"a byte order mark", "\ufeff" + block("a") + "---\n" + block("b"), "a@1/1 b@6/2"},
 		{"a byte order mark before a separator", "\ufeff---\n" + block("a"), "a@2/1"},
 		{"a byte order mark before JSON", "\ufeff" + json("a"), "a@1/1"},
 		{"the end of a document", block("a") + "...\n---\n" + block("b") + "...\n# done\n", "a@1/1 b@7/2"},
 		{"the end of a document with a comment", block("a") + "... # done\n---\n" + block("b") + "...", "a@1/1 b@7/2"},
-		{"a separator in a block of text", "a: |\n  ---\n  b\n---\n" + block("a"), "a@5/2"},
-		{"dashes in a block of text", "a: |\n  -----BEGIN CERTIFICATE-----\n  ---\n---\n" + block("a"), "a@5/2"},
+		{"a separator in a block scalar", "a: |\n  ---\n  b\n---\n" + block("a"), "a@5/2"},
+		{"dashes in a block scalar", "a: |\n  -----BEGIN CERTIFICATE-----\n  ---\n---\n" + block("a"), "a@5/2"},
 		{"anchors and merges", "x: &x {spec: {runtime: {spec: {container: {image: 'a:v1'}}}}}\n---\n" + block("a"), "a@3/2"},
 		{"JSON", json("a"), "a@1/1"},
 		{"JSON with tabs and many lines", strings.ReplaceAll(json("a"), " ", "\n\t"), "a@1/1"},
@@ -61,7 +61,7 @@ func TestEveryDocumentOfAFileIsFound(t *testing.T) {
 		{"a flow mapping of YAML", "---\n" + runtimeOf("a", "{container: {image: 'a:v1'}}"), "a@2/1"},
 		{"a list", "apiVersion: v1\nkind: List\nitems:\n- " + json("a") + "\n- " + json("b"), "a@1/1.1 b@1/1.2"},
 		{"a list in a list", `{"kind": "List", "items": [{"kind": "List", "items": [` + json("a") + `]}, ` + configMap + `, ` + json("b") + `]}`, "a@1/1.1 b@1/1.3"},
-		{"a list of Agents whose items do not say so", `{"apiVersion": "agent.flokoa.ai/v1alpha1", "kind": "AgentList", "items": [` +
+		{"an AgentList whose items omit apiVersion and kind", `{"apiVersion": "agent.flokoa.ai/v1alpha1", "kind": "AgentList", "items": [` +
 			strings.Replace(json("a"), `"apiVersion": "agent.flokoa.ai/v1alpha1", "kind": "Agent", `, "", 1) + `]}`, "a@1/1.1"},
 		{"an Agent under another kind's items", `{"apiVersion": "v1", "kind": "Template", "items": [` + json("a") + `]}`, ""},
 	} {
@@ -77,7 +77,7 @@ func TestEveryDocumentOfAFileIsFound(t *testing.T) {
 	}
 }
 
-func TestAnchorsInsideADocumentAreFollowed(t *testing.T) {
+func TestAnchorsAndMergesAreResolved(t *testing.T) {
 	text := `
 apiVersion: agent.flokoa.ai/v1alpha1
 kind: Agent
@@ -97,21 +97,21 @@ spec:
 	require.Equal(t, check.ExitHighlyAvailable, got.code, got.stdout)
 }
 
-func TestADocumentThatCannotBeReadSaysWhere(t *testing.T) {
+func TestSyntaxErrorsHaveALocation(t *testing.T) {
 	for _, r := range []struct{ name, text, want string }{
-		{"YAML that is none", block("a") + "---\nx: 1\na: [\n", ":6, document 2: yaml: line 7: did not find expected node content"},
+		{"invalid YAML", block("a") + "---\nx: 1\na: [\n", ":6, document 2: yaml: line 7: did not find expected node content"},
 		{"a tab for a space", "x:\n  y:\n\tz: 1\n", ":1, document 1: yaml: line 3: found character that cannot start any token"},
 		{"text after a separator", block("a") + "---\nx: 1\n--- {y: 1}\n" + block("b"), ":7, document 2: invalid Yaml document separator: {y: 1}"},
 		{"text after the end of a document", "x: 1\n...\n" + block("a"), `:1, document 1: what follows the line "..." is read by nobody`},
 		{"text after a comment at the end of a document", "x: 1\n... # done\n" + block("a"), `:1, document 1: what follows the line "..." is read by nobody`},
 		{"a Helm template", "# nothing\n---\nname: {{ .Values.name }}\n", ":3, document 1: yaml: invalid map key: "},
 		{"a Helm template", "{{- if .Values.agent }}\nkind: Agent\n{{- end }}\n", "this looks like a Helm template that was not rendered: pipe in what helm template prints, with -f -\n"},
-		{"JSON that breaks off", `{"a": {"b": 1`, ":1, document 1: yaml: line 1: did not find expected ',' or '}'"},
-		{"JSON that breaks off after an object", "{}\n\n {\"b\": 1\n", ":3, document 2: unexpected EOF"},
+		{"truncated JSON", `{"a": {"b": 1`, ":1, document 1: yaml: line 1: did not find expected ',' or '}'"},
+		{"truncated JSON after an object", "{}\n\n {\"b\": 1\n", ":3, document 2: unexpected EOF"},
 		{"UTF-16", "\xff\xfea\x00", ": this is UTF-16: save it as UTF-8\n"},
-		{"no text at all", "\x00\x01\x02", ":1, document 1: yaml: control characters are not allowed"},
-		{"an alias of nothing", "a: *b\n", ":1, document 1: yaml: unknown anchor 'b' referenced"},
-		{"aliases that grow without end", bomb(), "document contains excessive aliasing"},
+		{"binary data", "\x00\x01\x02", ":1, document 1: yaml: control characters are not allowed"},
+		{"an unknown anchor", "a: *b\n", ":1, document 1: yaml: unknown anchor 'b' referenced"},
+		{"an alias bomb", bomb(), "document contains excessive aliasing"},
 		{"a number that JSON does not have", "a: .inf\n", ":1, document 1: json: unsupported value: +Inf"},
 	} {
 		t.Run(r.name, func(t *testing.T) {
@@ -124,7 +124,7 @@ func TestADocumentThatCannotBeReadSaysWhere(t *testing.T) {
 	}
 }
 
-// bomb is YAML of a few lines that is gigabytes when its aliases are followed.
+// bomb returns a few lines of YAML that expand to gigabytes through aliases.
 func bomb() string {
 	var b strings.Builder
 	b.WriteString("a0: &a0 [x]\n")
@@ -134,7 +134,7 @@ func bomb() string {
 	return b.String()
 }
 
-func TestAVeryLargeInputIsReadWhole(t *testing.T) {
+func TestLargeInputIsReadCompletely(t *testing.T) {
 	var b strings.Builder
 	const agents = 2000
 	for i := range agents {

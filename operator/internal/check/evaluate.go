@@ -23,7 +23,7 @@ func evaluate(m manifest, options options, report *Report) {
 	wrong := func(field, message string) {
 		report.error(Error{Location: m.location, Agent: qualified(result.Namespace, result.Name), Field: field, Message: message})
 	}
-	if field := template(agent); field != "" {
+	if field := templatedField(agent); field != "" {
 		wrong(field, field+" has {{ in it: "+unrenderedTemplate)
 		return
 	}
@@ -46,12 +46,12 @@ func evaluate(m manifest, options options, report *Report) {
 	report.evaluated(result)
 }
 
-// leadingField is the field that the errors of rendering begin with.
+// leadingField matches the field at the start of a rendering error.
 var leadingField = regexp.MustCompile(`^(metadata|spec)(\.[A-Za-z]+)+`)
 
-// template is a field that says the manifest is a Helm template still: one in which no value may have braces. Others may,
+// templatedField returns a field with Helm's braces among those that cannot have any, empty if there is none. Other fields can,
 // such as a prompt in an environment variable.
-func template(agent *v1alpha1.Agent) string {
+func templatedField(agent *v1alpha1.Agent) string {
 	if strings.Contains(agent.Name, "{{") {
 		return "metadata.name"
 	}
@@ -83,8 +83,8 @@ func warnings(agent *v1alpha1.Agent) []string {
 	return all
 }
 
-// objects are the children as a user would see them, without the owner reference and the digest of it: the uid they speak of
-// does not exist before the Agent does, and a wrong one would be worse than none.
+// objects returns the children as a user sees them, without the owner reference and the digest. Both depend on the Agent's uid,
+// which does not exist yet, and a wrong one would be worse than none.
 func objects(children render.Children) ([]map[string]any, error) {
 	var all []map[string]any
 	for _, child := range []any{children.Deployment, children.Service, children.Disruption, children.Autoscaler, children.Card} {

@@ -21,12 +21,12 @@ import (
 	"github.com/flokoa/flokoa/operator/internal/status"
 )
 
-func TestASpecThatCannotBeRenderedIsReportedWithItsField(t *testing.T) {
+func TestRenderingErrorsNameTheField(t *testing.T) {
 	for _, r := range []struct{ name, text, want string }{
 		{"no image", runtimeOf("a", `{container: {}}`), `a spec.runtime.spec.container.image: spec.runtime.spec.container.image is empty: name the agent's image`},
 		{"no spec", `{apiVersion: agent.flokoa.ai/v1alpha1, kind: Agent, metadata: {name: a}}`, `a spec.runtime.spec.container.image: spec.runtime.spec.container.image is empty: name the agent's image`},
 		{"no name", strings.Replace(good("a"), "{name: a}", "{generateName: a-}", 1), ` metadata.name: metadata.name "" must be a DNS-1035 label of at most 63 characters, because it names a Service`},
-		{"two ports of one name", runtimeOf("a", `{container: {image: "a:v1", ports: [{name: x, containerPort: 1}, {name: x, containerPort: 2}]}}`),
+		{"two ports of the same name", runtimeOf("a", `{container: {image: "a:v1", ports: [{name: x, containerPort: 1}, {name: x, containerPort: 2}]}}`),
 			`a spec.runtime.spec.container.ports: ` + `spec.runtime.spec.container.ports: two ports are named "x": rename one of them`},
 	} {
 		t.Run(r.name, func(t *testing.T) {
@@ -35,7 +35,7 @@ func TestASpecThatCannotBeRenderedIsReportedWithItsField(t *testing.T) {
 	}
 }
 
-func TestAHelmTemplateThatIsValidYamlIsToldFromAnAgent(t *testing.T) {
+func TestHelmTemplatesThatAreValidYAMLAreDetected(t *testing.T) {
 	const advice = " has {{ in it: this looks like a Helm template that was not rendered: pipe in what helm template prints, with -f -"
 	for _, r := range []struct{ text, field string }{
 		{block(`"{{ .Release.Name }}"`), "metadata.name"},
@@ -47,10 +47,10 @@ func TestAHelmTemplateThatIsValidYamlIsToldFromAnAgent(t *testing.T) {
 		require.Contains(t, problems(t, r.text), r.field+": "+r.field+advice)
 	}
 	got := run(t, strings.Replace(good("a"), "ports:", `env: [{name: PROMPT, value: "Dear {{ user }}"}], ports:`, 1), "-")
-	require.Equal(t, check.ExitHighlyAvailable, got.code, "braces in a prompt are the agent's business: %s", got.stdout)
+	require.Equal(t, check.ExitHighlyAvailable, got.code, "braces in a prompt are allowed: %s", got.stdout)
 }
 
-func TestReplicasBesideAutoscalingAreAWarning(t *testing.T) {
+func TestReplicasWithAutoscalingCauseAWarning(t *testing.T) {
 	agent := func(replicas, autoscaling string) string {
 		return `{apiVersion: agent.flokoa.ai/v1alpha1, kind: Agent, metadata: {name: a}, spec: {` + autoscaling + `
 			runtime: {spec: {` + replicas + ` container: {image: "a:v1", ports: [{containerPort: 80}], ` + resources + `}}}}}`
@@ -74,7 +74,7 @@ func TestReplicasBesideAutoscalingAreAWarning(t *testing.T) {
 	}
 }
 
-func TestWhatIsMissingIsWhatTheConditionSays(t *testing.T) {
+func TestMissingRequirementsMatchTheCondition(t *testing.T) {
 	for _, agent := range []*v1alpha1.Agent{
 		agenttest.New("a"),
 		agenttest.New("b", agenttest.Replicas(2), agenttest.Image("b:latest")),
@@ -85,11 +85,13 @@ func TestWhatIsMissingIsWhatTheConditionSays(t *testing.T) {
 		require.NoError(t, err)
 		text, err := yaml.Marshal(agent)
 		require.NoError(t, err)
-		require.Equal(t, status.Requirements(agent, children), reported(t, run(t, string(text), "-o", "json", "-")).Agents[0].Missing)
+		want := status.Requirements(agent, children)
+		require.NotEmpty(t, want, agent.Name)
+		require.Equal(t, want, reported(t, run(t, string(text), "-o", "json", "-")).Agents[0].Missing)
 	}
 }
 
-// decoded are the documents of YAML text, as kubectl would read them.
+// decoded returns the documents of YAML text, decoded as kubectl does.
 func decoded(t *testing.T, text string) []map[string]any {
 	t.Helper()
 	var all []map[string]any
@@ -104,7 +106,7 @@ func decoded(t *testing.T, text string) []map[string]any {
 	}
 }
 
-func TestRenderedObjectsAreTheOperatorsWithoutWhatDependsOnAUid(t *testing.T) {
+func TestRenderedObjectsOmitOnlyWhatDependsOnTheUID(t *testing.T) {
 	agent := agenttest.New("a", agenttest.In("ns"), agenttest.Replicas(3), func(a *v1alpha1.Agent) {
 		a.Spec.Card = &v1alpha1.Card{Description: "d", Version: "v1"}
 		a.Spec.Autoscaling = &v1alpha1.Autoscaling{MaxReplicas: 5}
@@ -120,7 +122,7 @@ func TestRenderedObjectsAreTheOperatorsWithoutWhatDependsOnAUid(t *testing.T) {
 		metadata := inYAML[i]["metadata"].(map[string]any)
 		require.Equal(t, "ns", metadata["namespace"])
 		require.NotContains(t, metadata, "ownerReferences")
-		require.Equal(t, kind == "Service", metadata["annotations"] != nil, "nothing but the user's annotations is left")
+		require.Equal(t, kind == "Service", metadata["annotations"] != nil, "only the user's annotations are left")
 	}
 
 	inJSON := reported(t, run(t, string(text), "-", "--render", "-o", "json")).Agents[0].Children
@@ -142,7 +144,7 @@ func asJSON(t *testing.T, value any) string {
 	return string(raw)
 }
 
-func TestRenderedObjectsAreInTheNamespaceThatTheyAreSaidToBeIn(t *testing.T) {
+func TestRenderedObjectsHaveTheReportedNamespace(t *testing.T) {
 	for _, r := range []struct {
 		args, want string
 		assumed    bool
@@ -153,32 +155,34 @@ func TestRenderedObjectsAreInTheNamespaceThatTheyAreSaidToBeIn(t *testing.T) {
 	} {
 		out := run(t, good("a"), strings.Fields(r.args)...).stdout
 		require.Equal(t, r.assumed, strings.Contains(out, "# Rendered for namespace default: the manifest names none, and -n was not given.\n"), out)
-		for _, object := range decoded(t, out) {
+		objects := decoded(t, out)
+		require.Len(t, objects, 3, "Deployment, Service and PodDisruptionBudget")
+		for _, object := range objects {
 			require.Equal(t, r.want, object["metadata"].(map[string]any)["namespace"])
 		}
 		require.Contains(t, out, "http://a."+r.want+".svc:80")
 	}
 }
 
-func TestRenderedAgentsFollowEachOtherAsDocuments(t *testing.T) {
+func TestRenderedAgentsAreSeparateDocuments(t *testing.T) {
 	files(t, map[string]string{"odd\nname: x.yaml": good("a"), "b.yaml": bare("b") + "---\nbad: [\n"})
 	got := run(t, "", "--render", "odd\nname: x.yaml", "b.yaml")
 	require.Equal(t, check.ExitError, got.code)
 	var kinds []string
 	for _, object := range decoded(t, got.stdout) {
-		require.Subset(t, []string{"apiVersion", "kind", "metadata", "spec"}, slices.Collect(maps.Keys(object)), "a file's name is no YAML")
+		require.Subset(t, []string{"apiVersion", "kind", "metadata", "spec"}, slices.Collect(maps.Keys(object)), "a file name never becomes YAML")
 		kinds = append(kinds, object["kind"].(string)+" "+object["metadata"].(map[string]any)["name"].(string))
 	}
 	require.Equal(t, []string{"Deployment a", "Service a", "PodDisruptionBudget a", "Deployment b"}, kinds)
 	require.Contains(t, got.stderr, "error: b.yaml:3, document 2: ")
 }
 
-func TestWithoutRenderNoChildrenArePrinted(t *testing.T) {
+func TestChildrenArePrintedOnlyWithRender(t *testing.T) {
 	require.NotContains(t, run(t, good("a"), "-", "-o", "json").stdout, "children")
 	require.NotContains(t, run(t, good("a"), "-").stdout, "Deployment")
 }
 
-// Whatever is fed to it, check ends with one of its exit codes and valid JSON.
+// Whatever the input, check ends with one of its exit codes and valid JSON.
 func FuzzRun(f *testing.F) {
 	for _, seed := range []string{good("a"), bare("b") + "---\n" + configMap, block("c") + "...\n", "{}{", "{{", "--- {}\n", "kind: List\nitems: [{}, []]\n", "a: &a [*a]\n"} {
 		f.Add(seed)

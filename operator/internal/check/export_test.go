@@ -2,7 +2,7 @@ package check
 
 import "flag"
 
-// FlagNames are the names of all flags.
+// FlagNames returns the names of all flags.
 func FlagNames() []string {
 	var names []string
 	newFlags(&options{}).VisitAll(func(f *flag.Flag) { names = append(names, f.Name) })

@@ -10,10 +10,10 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 )
 
-// defaultNamespace is what an Agent is evaluated and rendered in when neither its manifest nor the command line names one.
+// defaultNamespace is the namespace of an Agent if neither its manifest nor the command line names one.
 const defaultNamespace = "default"
 
-// stdinFile is how a command line, and JSON output, call standard input.
+// stdinFile is the name of standard input on the command line and in JSON.
 const stdinFile = "-"
 
 const help = `flokoa-operator check validates Agent manifests before they are applied: it finds fields that an Agent does not have or that
@@ -66,10 +66,10 @@ The report as JSON; fields may be added, none changes its meaning:
              errors, skipped                 how many errors, and how many objects of other kinds
 `
 
-// options are what check is told on its command line.
+// options are the settings on the command line.
 type options struct {
 	files     []string
-	namespace string // empty when it was not given
+	namespace string // empty if unset
 	output    string
 	render    bool
 }
@@ -89,7 +89,7 @@ func parseOptions(args []string) (options, error) {
 			o.files = append(o.files, rest...)
 			return o, o.validate()
 		}
-		// The flag package stops at the first argument that is none; files and flags may be mixed here.
+		// The flag package stops at the first argument that is not a flag, but here files and flags may be mixed.
 		o.files, args = append(o.files, rest[0]), rest[1:]
 	}
 }

@@ -29,12 +29,12 @@ func TestFlagsAndFilesMayBeMixed(t *testing.T) {
 		t.Run(r.args, func(t *testing.T) {
 			got := run(t, good("stdin"), append([]string{"--output", "json"}, strings.Fields(r.args)...)...)
 			require.Equal(t, check.ExitHighlyAvailable, got.code, got.stderr)
-			require.Equal(t, r.want, names(t, got), "in their order")
+			require.Equal(t, r.want, names(t, got), "in the given order")
 		})
 	}
 }
 
-func TestAWrongCommandLineIsOneLineAndNothingIsRead(t *testing.T) {
+func TestInvalidFlagsPrintOneLineAndReadNothing(t *testing.T) {
 	files(t, map[string]string{"a.yaml": good("a")})
 	for _, r := range []struct{ args, want string }{
 		{"", "nothing to evaluate: name files with -f, or - for standard input"},
@@ -84,12 +84,12 @@ func TestHelpDocumentsEveryFlagExitCodeAndLimit(t *testing.T) {
 	}
 }
 
-func TestANamespaceIsForAgentsThatNameNone(t *testing.T) {
+func TestNamespaceFlagAppliesToAgentsWithoutOne(t *testing.T) {
 	both := strings.ReplaceAll(good("named"), "{name: named}", "{name: named, namespace: own}") + "---\n" + good("free")
 
 	got := run(t, both, "-")
 	require.Contains(t, got.stdout, "own/named (standard input:1, document 1): ")
-	require.Contains(t, got.stdout, "\nfree (standard input:3, document 2): ", "it is said as it is written")
+	require.Contains(t, got.stdout, "\nfree (standard input:3, document 2): ", "as in the manifest, without a namespace")
 
 	for _, flag := range []string{"-n", "--namespace"} {
 		got = run(t, both, "-", flag, "given")

@@ -10,10 +10,10 @@ import (
 	"strings"
 )
 
-// extensions are those of the files that are read in a folder, in lower case.
+// extensions are those of the files to read in a folder, in lower case.
 var extensions = []string{".yaml", ".yml", ".json"}
 
-// source is a file that is to be read, by the name it was given, or one that cannot be.
+// source is a file to read, under the name on the command line, or the error for one that cannot be read.
 type source struct {
 	name string
 	err  error
@@ -30,57 +30,57 @@ func (s source) read(stdin io.Reader) ([]byte, error) {
 	}
 }
 
-// pathSet collects sources, each once however often and under however many names it was given.
+// pathSet collects sources, each of them once, however often and under however many names it is given.
 type pathSet struct {
 	sources []source
 	seen    map[string]bool // real paths of files and folders
 }
 
-// expandPaths lists what is to be read, in the order it was named, folders by name.
+// expandPaths lists the files to read, in the order of the command line, and those of a folder by name.
 func expandPaths(files []string) []source {
-	g := &pathSet{seen: map[string]bool{}}
+	set := &pathSet{seen: map[string]bool{}}
 	for _, file := range files {
-		g.add(file)
+		set.add(file)
 	}
-	return g.sources
+	return set.sources
 }
 
-func (g *pathSet) add(path string) {
+func (s *pathSet) add(path string) {
 	if path == stdinFile {
-		g.addFile(path)
+		s.addFile(path)
 		return
 	}
 	if strings.HasPrefix(path, "http://") || strings.HasPrefix(path, "https://") {
-		g.cannot(path, errors.New("check reads no network: download it, or pipe it in with -f -"))
+		s.addError(path, errors.New("check reads no network: download it, or pipe it in with -f -"))
 		return
 	}
 	info, err := os.Stat(path)
 	switch {
 	case err != nil:
-		g.cannot(path, err)
+		s.addError(path, err)
 	case !info.IsDir():
-		g.addFile(path)
-	case !g.addFolder(path):
-		g.cannot(path, errors.New("no *.yaml, *.yml or *.json in this folder"))
+		s.addFile(path)
+	case !s.addFolder(path):
+		s.addError(path, errors.New("no *.yaml, *.yml or *.json in this folder"))
 	}
 }
 
-func (g *pathSet) addFile(path string) {
-	if g.first(path) {
-		g.sources = append(g.sources, source{name: path})
+func (s *pathSet) addFile(path string) {
+	if s.first(path) {
+		s.sources = append(s.sources, source{name: path})
 	}
 }
 
-// addFolder adds the files of a folder and its subfolders, and tells whether there was anything to read, or to complain about.
-// Symbolic links are followed, because a folder that is mounted from a ConfigMap has nothing else; a loop of them ends where
-// it began.
-func (g *pathSet) addFolder(folder string) (found bool) {
-	if !g.first(folder) {
+// addFolder adds the files of a folder and its subfolders, and reports whether there was any file or error. It follows symbolic
+// links, because a folder that is mounted from a ConfigMap has nothing else. A loop of links ends at the first folder that was
+// seen before.
+func (s *pathSet) addFolder(folder string) (found bool) {
+	if !s.first(folder) {
 		return true
 	}
 	entries, err := os.ReadDir(folder)
 	if err != nil {
-		g.cannot(folder, err)
+		s.addError(folder, err)
 		return true
 	}
 	for _, entry := range entries {
@@ -92,20 +92,20 @@ func (g *pathSet) addFolder(folder string) (found bool) {
 		info, err := os.Stat(path)
 		switch {
 		case err != nil && wanted:
-			g.cannot(path, err)
+			s.addError(path, err)
 			found = true
 		case err == nil && info.IsDir():
-			found = g.addFolder(path) || found
+			found = s.addFolder(path) || found
 		case err == nil && wanted && info.Mode().IsRegular():
-			g.addFile(path)
+			s.addFile(path)
 			found = true
 		}
 	}
 	return found
 }
 
-// first tells whether a path was not seen before. What has no real path, such as the pipe of a shell's <(command), is itself.
-func (g *pathSet) first(path string) bool {
+// first reports whether a path is new. A path that cannot be resolved, such as the pipe of a shell's <(command), stands for itself.
+func (s *pathSet) first(path string) bool {
 	key := path
 	if absolute, err := filepath.Abs(path); err == nil && path != stdinFile {
 		key = absolute
@@ -113,16 +113,16 @@ func (g *pathSet) first(path string) bool {
 	if real, err := filepath.EvalSymlinks(key); err == nil {
 		key = real
 	}
-	before := g.seen[key]
-	g.seen[key] = true
+	before := s.seen[key]
+	s.seen[key] = true
 	return !before
 }
 
-func (g *pathSet) cannot(path string, err error) {
-	g.sources = append(g.sources, source{path, err})
+func (s *pathSet) addError(path string, err error) {
+	s.sources = append(s.sources, source{path, err})
 }
 
-// plain is an error's text without the path that is named beside it anyway.
+// plain returns the text of an error without the path, which the report prints anyway.
 func plain(err error) string {
 	var path *fs.PathError
 	if errors.As(err, &path) {

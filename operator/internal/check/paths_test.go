@@ -20,7 +20,7 @@ func reported(t *testing.T, o outcome) check.Report {
 	return report
 }
 
-// names are those of the Agents that were evaluated.
+// names returns the names of the Agents that were evaluated.
 func names(t *testing.T, o outcome) []string {
 	t.Helper()
 	var all []string
@@ -30,7 +30,7 @@ func names(t *testing.T, o outcome) []string {
 	return all
 }
 
-func TestAFolderIsReadWithItsSubfoldersInOrder(t *testing.T) {
+func TestFoldersAreReadRecursivelyInOrder(t *testing.T) {
 	files(t, map[string]string{
 		"dir/b.yaml": good("b"), "dir/a.yml": good("a"), "dir/c.json": `{"apiVersion": "v1", "kind": "ConfigMap"}`, "dir/d.YAML": good("d"),
 		"dir/sub/sub/e.yaml": good("e"), "dir/text.txt": "a: [", "dir/yaml": "a: [",
@@ -44,12 +44,12 @@ func TestAFolderIsReadWithItsSubfoldersInOrder(t *testing.T) {
 	}
 }
 
-func TestAFileThatIsNamedIsReadWhateverItsName(t *testing.T) {
+func TestNamedFileIsReadWhateverItsExtension(t *testing.T) {
 	files(t, map[string]string{".hidden": good("a"), "agent.txt": good("b")})
 	require.Equal(t, []string{"a", "b"}, names(t, run(t, "", "-o", "json", ".hidden", "agent.txt")))
 }
 
-func TestAFileIsJudgedOnceHoweverItIsNamed(t *testing.T) {
+func TestFileIsEvaluatedOnceUnderAllItsNames(t *testing.T) {
 	files(t, map[string]string{"dir/a.yaml": good("a")})
 	absolute, err := filepath.Abs("dir/a.yaml")
 	require.NoError(t, err)
@@ -58,8 +58,8 @@ func TestAFileIsJudgedOnceHoweverItIsNamed(t *testing.T) {
 	require.Equal(t, []string{"stdin"}, names(t, run(t, good("stdin"), "-o", "json", "-", "-f", "-")))
 }
 
-func TestSymbolicLinksAreFollowedAndLoopsEnd(t *testing.T) {
-	// As a ConfigMap is mounted: the files are links into a hidden folder that is a link itself.
+func TestSymbolicLinksAreFollowedWithoutLoops(t *testing.T) {
+	// The kubelet mounts a ConfigMap this way: the files are links into a hidden folder, which is a link itself.
 	files(t, map[string]string{"dir/..v1/a.yaml": good("a"), "elsewhere/b.yaml": good("b")})
 	for from, to := range map[string]string{
 		"dir/..data": "..v1", "dir/a.yaml": "..data/a.yaml", "dir/loop": ".", "dir/up": "..", "dir/more": "../elsewhere", "top": "dir",
@@ -71,7 +71,7 @@ func TestSymbolicLinksAreFollowedAndLoopsEnd(t *testing.T) {
 	require.Equal(t, check.ExitHighlyAvailable, got.code)
 }
 
-func TestWhatCannotBeReadIsAMistakeOfItsOwn(t *testing.T) {
+func TestEachUnreadablePathIsAnError(t *testing.T) {
 	files(t, map[string]string{"good.yaml": good("good"), "empty/readme.txt": "", "dangling/a.yaml": good("a")})
 	require.NoError(t, os.Symlink("nowhere", "dangling/b.yaml"))
 	require.NoError(t, os.Symlink("nowhere", "dangling/c.txt"))
@@ -95,7 +95,7 @@ func TestWhatCannotBeReadIsAMistakeOfItsOwn(t *testing.T) {
 	}
 }
 
-func TestNoAgentIsAMistakeThatSaysWhatToDo(t *testing.T) {
+func TestInputWithoutAnAgentIsAnError(t *testing.T) {
 	files(t, map[string]string{
 		"kustomization.yaml": "resources: [agent]\n", "values.yaml": "replicas: 3\n",
 		"list.json": "[]", "text.yaml": "just text\n", "comment.yaml": "# nothing\n---\n---\n",

@@ -11,24 +11,24 @@ import (
 	"github.com/flokoa/flokoa/operator/internal/status"
 )
 
-// Report is what check found, in the order in which it was read. Its JSON is described in the command's help, and stays.
+// Report is the result of a run, in the order of the input. Its JSON is a public contract, which the command's help describes.
 type Report struct {
 	Agents  []Agent `json:"agents"`
 	Errors  []Error `json:"errors"`
 	Summary Summary `json:"summary"`
 }
 
-// Agent is one that was evaluated.
+// Agent is the result for an Agent that was evaluated.
 type Agent struct {
 	Location
 	// Namespace is empty when neither the manifest nor the command line names one.
 	Namespace string `json:"namespace,omitempty"`
 	Name      string `json:"name"`
-	// HighlyAvailable tells that nothing is Missing.
+	// HighlyAvailable is true if nothing is Missing.
 	HighlyAvailable bool                 `json:"highlyAvailable"`
 	Missing         []status.Requirement `json:"missing"`
 	Warnings        []string             `json:"warnings"`
-	// Children are the rendered objects, when they were asked for.
+	// Children are the rendered objects, only with --render.
 	Children []map[string]any `json:"children,omitempty"`
 }
 
@@ -52,17 +52,17 @@ type Summary struct {
 	Skipped int `json:"skipped"`
 }
 
-// Location is where something stands. Every number counts from 1; 0 is unknown, or does not apply.
+// Location is a place in the input. Every number counts from 1; 0 is unknown, or does not apply.
 type Location struct {
-	// File is as it was named; - is standard input.
+	// File is the path on the command line, or - for standard input.
 	File string `json:"file,omitempty"`
-	// Document is one of the file's, Line its first in the file, Item one of the list that it holds.
+	// Document is the number of a document in the file, Line its first line, and Item the number of an item in its list.
 	Document int `json:"document,omitempty"`
 	Line     int `json:"line,omitempty"`
 	Item     int `json:"item,omitempty"`
 }
 
-// String is a location for people, in one line whatever the file's name is; editors and terminals know file:line.
+// String formats a location for people, on one line whatever the file's name is. Editors and terminals recognize file:line.
 func (p Location) String() string {
 	text := strings.NewReplacer("\n", " ", "\r", " ").Replace(p.File)
 	if p.File == stdinFile {
@@ -93,7 +93,7 @@ func (r *Report) error(err Error) {
 	r.Summary.Errors++
 }
 
-// finish says so when there was nothing to evaluate: a check that passes because it looked at the wrong files is worse than none.
+// finish reports an error if there was nothing to evaluate: a check that passes because it read the wrong files is worse than none.
 func (r *Report) finish() {
 	switch {
 	case len(r.Agents)+len(r.Errors) > 0:
@@ -115,7 +115,7 @@ func (r *Report) exitCode() int {
 	}
 }
 
-// print writes the report. Rendered objects leave standard output to themselves, so that it can be piped on.
+// print writes the report. Rendered objects have standard output to themselves, so that it can be piped.
 func (r *Report) print(options options, stdout, stderr io.Writer) error {
 	if options.output == "json" {
 		encoder := json.NewEncoder(stdout)
@@ -136,15 +136,15 @@ func (r *Report) print(options options, stdout, stderr io.Writer) error {
 	return write(stderr, r.text())
 }
 
-// text is a block for each Agent, then the errors, then a line that counts.
+// text returns a block for each Agent, then the errors, then a line of counts.
 func (r *Report) text() string {
 	var b strings.Builder
 	for _, agent := range r.Agents {
-		verdict := "highly available"
+		result := "highly available"
 		if !agent.HighlyAvailable {
-			verdict = "not highly available"
+			result = "not highly available"
 		}
-		fmt.Fprintf(&b, "%s (%s): %s\n", qualified(agent.Namespace, agent.Name), agent.Location, verdict)
+		fmt.Fprintf(&b, "%s (%s): %s\n", qualified(agent.Namespace, agent.Name), agent.Location, result)
 		for _, requirement := range agent.Missing {
 			fmt.Fprintf(&b, "  %s: %s\n", requirement.ID, requirement.Text)
 		}
@@ -170,7 +170,7 @@ func (r *Report) text() string {
 	return b.String()
 }
 
-// String is the counts in one line.
+// String formats the counts on one line.
 func (s Summary) String() string {
 	parts := []string{"no Agent checked"}
 	if s.Agents > 0 {
@@ -192,7 +192,7 @@ func count(n int, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
-// rendered is every Agent's children as YAML documents.
+// rendered returns the children of every Agent as YAML documents.
 func (r *Report) rendered() (string, error) {
 	var b strings.Builder
 	for _, agent := range r.Agents {
