@@ -22,7 +22,7 @@ import (
 // errTerminating is inside the failure of a child that cannot be applied before an object is deleted.
 var errTerminating = errors.New("waiting for a deletion")
 
-// applied is the outcome of applying an Agent's children.
+// applied is the result of applying an Agent's children.
 type applied struct {
 	// missing is what the spec lacks for high availability.
 	missing []status.Requirement

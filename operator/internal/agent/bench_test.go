@@ -23,9 +23,8 @@ import (
 	"github.com/flokoa/flokoa/operator/internal/status"
 )
 
-// filled is a cache that holds one Agent and what belongs to it, and copies what it gives away, as a real one does. It takes
-// any write for a mistake.
-type filled struct {
+// fakeCache holds one Agent and its children, and copies what it returns, as a real cache does. A write panics.
+type fakeCache struct {
 	client.Client
 	agent      *v1alpha1.Agent
 	deployment *appsv1.Deployment
@@ -36,7 +35,7 @@ type filled struct {
 	pods       corev1.PodList
 }
 
-func (f *filled) Get(_ context.Context, key client.ObjectKey, into client.Object, _ ...client.GetOption) error {
+func (f *fakeCache) Get(_ context.Context, key client.ObjectKey, into client.Object, _ ...client.GetOption) error {
 	none := apierrors.NewNotFound(schema.GroupResource{}, key.Name)
 	switch into := into.(type) {
 	case *v1alpha1.Agent:
@@ -65,19 +64,19 @@ func (f *filled) Get(_ context.Context, key client.ObjectKey, into client.Object
 	return nil
 }
 
-func (f *filled) List(_ context.Context, into client.ObjectList, _ ...client.ListOption) error {
+func (f *fakeCache) List(_ context.Context, into client.ObjectList, _ ...client.ListOption) error {
 	if pods, ok := into.(*corev1.PodList); ok {
 		pods.Items = append([]corev1.Pod(nil), f.pods.Items...)
 	}
 	return nil
 }
 
-// settledCache is a cache in which everything of an Agent with three replicas is in place and told.
-func settledCache(t testing.TB, agent *v1alpha1.Agent) *filled {
+// settledCache returns a cache in which an Agent's children and status are up to date.
+func settledCache(t testing.TB, agent *v1alpha1.Agent) *fakeCache {
 	t.Helper()
 	want, err := render.Agent(agent, render.Live{})
 	require.NoError(t, err)
-	f := &filled{
+	f := &fakeCache{
 		agent:      agent,
 		deployment: stored[appsv1.Deployment](t, want.Deployment),
 		service:    stored[corev1.Service](t, want.Service),
@@ -114,7 +113,7 @@ func settledCache(t testing.TB, agent *v1alpha1.Agent) *filled {
 	return f
 }
 
-// The pass that every event of a settled Agent costs: nothing is written.
+// Every event of a settled Agent costs this pass, which writes nothing.
 func BenchmarkUnchanged(b *testing.B) {
 	for name, agent := range map[string]*v1alpha1.Agent{
 		"small": agenttest.New("a", agenttest.Replicas(3)),
@@ -123,7 +122,7 @@ func BenchmarkUnchanged(b *testing.B) {
 	} {
 		b.Run(name, func(b *testing.B) {
 			cache := settledCache(b, agent)
-			c := New(cache, &answers{}, events.NewFakeRecorder(0), false)
+			c := New(cache, &fakeReader{}, events.NewFakeRecorder(0), false)
 			request := reconcile.Request{NamespacedName: client.ObjectKeyFromObject(agent)}
 			b.ReportAllocs()
 			for b.Loop() {

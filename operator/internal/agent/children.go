@@ -42,7 +42,7 @@ func (c *child) ownedBy(agent *v1alpha1.Agent) bool {
 	return c.exists && ownershipOf(c.object, agent) == owned
 }
 
-// clear forgets what was read. The object may share memory with the cache, so nothing may be decoded into it.
+// clear drops the object that was read. The object may share memory with the cache, so nothing may be decoded into it.
 func (c *child) clear() {
 	c.object, c.exists = reflect.New(reflect.TypeOf(c.object).Elem()).Interface().(client.Object), false
 }
@@ -69,7 +69,7 @@ func (c *Controller) readChildren(ctx context.Context, agent *v1alpha1.Agent) (*
 	return all, nil
 }
 
-// readWritten reads the children again that this pass wrote: the status is about what is there now.
+// readWritten reads the children again that this pass wrote, because the status describes the live objects.
 func (c *Controller) readWritten(ctx context.Context, agent *v1alpha1.Agent, all *children) error {
 	for _, child := range all.all() {
 		if child.written {
@@ -90,7 +90,7 @@ func (c *Controller) readChild(ctx context.Context, namespace string, child *chi
 	return nil
 }
 
-// observed returns the part of an observation that the children themselves tell.
+// observed returns the part of an observation that comes from the children.
 func (c *children) observed(agent *v1alpha1.Agent) status.Observed {
 	var observed status.Observed
 	if c.deployment.ownedBy(agent) {

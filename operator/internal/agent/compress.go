@@ -85,7 +85,7 @@ func CompressPod(pod *corev1.Pod, status corev1.PodStatus) client.Object {
 	return compressed
 }
 
-// GetObjectKind returns that of a cached object, which has none.
+// GetObjectKind returns an empty kind, as every cached object has.
 func (p *compressedPod) GetObjectKind() schema.ObjectKind { return schema.EmptyObjectKind }
 
 // GetLabels returns the labels that are kept.

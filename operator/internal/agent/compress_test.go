@@ -19,10 +19,10 @@ func TestACopyDecompressesADeployment(t *testing.T) {
 	compressed := object.(*compressedDeployment)
 	require.Zero(t, compressed.Spec.Template)
 	require.Equal(t, want, compressed.DeepCopyObject())
-	require.Zero(t, compressed.Spec.Template, "a copy does not change what other readers get")
+	require.Zero(t, compressed.Spec.Template, "a copy does not change the cached object")
 }
 
-func TestADeploymentThatCannotBeDecodedIsABug(t *testing.T) {
+func TestUndecodableDeploymentPanics(t *testing.T) {
 	broken := &compressedDeployment{Deployment: appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "a"}}, template: []byte("?")}
 	require.PanicsWithValue(t, "decoding the pod template of Deployment n/a, which this process encoded: proto: illegal wireType 7", func() { broken.DeepCopyObject() })
 }

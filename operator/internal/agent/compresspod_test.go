@@ -27,7 +27,7 @@ func TestACopyDecompressesAPod(t *testing.T) {
 		name   string
 		pod    corev1.Pod
 		status corev1.PodStatus
-	}{{"ready", whole, ready}, {"waiting", whole, waiting}, {"nobody's", bare, waiting}} {
+	}{{"ready", whole, ready}, {"waiting", whole, waiting}, {"without a controller", bare, waiting}} {
 		t.Run(r.name, func(t *testing.T) {
 			r.pod.Status = r.status
 			compressed := CompressPod(&r.pod, r.status)
@@ -37,14 +37,14 @@ func TestACopyDecompressesAPod(t *testing.T) {
 	}
 }
 
-// Whoever takes a pod for an Agent's looks at its controller.
-func TestOfAPodThatAnotherKindControlsTheControllerIsNotKept(t *testing.T) {
+// The controller decides whether a pod is an Agent's.
+func TestCompressedPodKeepsOnlyAReplicaSetAsController(t *testing.T) {
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{OwnerReferences: []metav1.OwnerReference{{Kind: "StatefulSet", Name: "a-5d7", Controller: new(true)}}}}
 	require.Nil(t, metav1.GetControllerOf(CompressPod(pod, pod.Status).DeepCopyObject().(*corev1.Pod)))
 }
 
-// Most pods are ready, and say it in the same words.
-func TestPodsThatAnswerShareTheirStatus(t *testing.T) {
+// Most pods are ready, with identical statuses.
+func TestReadyPodsShareTheirStatus(t *testing.T) {
 	ready := *readyStatus.DeepCopy()
 	require.Same(t, &readyStatus, CompressPod(&corev1.Pod{}, ready).(*compressedPod).status)
 }

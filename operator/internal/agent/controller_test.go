@@ -19,11 +19,11 @@ import (
 	"github.com/flokoa/flokoa/operator/internal/status"
 )
 
-func TestAPassIsRepeatedWhenThatCanHelp(t *testing.T) {
+func TestErrorsAreRetriedOnlyIfARetryCanHelp(t *testing.T) {
 	invalid := status.InvalidSpec(errors.New("invalid"))
 	waiting := waitForDeletion(&child{kind: "Service", name: "a"})
 	conflict := &status.Failure{Reason: v1alpha1.ReasonNameConflict, Message: "conflict"}
-	refused := &status.Failure{Reason: v1alpha1.ReasonApplyFailed, Message: "refused"}
+	rejected := &status.Failure{Reason: v1alpha1.ReasonApplyFailed, Message: "rejected"}
 	for _, r := range []struct {
 		name     string
 		err      error
@@ -31,16 +31,16 @@ func TestAPassIsRepeatedWhenThatCanHelp(t *testing.T) {
 		backoff  bool
 		terminal bool
 	}{
-		{name: "nothing went wrong"},
-		{name: "a spec that cannot be rendered waits for another", err: invalid, terminal: true},
-		{name: "a reason alone decides nothing", err: &status.Failure{Reason: v1alpha1.ReasonInvalidSpec, Message: "x"}, backoff: true},
-		{name: "a removal is waited for", err: waiting, again: 10 * time.Second},
-		{name: "two removals are waited for", err: errors.Join(waiting, waiting), again: 10 * time.Second},
-		{name: "a stranger may go", err: conflict, backoff: true},
-		{name: "what the API server refused may be allowed", err: refused, backoff: true},
+		{name: "no error"},
+		{name: "an invalid spec is terminal", err: invalid, terminal: true},
+		{name: "a reason alone is not terminal", err: &status.Failure{Reason: v1alpha1.ReasonInvalidSpec, Message: "x"}, backoff: true},
+		{name: "a deletion is awaited", err: waiting, again: 10 * time.Second},
+		{name: "two deletions are awaited", err: errors.Join(waiting, waiting), again: 10 * time.Second},
+		{name: "a foreign object may be deleted", err: conflict, backoff: true},
+		{name: "a rejected apply may succeed later", err: rejected, backoff: true},
 		{name: "another error", err: errors.New("boom"), backoff: true},
-		{name: "waiting beside a refusal", err: errors.Join(waiting, refused), backoff: true},
-		{name: "a refusal beside waiting", err: errors.Join(conflict, waiting), backoff: true},
+		{name: "a deletion and a rejected apply", err: errors.Join(waiting, rejected), backoff: true},
+		{name: "a name conflict and a deletion", err: errors.Join(conflict, waiting), backoff: true},
 	} {
 		t.Run(r.name, func(t *testing.T) {
 			got, err := result(r.err, 0)
@@ -54,7 +54,7 @@ func TestAPassIsRepeatedWhenThatCanHelp(t *testing.T) {
 	}
 }
 
-func TestAnEventIsSentWhenReadyHasANewReason(t *testing.T) {
+func TestEventIsRecordedWhenReadyHasANewReason(t *testing.T) {
 	ready := func(reason string) *metav1.Condition {
 		status := metav1.ConditionFalse
 		if reason == v1alpha1.ReasonRolloutComplete || reason == v1alpha1.ReasonScaledToZero {
@@ -63,9 +63,9 @@ func TestAnEventIsSentWhenReadyHasANewReason(t *testing.T) {
 		return &metav1.Condition{Type: v1alpha1.ConditionReady, Status: status, Reason: reason, Message: "50% of " + reason}
 	}
 	for _, r := range []struct {
-		name     string
-		was, now *metav1.Condition
-		want     string
+		name         string
+		old, updated *metav1.Condition
+		want         string
 	}{
 		{"a new Agent", nil, ready(v1alpha1.ReasonRolloutInProgress), ""},
 		{"a new Agent, with the CRD's default", ready(v1alpha1.ReasonPending), ready(v1alpha1.ReasonRolloutInProgress), ""},
@@ -73,8 +73,8 @@ func TestAnEventIsSentWhenReadyHasANewReason(t *testing.T) {
 		{"complete", ready(v1alpha1.ReasonRolloutInProgress), ready(v1alpha1.ReasonRolloutComplete), "Normal RolloutComplete 50% of RolloutComplete"},
 		{"scaled to zero", ready(v1alpha1.ReasonRolloutInProgress), ready(v1alpha1.ReasonScaledToZero), "Normal ScaledToZero 50% of ScaledToZero"},
 		{"invalid", nil, ready(v1alpha1.ReasonInvalidSpec), "Warning InvalidSpec 50% of InvalidSpec"},
-		{"a stranger", nil, ready(v1alpha1.ReasonNameConflict), "Warning NameConflict 50% of NameConflict"},
-		{"refused", nil, ready(v1alpha1.ReasonApplyFailed), "Warning ApplyFailed 50% of ApplyFailed"},
+		{"a name conflict", nil, ready(v1alpha1.ReasonNameConflict), "Warning NameConflict 50% of NameConflict"},
+		{"rejected", nil, ready(v1alpha1.ReasonApplyFailed), "Warning ApplyFailed 50% of ApplyFailed"},
 		{"the deadline exceeded", nil, ready(v1alpha1.ReasonProgressDeadlineExceeded), "Warning ProgressDeadlineExceeded 50% of ProgressDeadlineExceeded"},
 		{"replicas lost", ready(v1alpha1.ReasonRolloutComplete), ready(v1alpha1.ReasonReplicasUnavailable), "Warning ReplicasUnavailable 50% of ReplicasUnavailable"},
 		{"the same reason", ready(v1alpha1.ReasonApplyFailed), ready(v1alpha1.ReasonApplyFailed), ""},
@@ -82,13 +82,13 @@ func TestAnEventIsSentWhenReadyHasANewReason(t *testing.T) {
 		{"no condition", nil, nil, ""},
 	} {
 		t.Run(r.name, func(t *testing.T) {
-			require.Equal(t, r.want, recorded(written{status: with(r.was)}, written{status: with(r.now)}))
+			require.Equal(t, r.want, recorded(written{status: with(r.old)}, written{status: with(r.updated)}))
 		})
 	}
 }
 
-// Two events for a rollout is the bar, so that it becomes highly available is not told; that it no longer is, is.
-func TestALossOfHighAvailabilityIsToldAndADeadlockThatIsForeseen(t *testing.T) {
+// A rollout records two Events at most. So gaining high availability records none, and losing it does.
+func TestLostHighAvailabilityAndDeadlocksAreRecorded(t *testing.T) {
 	ha := func(value metav1.ConditionStatus, message string) *metav1.Condition {
 		reason := v1alpha1.ReasonRequirementsMet
 		if value != metav1.ConditionTrue {
@@ -102,25 +102,25 @@ func TestALossOfHighAvailabilityIsToldAndADeadlockThatIsForeseen(t *testing.T) {
 	deadlock := written{with(ha(metav1.ConditionFalse, "anti-affinity: no room")), []string{"anti-affinity"}}
 	restarted := written{deadlock.status, nil} // the ids of a status that an earlier process wrote are unknown
 	for _, r := range []struct {
-		name     string
-		was, now written
-		want     string
+		name         string
+		old, updated written
+		want         string
 	}{
-		{"not yet", none, missing, ""},
-		{"it is", missing, met, ""},
+		{"never highly available", none, missing, ""},
+		{"gained", missing, met, ""},
 		{"lost", met, missing, "Warning MissingRequirements replicas: 2"},
 		{"still lost", missing, missing, ""},
-		{"a deadlock, from the beginning", none, deadlock, "Warning MissingRequirements anti-affinity: no room"},
-		{"a deadlock beside something else", missing, deadlock, "Warning MissingRequirements anti-affinity: no room"},
-		{"still", deadlock, deadlock, ""},
-		{"still, after a restart", restarted, deadlock, ""},
-		{"no longer", deadlock, missing, ""},
+		{"a deadlock of a new Agent", none, deadlock, "Warning MissingRequirements anti-affinity: no room"},
+		{"a deadlock after another requirement", missing, deadlock, "Warning MissingRequirements anti-affinity: no room"},
+		{"still deadlocked", deadlock, deadlock, ""},
+		{"still deadlocked, after a restart", restarted, deadlock, ""},
+		{"resolved", deadlock, missing, ""},
 	} {
-		t.Run(r.name, func(t *testing.T) { require.Equal(t, r.want, recorded(r.was, r.now)) })
+		t.Run(r.name, func(t *testing.T) { require.Equal(t, r.want, recorded(r.old, r.updated)) })
 	}
 }
 
-// recorded are the Events about the transition from one written status to the next, empty for none.
+// recorded returns the Events about the transition from one written status to the next, empty for none.
 func recorded(old, updated written) string {
 	recorder := events.NewFakeRecorder(8)
 	New(nil, nil, recorder, false).recordEvents(agenttest.New("a"), old, updated)
@@ -132,7 +132,7 @@ func recorded(old, updated written) string {
 	return strings.Join(all, "\n")
 }
 
-// with is a status that has a condition, if there is one.
+// with returns a status with a condition, if it is not nil.
 func with(condition *metav1.Condition) *v1alpha1.AgentStatus {
 	status := &v1alpha1.AgentStatus{}
 	if condition != nil {
@@ -141,7 +141,7 @@ func with(condition *metav1.Condition) *v1alpha1.AgentStatus {
 	return status
 }
 
-func TestAFailedApplySaysWhichChildAndKeepsTheCause(t *testing.T) {
+func TestApplyFailureNamesTheChildAndWrapsTheCause(t *testing.T) {
 	require.NoError(t, applyFailure(&child{kind: "Service", name: "a"}, nil))
 	cause := errors.New("no room")
 	err := applyFailure(&child{kind: "Service", name: "a"}, cause)
@@ -150,7 +150,7 @@ func TestAFailedApplySaysWhichChildAndKeepsTheCause(t *testing.T) {
 	require.Equal(t, v1alpha1.ReasonApplyFailed, status.Failures(err)[0].Reason)
 }
 
-func TestAConflictSaysEveryWayOut(t *testing.T) {
+func TestNameConflictListsEveryFix(t *testing.T) {
 	err := nameConflict(agenttest.New("a"), &child{kind: "Service", name: "a"})
 	require.Equal(t, v1alpha1.ReasonNameConflict, status.Failures(err)[0].Reason)
 	for _, part := range []string{`Service named "a"`, "rename the Agent", "delete the Service", "flokoa.ai/adopt=a"} {
@@ -158,16 +158,16 @@ func TestAConflictSaysEveryWayOut(t *testing.T) {
 	}
 }
 
-func TestAPodWakesTheAgentItsLabelNames(t *testing.T) {
+func TestPodEnqueuesTheAgentInItsLabel(t *testing.T) {
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "a-5d7-x", Labels: map[string]string{v1alpha1.LabelAgent: "a"}}}
 	require.Equal(t, "team/a", fmt.Sprint(agentOf(t.Context(), pod)[0].NamespacedName))
 }
 
-func TestAPodsEventWakesTheAgentOnlyWhenItChangesWhereItRunsOrWhyItDoesNot(t *testing.T) {
+func TestPodUpdateEnqueuesTheAgentOnlyIfTheStatusNeedsIt(t *testing.T) {
 	for _, r := range []struct {
 		name   string
 		change func(*corev1.Pod)
-		wakes  bool
+		passes bool
 	}{
 		{"nothing", func(*corev1.Pod) {}, false},
 		{"ready", func(p *corev1.Pod) {
@@ -186,7 +186,7 @@ func TestAPodsEventWakesTheAgentOnlyWhenItChangesWhereItRunsOrWhyItDoesNot(t *te
 			r.change(after)
 			var update event.UpdateEvent
 			update.ObjectOld, update.ObjectNew = CompressPod(before, before.Status), CompressPod(after, after.Status)
-			require.Equal(t, r.wakes, podChanged.Update(update))
+			require.Equal(t, r.passes, podChanged.Update(update))
 		})
 	}
 }

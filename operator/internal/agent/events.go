@@ -46,7 +46,7 @@ func starts(before, after *metav1.Condition) bool {
 	return isNew && after.Reason == v1alpha1.ReasonRolloutInProgress
 }
 
-// isWarning reports whether a person should look into why an Agent is not Ready. A rollout in progress needs no attention.
+// isWarning reports whether a user should investigate why an Agent is not Ready. A rollout in progress needs no attention.
 func isWarning(ready *metav1.Condition) bool {
 	return ready.Status == metav1.ConditionFalse && ready.Reason != v1alpha1.ReasonRolloutInProgress
 }

@@ -21,20 +21,20 @@ const (
 	NamespaceLease = "scope.flokoa.ai"
 	// ReasonOtherOperator is the reason of the Event on an Agent that another operator should reconcile and has not yet.
 	ReasonOtherOperator = "OtherOperator"
-	// statusDue is how soon whoever reconciles a namespace writes the first status of a new Agent.
+	// statusDue is how long the operator of a namespace may take to write the first status of a new Agent.
 	statusDue = 10 * time.Second
 )
 
 // Precedence decides which of several operators reconciles a namespace (operator/decisions/0005).
 type Precedence interface {
-	// YieldsTo tells whether this operator leaves a namespace to another one, and to which: empty when that is not known.
+	// YieldsTo reports whether another operator reconciles a namespace, and which one, empty if unknown.
 	YieldsTo(namespace string) (operator string, yields bool)
-	// Sources enqueue the Agents of a namespace when this operator begins to reconcile it.
+	// Sources enqueue the Agents of a namespace when this operator starts to reconcile it.
 	Sources(manager ctrl.Manager) []source.Source
 }
 
-// gate keeps a reconciler out of the namespaces of other operators, where two would write the same status. No precedence
-// means no gate.
+// gate keeps a reconciler out of the namespaces of other operators, where two would write the same status. Without a precedence, it
+// returns the reconciler.
 func gate(precedence Precedence, manager ctrl.Manager, reconciler reconcile.Reconciler) reconcile.Reconciler {
 	if precedence == nil {
 		return reconciler
@@ -42,22 +42,22 @@ func gate(precedence Precedence, manager ctrl.Manager, reconciler reconcile.Reco
 	return &gated{precedence: precedence, inner: reconciler, reader: manager.GetClient(), events: manager.GetEventRecorder("flokoa-operator")}
 }
 
-// gated is a reconciler behind its gate.
+// gated is a reconciler behind a gate.
 type gated struct {
 	precedence Precedence
 	inner      reconcile.Reconciler
 	reader     client.Reader
 	events     events.EventRecorder
-	told       sync.Map // the UID of each Agent that has had its Event, by namespace and name
+	reported   sync.Map // the UID of each Agent that has its Event, by namespace and name
 }
 
-// Reconcile passes a request on if this operator reconciles its namespace. Otherwise it drops the request: a source enqueues
-// the Agent again when that changes. An Agent that is gone or going is passed on too, to be forgotten: nothing is written.
+// Reconcile passes a request on if this operator reconciles its namespace. Otherwise it drops the request: a source enqueues the
+// Agent again when that changes. It also passes on a deleted or terminating Agent, which drops its state and writes nothing.
 func (g *gated) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
 	agent := &v1alpha1.Agent{}
 	operator, yields := g.precedence.YieldsTo(request.Namespace)
 	if !yields || g.reader.Get(ctx, request.NamespacedName, agent) != nil || !agent.DeletionTimestamp.IsZero() {
-		g.told.Delete(request.NamespacedName)
+		g.reported.Delete(request.NamespacedName)
 		return g.inner.Reconcile(ctx, request)
 	}
 	if agent.Status.ObservedGeneration > 0 || operator == "" { // the CRD's default is -1
@@ -66,7 +66,7 @@ func (g *gated) Reconcile(ctx context.Context, request reconcile.Request) (recon
 	if age := time.Since(agent.CreationTimestamp.Time); age < statusDue {
 		return requeueAfter(statusDue - age), nil
 	}
-	if before, _ := g.told.Swap(request.NamespacedName, agent.UID); before != agent.UID {
+	if before, _ := g.reported.Swap(request.NamespacedName, agent.UID); before != agent.UID {
 		g.events.Eventf(agent, nil, corev1.EventTypeNormal, ReasonOtherOperator, "Reconcile",
 			"namespace %s is reconciled by operator %.200q (Lease %s)", agent.Namespace, operator, NamespaceLease)
 	}

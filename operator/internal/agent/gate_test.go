@@ -19,7 +19,7 @@ import (
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
-// yieldsTo is a precedence that leaves every namespace to an operator; nil leaves none.
+// yieldsTo is a precedence that yields every namespace to an operator; nil yields none.
 type yieldsTo struct{ operator *string }
 
 func (y yieldsTo) YieldsTo(string) (string, bool) {
@@ -45,8 +45,8 @@ func (o oneAgent) Get(_ context.Context, key client.ObjectKey, into client.Objec
 	return nil
 }
 
-func TestTheGateLetsThroughOnlyWhatThisOperatorReconciles(t *testing.T) {
-	const told = `Normal OtherOperator namespace ns is reconciled by operator "platform/other\u202e\n" (Lease scope.flokoa.ai)`
+func TestGatePassesOnlyAgentsOfThisOperator(t *testing.T) {
+	const otherOperator = `Normal OtherOperator namespace ns is reconciled by operator "platform/other\u202e\n" (Lease scope.flokoa.ai)`
 	other, unknown := "platform/other\u202e\n", ""
 	age := func(age time.Duration) *v1alpha1.Agent {
 		return &v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "a", UID: "u", CreationTimestamp: metav1.NewTime(time.Now().Add(-age))}, Status: v1alpha1.AgentStatus{ObservedGeneration: -1}}
@@ -61,13 +61,13 @@ func TestTheGateLetsThroughOnlyWhatThisOperatorReconciles(t *testing.T) {
 		event    string
 		again    bool
 	}{
-		"this operator's namespace":             {nil, age(time.Hour), true, "", false},
-		"another's, with a status":              {&other, written, false, "", false},
-		"another's, without one":                {&other, age(time.Hour), false, told, false},
-		"another's, without one yet":            {&other, age(statusDue / 2), false, "", true},
-		"another's, and the Agent is gone":      {&other, nil, true, "", false},
-		"another's, and the Agent is going":     {&other, deleted, true, "", false},
-		"one that nobody is known to reconcile": {&unknown, age(time.Hour), false, "", false},
+		"this operator's namespace":               {nil, age(time.Hour), true, "", false},
+		"another's, with a status":                {&other, written, false, "", false},
+		"another's, without one":                  {&other, age(time.Hour), false, otherOperator, false},
+		"another's, without one yet":              {&other, age(statusDue / 2), false, "", true},
+		"another's, and the Agent is deleted":     {&other, nil, true, "", false},
+		"another's, and the Agent is terminating": {&other, deleted, true, "", false},
+		"an unknown operator's":                   {&unknown, age(time.Hour), false, "", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			passed, recorder := 0, events.NewFakeRecorder(8)
@@ -85,25 +85,25 @@ func TestTheGateLetsThroughOnlyWhatThisOperatorReconciles(t *testing.T) {
 			}
 			require.Equal(t, map[bool]int{true: passes}[r.passes], passed)
 			close(recorder.Events)
-			var said []string
+			var sent []string
 			for event := range recorder.Events {
-				said = append(said, event)
+				sent = append(sent, event)
 			}
 			if r.event == "" {
-				require.Empty(t, said)
+				require.Empty(t, sent)
 				return
 			}
-			require.Equal(t, []string{r.event}, said, "once for an Agent")
+			require.Equal(t, []string{r.event}, sent, "once per Agent")
 		})
 	}
 }
 
-func TestAnAgentMadeAnewUnderItsNameHasAnEventOfItsOwn(t *testing.T) {
+func TestRecreatedAgentHasItsOwnEvent(t *testing.T) {
 	operator, recorder := "platform/other", events.NewFakeRecorder(8)
 	for _, uid := range []types.UID{"first", "second"} {
 		stored := &v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "a", UID: uid}}
 		gate := &gated{precedence: yieldsTo{&operator}, reader: oneAgent{agent: stored}, events: recorder}
-		gate.told.Store(types.NamespacedName{Namespace: "ns", Name: "a"}, types.UID("first"))
+		gate.reported.Store(types.NamespacedName{Namespace: "ns", Name: "a"}, types.UID("first"))
 		_, err := gate.Reconcile(t.Context(), reconcile.Request{NamespacedName: types.NamespacedName{Namespace: "ns", Name: "a"}})
 		require.NoError(t, err)
 	}

@@ -21,8 +21,8 @@ import (
 	"github.com/flokoa/flokoa/operator/internal/agenttest"
 )
 
-// cache is what the operator's cache of Agents holds, or why it cannot be read. missing are the requirements that the last written
-// status of every Agent reports.
+// cache holds Agents, or the error of reading them. missing are the requirements that the last written status of every Agent
+// reports.
 type cache struct {
 	client.Reader
 	agents  []*v1alpha1.Agent
@@ -48,7 +48,7 @@ func (c *cache) List(_ context.Context, list client.ObjectList, _ ...client.List
 	return c.err
 }
 
-// registered is a registry that refuses a series that comes twice, and one that was not described.
+// registered returns a registry that rejects duplicate and undescribed series.
 func registered(t *testing.T, cached *cache) *prometheus.Registry {
 	t.Helper()
 	registry := prometheus.NewPedanticRegistry()
@@ -56,7 +56,7 @@ func registered(t *testing.T, cached *cache) *prometheus.Registry {
 	return registry
 }
 
-// exported are the series that a scrape reads, one on a line, without the prefix and without what they mean.
+// exported returns the series of a scrape, one per line, without prefix and help.
 func exported(t *testing.T, cached *cache) string {
 	t.Helper()
 	return gathered(t, registered(t, cached))
@@ -80,26 +80,26 @@ func gathered(t *testing.T, registry *prometheus.Registry) string {
 	return strings.Join(series, "")
 }
 
-// now sets the numbers of a status.
-func now(ready, available int32) agenttest.Option {
+// counts sets the replica counts of a status.
+func counts(ready, available int32) agenttest.Option {
 	return func(a *v1alpha1.Agent) { a.Status.ReadyReplicas, a.Status.AvailableReplicas = ready, available }
 }
 
-// says adds a condition.
-func says(kind string, value metav1.ConditionStatus, reason, message string) agenttest.Option {
+// condition adds a condition to the status.
+func condition(kind string, value metav1.ConditionStatus, reason, message string) agenttest.Option {
 	return func(a *v1alpha1.Agent) {
 		a.Status.Conditions = append(a.Status.Conditions, metav1.Condition{Type: kind, Status: value, Reason: reason, Message: message})
 	}
 }
 
-func TestTheGaugesOfAnAgentSayWhatItsStatusSays(t *testing.T) {
+func TestGaugesMatchTheStatusOfAnAgent(t *testing.T) {
 	for name, row := range map[string]struct {
 		agent   *v1alpha1.Agent
 		missing []string
 		want    string
 	}{
-		"nobody has looked at it yet": {
-			agenttest.New("a", agenttest.Replicas(3), says(v1alpha1.ConditionReady, metav1.ConditionUnknown, v1alpha1.ReasonPending, "")),
+		"not reconciled yet": {
+			agenttest.New("a", agenttest.Replicas(3), condition(v1alpha1.ConditionReady, metav1.ConditionUnknown, v1alpha1.ReasonPending, "")),
 			nil,
 			`highly_available{agent="a",namespace="default"} 0
 not_ready_reason{agent="a",namespace="default",reason="Pending"} 1
@@ -110,10 +110,10 @@ replicas_ready{agent="a",namespace="default"} 0
 stalled{agent="a",namespace="default"} 0
 `,
 		},
-		"all is well": {
-			agenttest.New("a", agenttest.In("flokoa-production"), agenttest.Replicas(3), now(3, 3),
-				says(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonRolloutComplete, ""),
-				says(v1alpha1.ConditionHighlyAvailable, metav1.ConditionTrue, v1alpha1.ReasonRequirementsMet, "")),
+		"highly available": {
+			agenttest.New("a", agenttest.In("flokoa-production"), agenttest.Replicas(3), counts(3, 3),
+				condition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonRolloutComplete, ""),
+				condition(v1alpha1.ConditionHighlyAvailable, metav1.ConditionTrue, v1alpha1.ReasonRequirementsMet, "")),
 			nil,
 			`highly_available{agent="a",namespace="flokoa-production"} 1
 ready{agent="a",namespace="flokoa-production"} 1
@@ -123,10 +123,10 @@ replicas_ready{agent="a",namespace="flokoa-production"} 3
 stalled{agent="a",namespace="flokoa-production"} 0
 `,
 		},
-		"a rollout is stuck, and one pod is ready for too short a time to count": {
-			agenttest.New("a", agenttest.Replicas(3), now(3, 2),
-				says(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonProgressDeadlineExceeded, ""),
-				says(v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonProgressDeadlineExceeded, "")),
+		"a stuck rollout, with one ready pod that is not available yet": {
+			agenttest.New("a", agenttest.Replicas(3), counts(3, 2),
+				condition(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonProgressDeadlineExceeded, ""),
+				condition(v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonProgressDeadlineExceeded, "")),
 			nil,
 			`highly_available{agent="a",namespace="default"} 0
 not_ready_reason{agent="a",namespace="default",reason="ProgressDeadlineExceeded"} 1
@@ -139,8 +139,8 @@ stalled{agent="a",namespace="default"} 1
 		},
 		"suspended, which is Ready": {
 			agenttest.New("a", agenttest.Replicas(3), func(a *v1alpha1.Agent) { a.Spec.Suspend = true },
-				says(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSuspended, ""),
-				says(v1alpha1.ConditionHighlyAvailable, metav1.ConditionFalse, v1alpha1.ReasonMissingRequirements, "replicas: suspended, no replica runs")),
+				condition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSuspended, ""),
+				condition(v1alpha1.ConditionHighlyAvailable, metav1.ConditionFalse, v1alpha1.ReasonMissingRequirements, "replicas: suspended, no replica runs")),
 			[]string{"replicas"},
 			`highly_available{agent="a",namespace="default"} 0
 missing_requirement{agent="a",namespace="default",requirement="replicas"} 1
@@ -151,8 +151,8 @@ replicas_ready{agent="a",namespace="default"} 0
 stalled{agent="a",namespace="default"} 0
 `,
 		},
-		"autoscaling wants more than its replicas": {
-			agenttest.New("a", agenttest.Replicas(1), now(4, 4), func(a *v1alpha1.Agent) {
+		"minReplicas above the replicas of the spec": {
+			agenttest.New("a", agenttest.Replicas(1), counts(4, 4), func(a *v1alpha1.Agent) {
 				a.Spec.Autoscaling = &v1alpha1.Autoscaling{MinReplicas: ptr.To[int32](4), MaxReplicas: 9}
 			}),
 			nil,
@@ -165,7 +165,7 @@ stalled{agent="a",namespace="default"} 0
 `,
 		},
 		"two requirements are missing, one of them twice": {
-			agenttest.New("a", says(v1alpha1.ConditionHighlyAvailable, metav1.ConditionFalse, v1alpha1.ReasonMissingRequirements,
+			agenttest.New("a", condition(v1alpha1.ConditionHighlyAvailable, metav1.ConditionFalse, v1alpha1.ReasonMissingRequirements,
 				"placement: all on 1 node; placement: all in 1 zone; image: agent (container agent)")),
 			[]string{"placement", "image"},
 			`highly_available{agent="a",namespace="default"} 0
@@ -185,7 +185,7 @@ stalled{agent="a",namespace="default"} 0
 	}
 }
 
-// The text of what this Agent lacks is longer than a message may be.
+// The texts of the missing requirements of this Agent exceed the limit of a message.
 func TestEveryMissingRequirementReachesMetricsAndEvents(t *testing.T) {
 	name := strings.Repeat("registry.example/team/", 10) + "agent"
 	agent := agenttest.New("a", agenttest.Replicas(3), agenttest.Image(name), agenttest.RequiredAntiAffinity(corev1.PodAffinityTerm{
@@ -195,7 +195,7 @@ func TestEveryMissingRequirementReachesMetricsAndEvents(t *testing.T) {
 	cached := settledCache(t, agent)
 	cached.agent.Status = v1alpha1.AgentStatus{}
 	recorder := events.NewFakeRecorder(8)
-	c := New(&scribe{Client: cached}, &answers{}, recorder, true)
+	c := New(&fakeStatusClient{Client: cached}, &fakeReader{}, recorder, true)
 	_, err := c.Reconcile(t.Context(), reconcile.Request{NamespacedName: client.ObjectKeyFromObject(agent)})
 	require.NoError(t, err)
 
@@ -212,7 +212,7 @@ func TestEveryMissingRequirementReachesMetricsAndEvents(t *testing.T) {
 	require.Contains(t, event, "; anti-affinity: required pod anti-affinity over kubernetes.io/hostname ")
 }
 
-func TestAgentsOfOneNameInTwoNamespacesAreTwo(t *testing.T) {
+func TestAgentsOfTheSameNameHaveSeparateSeries(t *testing.T) {
 	series := exported(t, &cache{agents: []*v1alpha1.Agent{
 		agenttest.New("a", agenttest.In("dev"), agenttest.Replicas(1)), agenttest.New("a", agenttest.In("production"), agenttest.Replicas(3)),
 	}})
@@ -220,30 +220,30 @@ func TestAgentsOfOneNameInTwoNamespacesAreTwo(t *testing.T) {
 	require.Contains(t, series, `replicas_desired{agent="a",namespace="production"} 3`)
 }
 
-func TestNothingIsLeftOfAnAgentThatIsGone(t *testing.T) {
-	held := &cache{agents: []*v1alpha1.Agent{agenttest.New("stays"), agenttest.New("goes")}}
-	registry := registered(t, held)
+func TestDeletedAgentHasNoSeries(t *testing.T) {
+	cached := &cache{agents: []*v1alpha1.Agent{agenttest.New("kept"), agenttest.New("deleted")}}
+	registry := registered(t, cached)
 	count, err := testutil.GatherAndCount(registry, "flokoa_agent_replicas_desired")
 	require.NoError(t, err)
 	require.Equal(t, 2, count)
 
-	held.agents = held.agents[:1]
-	require.NotContains(t, exported(t, held), "goes")
+	cached.agents = cached.agents[:1]
+	require.NotContains(t, exported(t, cached), "deleted")
 	count, err = testutil.GatherAndCount(registry)
 	require.NoError(t, err)
-	require.Equal(t, 6, count, "series of the one that stays")
+	require.Equal(t, 6, count, "series of the kept Agent")
 }
 
-// Half an answer would look like Agents that are gone.
-func TestACacheThatCannotBeReadExportsNothing(t *testing.T) {
+// A partial answer would look like deleted Agents.
+func TestUnreadableCacheExportsNothing(t *testing.T) {
 	broken := &cache{agents: []*v1alpha1.Agent{agenttest.New("a")}, err: errors.New("the cache is not started")}
 	require.Empty(t, exported(t, broken))
 }
 
-func TestEveryGaugeIsNamedAndDescribedAsPrometheusAsks(t *testing.T) {
+func TestGaugesFollowPrometheusConventions(t *testing.T) {
 	all := &cache{agents: []*v1alpha1.Agent{agenttest.New("a",
-		says(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonQuotaExceeded, ""),
-		says(v1alpha1.ConditionHighlyAvailable, metav1.ConditionFalse, v1alpha1.ReasonMissingRequirements, "replicas: 1"))}, missing: []string{"replicas"}}
+		condition(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonQuotaExceeded, ""),
+		condition(v1alpha1.ConditionHighlyAvailable, metav1.ConditionFalse, v1alpha1.ReasonMissingRequirements, "replicas: 1"))}, missing: []string{"replicas"}}
 	problems, err := testutil.CollectAndLint(all.collector())
 	require.NoError(t, err)
 	require.Empty(t, problems)

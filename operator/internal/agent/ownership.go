@@ -7,20 +7,20 @@ import (
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
-// ownership says whether an object that has a child's name is the Agent's.
+// ownership is the relation of an object with a child's name to the Agent.
 type ownership int
 
 const (
 	// foreign objects are never touched.
 	foreign ownership = iota
-	// owned objects are controlled by the Agent, or handed to it by a person.
+	// owned objects are controlled by the Agent, or annotated for adoption by it.
 	owned
 	// terminating objects are being deleted, or belong to an earlier Agent of the same name and will be garbage-collected.
 	terminating
 )
 
-// ownershipOf decides by the controller reference. An object without a controller is the Agent's only by the annotation that a
-// person puts on it, after a restore or a deletion that orphaned it.
+// ownershipOf decides by the controller reference. An object without a controller is the Agent's only if a user annotates it for
+// adoption, after a restore or a deletion that orphaned it.
 func ownershipOf(object metav1.Object, agent *v1alpha1.Agent) ownership {
 	controller := metav1.GetControllerOf(object)
 	switch {

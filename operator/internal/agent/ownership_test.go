@@ -15,7 +15,7 @@ import (
 	"github.com/flokoa/flokoa/operator/internal/agenttest"
 )
 
-func TestWhoseAnObjectOfAChildsNameIs(t *testing.T) {
+func TestOwnershipFollowsTheControllerReference(t *testing.T) {
 	controlledBy := func(apiVersion, kind, name, uid string) []metav1.OwnerReference {
 		return []metav1.OwnerReference{{APIVersion: apiVersion, Kind: kind, Name: name, UID: types.UID(uid), Controller: ptr.To(true)}}
 	}
@@ -29,22 +29,22 @@ func TestWhoseAnObjectOfAChildsNameIs(t *testing.T) {
 		object metav1.ObjectMeta
 		want   ownership
 	}{
-		{"nobody controls it", metav1.ObjectMeta{}, foreign},
-		{"it has our label, which anybody may put there", metav1.ObjectMeta{Labels: map[string]string{v1alpha1.LabelAgent: "a"}}, foreign},
-		{"we own it without controlling it", metav1.ObjectMeta{OwnerReferences: ownedBy("uid-of-a")}, foreign},
-		{"nobody controls it, and a person hands it over", metav1.ObjectMeta{Annotations: adopt("a")}, owned},
-		{"nobody controls it, and a person hands it to another Agent", metav1.ObjectMeta{Annotations: adopt("b")}, foreign},
-		{"nobody controls it, and the annotation is empty", metav1.ObjectMeta{Annotations: adopt("")}, foreign},
-		{"this Agent controls it", metav1.ObjectMeta{OwnerReferences: controlledBy("agent.flokoa.ai/v1alpha1", "Agent", "a", "uid-of-a")}, owned},
-		{"this Agent controls it, in a later version of the API", metav1.ObjectMeta{OwnerReferences: controlledBy("agent.flokoa.ai/v1", "Agent", "a", "uid-of-a")}, owned},
-		{"this Agent controls it, and it is being deleted", metav1.ObjectMeta{OwnerReferences: controlledBy("agent.flokoa.ai/v1alpha1", "Agent", "a", "uid-of-a"), DeletionTimestamp: deleted}, terminating},
-		{"an earlier Agent of the name controls it", metav1.ObjectMeta{OwnerReferences: controlledBy("agent.flokoa.ai/v1alpha1", "Agent", "a", "earlier")}, terminating},
-		{"an earlier Agent of the name controls it, and it is being deleted", metav1.ObjectMeta{OwnerReferences: controlledBy("agent.flokoa.ai/v1alpha1", "Agent", "a", "earlier"), DeletionTimestamp: deleted}, terminating},
-		{"an earlier Agent of the name in another version controls it", metav1.ObjectMeta{OwnerReferences: controlledBy("agent.flokoa.ai/v1beta1", "Agent", "a", "earlier")}, terminating},
-		{"an Agent of another name controls it", metav1.ObjectMeta{OwnerReferences: controlledBy("agent.flokoa.ai/v1alpha1", "Agent", "b", "uid-of-b")}, foreign},
-		{"an Agent of another product controls it", metav1.ObjectMeta{OwnerReferences: controlledBy("example.com/v1", "Agent", "a", "other")}, foreign},
-		{"something else of the name controls it", metav1.ObjectMeta{OwnerReferences: controlledBy("agent.flokoa.ai/v1alpha1", "Model", "a", "other")}, foreign},
-		{"another controls it, whatever a person says", metav1.ObjectMeta{OwnerReferences: controlledBy("apps/v1", "ReplicaSet", "a", "other"), Annotations: adopt("a")}, foreign},
+		{"no controller", metav1.ObjectMeta{}, foreign},
+		{"no controller, with the operator's label, which anyone may set", metav1.ObjectMeta{Labels: map[string]string{v1alpha1.LabelAgent: "a"}}, foreign},
+		{"owned by this Agent, without a controller", metav1.ObjectMeta{OwnerReferences: ownedBy("uid-of-a")}, foreign},
+		{"no controller, annotated for adoption by this Agent", metav1.ObjectMeta{Annotations: adopt("a")}, owned},
+		{"no controller, annotated for adoption by another Agent", metav1.ObjectMeta{Annotations: adopt("b")}, foreign},
+		{"no controller, with an empty adoption annotation", metav1.ObjectMeta{Annotations: adopt("")}, foreign},
+		{"controlled by this Agent", metav1.ObjectMeta{OwnerReferences: controlledBy("agent.flokoa.ai/v1alpha1", "Agent", "a", "uid-of-a")}, owned},
+		{"controlled by this Agent, in a later API version", metav1.ObjectMeta{OwnerReferences: controlledBy("agent.flokoa.ai/v1", "Agent", "a", "uid-of-a")}, owned},
+		{"controlled by this Agent, and terminating", metav1.ObjectMeta{OwnerReferences: controlledBy("agent.flokoa.ai/v1alpha1", "Agent", "a", "uid-of-a"), DeletionTimestamp: deleted}, terminating},
+		{"controlled by an earlier Agent of the same name", metav1.ObjectMeta{OwnerReferences: controlledBy("agent.flokoa.ai/v1alpha1", "Agent", "a", "earlier")}, terminating},
+		{"controlled by an earlier Agent of the same name, and terminating", metav1.ObjectMeta{OwnerReferences: controlledBy("agent.flokoa.ai/v1alpha1", "Agent", "a", "earlier"), DeletionTimestamp: deleted}, terminating},
+		{"controlled by an earlier Agent of the same name, in another API version", metav1.ObjectMeta{OwnerReferences: controlledBy("agent.flokoa.ai/v1beta1", "Agent", "a", "earlier")}, terminating},
+		{"controlled by an Agent of another name", metav1.ObjectMeta{OwnerReferences: controlledBy("agent.flokoa.ai/v1alpha1", "Agent", "b", "uid-of-b")}, foreign},
+		{"controlled by an Agent of another API group", metav1.ObjectMeta{OwnerReferences: controlledBy("example.com/v1", "Agent", "a", "other")}, foreign},
+		{"controlled by another kind of the same name", metav1.ObjectMeta{OwnerReferences: controlledBy("agent.flokoa.ai/v1alpha1", "Model", "a", "other")}, foreign},
+		{"controlled by another object, although annotated for adoption", metav1.ObjectMeta{OwnerReferences: controlledBy("apps/v1", "ReplicaSet", "a", "other"), Annotations: adopt("a")}, foreign},
 	} {
 		t.Run(r.name, func(t *testing.T) {
 			require.Equal(t, r.want, ownershipOf(&r.object, agenttest.New("a")))
@@ -52,7 +52,7 @@ func TestWhoseAnObjectOfAChildsNameIs(t *testing.T) {
 	}
 }
 
-func TestAPodIsTheDeploymentsWhenItsReplicaSetIs(t *testing.T) {
+func TestPodBelongsToTheDeploymentOfItsReplicaSet(t *testing.T) {
 	deployment := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Name: "a"}}
 	pod := func(kind, owner, hash string, controller bool) *corev1.Pod {
 		return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
@@ -65,5 +65,5 @@ func TestAPodIsTheDeploymentsWhenItsReplicaSetIs(t *testing.T) {
 	require.False(t, belongsTo(pod("ReplicaSet", "a-5d7", "another", true), deployment))
 	require.False(t, belongsTo(pod("ReplicaSet", "a-5d7", "5d7", false), deployment), "owned, not controlled")
 	require.False(t, belongsTo(pod("StatefulSet", "a-5d7", "5d7", true), deployment))
-	require.False(t, belongsTo(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{v1alpha1.LabelAgent: "a"}}}, deployment), "a label that anybody may put on")
+	require.False(t, belongsTo(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{v1alpha1.LabelAgent: "a"}}}, deployment), "a label that anyone may set")
 }

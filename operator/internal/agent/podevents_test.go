@@ -23,68 +23,68 @@ import (
 	"github.com/flokoa/flokoa/operator/internal/status"
 )
 
-var begin = time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
+var start = time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
 
-// answers is an API server that says one thing, and counts how often it was asked.
-type answers struct {
+// fakeReader is an API server that answers every read alike, and counts the reads.
+type fakeReader struct {
 	client.Reader
-	asked      int
+	reads      int
 	options    client.ListOptions
 	events     []corev1.Event
 	deployment *appsv1.Deployment
 	err        error
 }
 
-func (a *answers) List(_ context.Context, into client.ObjectList, options ...client.ListOption) error {
-	a.asked++
-	a.options = client.ListOptions{}
-	a.options.ApplyOptions(options)
-	into.(*corev1.EventList).Items = a.events
-	return a.err
+func (f *fakeReader) List(_ context.Context, into client.ObjectList, options ...client.ListOption) error {
+	f.reads++
+	f.options = client.ListOptions{}
+	f.options.ApplyOptions(options)
+	into.(*corev1.EventList).Items = f.events
+	return f.err
 }
 
-func (a *answers) Get(_ context.Context, _ client.ObjectKey, into client.Object, _ ...client.GetOption) error {
-	a.asked++
-	if a.deployment != nil {
-		a.deployment.DeepCopyInto(into.(*appsv1.Deployment))
+func (f *fakeReader) Get(_ context.Context, _ client.ObjectKey, into client.Object, _ ...client.GetOption) error {
+	f.reads++
+	if f.deployment != nil {
+		f.deployment.DeepCopyInto(into.(*appsv1.Deployment))
 	}
-	return a.err
+	return f.err
 }
 
-// unready is an Agent that turned unready at the beginning, with one pod that does not say why.
+// unready returns an Agent that became unready at start, with one pod that is unexplained.
 func unready() (*v1alpha1.Agent, status.Observed) {
 	agent := agenttest.New("a", agenttest.In("team"), agenttest.Replicas(1))
-	agent.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, LastTransitionTime: metav1.NewTime(begin)}}
+	agent.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, LastTransitionTime: metav1.NewTime(start)}}
 	pod := corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "a-1-x", UID: "u"}, Spec: corev1.PodSpec{NodeName: "n"}}
 	return agent, status.Observed{Deployment: &appsv1.Deployment{Status: appsv1.DeploymentStatus{Replicas: 1, UpdatedReplicas: 1}}, Pods: []corev1.Pod{pod}}
 }
 
-func TestEventsAreAskedForAfterAWhileAndOnceAMinuteAtMost(t *testing.T) {
-	server := &answers{events: []corev1.Event{
-		{Reason: "Unhealthy", Message: "no", LastTimestamp: metav1.NewTime(begin), InvolvedObject: corev1.ObjectReference{FieldPath: "spec.containers{agent}"}},
-		{Reason: "Pulled", Message: "not to the point"},
+func TestEventsAreListedAfterADelayAndOncePerMinute(t *testing.T) {
+	server := &fakeReader{events: []corev1.Event{
+		{Reason: "Unhealthy", Message: "no", LastTimestamp: metav1.NewTime(start), InvolvedObject: corev1.ObjectReference{FieldPath: "spec.containers{agent}"}},
+		{Reason: "Pulled", Message: "irrelevant"},
 	}}
 	c, state := New(nil, server, nil, false), &state{}
 	agent, observed := unready()
 	for _, step := range []struct {
 		name  string
 		after time.Duration
-		asked int
-		again time.Duration
+		reads int
+		next  time.Duration
 	}{
 		{"at first", 0, 0, 15 * time.Second},
 		{"a little later", 14 * time.Second, 0, time.Second},
-		{"it is asked", 15 * time.Second, 1, time.Minute},
-		{"the answer is good for a minute", 74 * time.Second, 1, time.Second},
-		{"then it is asked again", 75 * time.Second, 2, time.Minute},
+		{"the delay is over", 15 * time.Second, 1, time.Minute},
+		{"the answer is still fresh", 74 * time.Second, 1, time.Second},
+		{"the answer has expired", 75 * time.Second, 2, time.Minute},
 	} {
 		now := observed
-		now.Now = begin.Add(step.after)
-		require.Equal(t, step.again, c.podEvents(t.Context(), agent, &now, state), step.name)
-		require.Equal(t, step.asked, server.asked, step.name)
-		if step.asked > 0 {
+		now.Now = start.Add(step.after)
+		require.Equal(t, step.next, c.podEvents(t.Context(), agent, &now, state), step.name)
+		require.Equal(t, step.reads, server.reads, step.name)
+		if step.reads > 0 {
 			require.Equal(t, "a-1-x", now.QueriedPod, step.name)
-			require.Equal(t, []status.PodEvent{{Pod: "a-1-x", Container: "agent", Reason: "Unhealthy", Message: "no", Last: begin}}, now.PodEvents)
+			require.Equal(t, []status.PodEvent{{Pod: "a-1-x", Container: "agent", Reason: "Unhealthy", Message: "no", Last: start}}, now.PodEvents)
 		} else {
 			require.Empty(t, now.QueriedPod, step.name)
 		}
@@ -92,13 +92,12 @@ func TestEventsAreAskedForAfterAWhileAndOnceAMinuteAtMost(t *testing.T) {
 	require.Equal(t, "involvedObject.uid=u", server.options.FieldSelector.String())
 	require.Equal(t, "team", server.options.Namespace)
 	require.NotZero(t, server.options.Limit)
-
 }
 
-// pods are some of an Agent's, none of them ready, and each either quiet about why or not; a quiet one's uid is its name.
-func pods(quiet []string, crashing ...string) []corev1.Pod {
+// pods returns unready pods: some are unexplained, the others crash loop. The uid of a pod is its name.
+func pods(unexplained []string, crashing ...string) []corev1.Pod {
 	var all []corev1.Pod
-	for _, name := range append(quiet, crashing...) {
+	for _, name := range append(unexplained, crashing...) {
 		pod := corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: name, UID: types.UID(name)}, Spec: corev1.PodSpec{NodeName: "n"}}
 		if slices.Contains(crashing, name) {
 			waiting := &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}
@@ -109,99 +108,99 @@ func pods(quiet []string, crashing ...string) []corev1.Pod {
 	return all
 }
 
-// hears has the controller listen some time after the beginning, and returns what it then knows.
-func hears(t *testing.T, c *Controller, after time.Duration, pods []corev1.Pod) (status.Observed, time.Duration) {
+// podEventsAt runs podEvents some time after start, and returns the observation and when to reconcile again.
+func podEventsAt(t *testing.T, c *Controller, after time.Duration, pods []corev1.Pod) (status.Observed, time.Duration) {
 	t.Helper()
 	agent, observed := unready()
-	observed.Now, observed.Pods = begin.Add(after), pods
+	observed.Now, observed.Pods = start.Add(after), pods
 	again := c.podEvents(t.Context(), agent, &observed, c.states.For(agent))
 	return observed, again
 }
 
-func TestEventsAreNotAskedForSoonerWhenAnotherPodComesIntoView(t *testing.T) {
-	server := &answers{}
+func TestAnotherUnexplainedPodDoesNotSpeedUpQueries(t *testing.T) {
+	server := &fakeReader{}
 	c := New(nil, server, nil, false)
 	one, both := pods([]string{"x"}), pods([]string{"x", "w"})
-	hears(t, c, 0, one)
-	observed, _ := hears(t, c, 15*time.Second, one)
+	podEventsAt(t, c, 0, one)
+	observed, _ := podEventsAt(t, c, 15*time.Second, one)
 	require.Equal(t, "x", observed.QueriedPod)
-	observed, again := hears(t, c, 30*time.Second, both)
-	require.Empty(t, observed.QueriedPod, "nobody asked about this pod")
-	require.Equal(t, 15*time.Second, again, "it gets its time")
-	_, again = hears(t, c, 45*time.Second, both)
+	observed, again := podEventsAt(t, c, 30*time.Second, both)
+	require.Empty(t, observed.QueriedPod, "there was no query for this pod")
+	require.Equal(t, 15*time.Second, again, "the delay starts again for this pod")
+	_, again = podEventsAt(t, c, 45*time.Second, both)
 	require.Equal(t, 30*time.Second, again)
-	require.Equal(t, 1, server.asked)
-	observed, _ = hears(t, c, 75*time.Second, both)
+	require.Equal(t, 1, server.reads)
+	observed, _ = podEventsAt(t, c, 75*time.Second, both)
 	require.Equal(t, "w", observed.QueriedPod)
-	require.Equal(t, 2, server.asked)
+	require.Equal(t, 2, server.reads)
 }
 
-func TestEventsAreNotAskedForSoonerWhenAnotherCauseComesAndGoes(t *testing.T) {
-	server := &answers{events: []corev1.Event{{Reason: "Unhealthy", Message: "no"}}}
+func TestATransientCauseDoesNotSpeedUpQueries(t *testing.T) {
+	server := &fakeReader{events: []corev1.Event{{Reason: "Unhealthy", Message: "no"}}}
 	c := New(nil, server, nil, false)
-	hears(t, c, 0, pods([]string{"x"}))
+	podEventsAt(t, c, 0, pods([]string{"x"}))
 	for after := 15 * time.Second; after < 75*time.Second; after += 10 * time.Second {
-		observed, _ := hears(t, c, after, pods([]string{"x"}))
-		require.Equal(t, "x", observed.QueriedPod, "what was heard is still good")
+		observed, _ := podEventsAt(t, c, after, pods([]string{"x"}))
+		require.Equal(t, "x", observed.QueriedPod, "the answer is still fresh")
 		require.Len(t, observed.PodEvents, 1)
-		observed, again := hears(t, c, after+5*time.Second, pods([]string{"x"}, "y"))
+		observed, again := podEventsAt(t, c, after+5*time.Second, pods([]string{"x"}, "y"))
 		require.Empty(t, observed.QueriedPod)
-		require.Zero(t, again, "the pod that crashes says enough")
+		require.Zero(t, again, "the crashing pod explains it")
 	}
-	require.Equal(t, 1, server.asked)
-	hears(t, c, 75*time.Second, pods(nil, "y"))
+	require.Equal(t, 1, server.reads)
+	podEventsAt(t, c, 75*time.Second, pods(nil, "y"))
 	agent, _ := unready()
-	require.Zero(t, c.states.For(agent).query, "an answer that is out of date is dropped")
+	require.Zero(t, c.states.For(agent).query, "an expired answer is dropped")
 }
 
-// Every pod of a rollout is unready for a while and says nothing. That is no reason to ask.
-func TestEventsAreNotAskedForWhileEveryPodGetsReadyInTime(t *testing.T) {
-	server := &answers{}
+// Every pod of a rollout is unready and unexplained for a while, which must not cost a query.
+func TestEventsAreNotListedForPodsThatBecomeReadyInTime(t *testing.T) {
+	server := &fakeReader{}
 	c := New(nil, server, nil, false)
 	for i := range 10 {
-		began := time.Duration(i) * 14 * time.Second
-		_, again := hears(t, c, began, pods([]string{fmt.Sprint("pod", i)}))
+		created := time.Duration(i) * 14 * time.Second
+		_, again := podEventsAt(t, c, created, pods([]string{fmt.Sprint("pod", i)}))
 		require.Equal(t, eventDelay, again)
-		hears(t, c, began+13*time.Second, pods([]string{fmt.Sprint("pod", i)}))
+		podEventsAt(t, c, created+13*time.Second, pods([]string{fmt.Sprint("pod", i)}))
 	}
-	require.Zero(t, server.asked)
+	require.Zero(t, server.reads)
 }
 
-func TestWithoutAnAnswerWhatWasHeardStandsAndEventsAreAskedForAgainInAMinute(t *testing.T) {
-	server := &answers{events: []corev1.Event{{Reason: "Unhealthy", Message: "no"}}, err: errors.New("busy")}
+func TestFailedQueryKeepsTheLastAnswerAndIsRetried(t *testing.T) {
+	server := &fakeReader{events: []corev1.Event{{Reason: "Unhealthy", Message: "no"}}, err: errors.New("busy")}
 	c := New(nil, server, nil, false)
-	hears(t, c, 0, pods([]string{"x"}))
+	podEventsAt(t, c, 0, pods([]string{"x"}))
 	for range 2 {
-		observed, again := hears(t, c, 15*time.Second, pods([]string{"x"}))
-		require.Empty(t, observed.QueriedPod, "no answer is not the answer that there is nothing")
+		observed, again := podEventsAt(t, c, 15*time.Second, pods([]string{"x"}))
+		require.Empty(t, observed.QueriedPod, "a failed query is not an empty answer")
 		require.Equal(t, time.Minute, again)
-		require.Equal(t, 1, server.asked)
+		require.Equal(t, 1, server.reads)
 	}
 	server.err = nil
-	hears(t, c, 75*time.Second, pods([]string{"x"}))
+	podEventsAt(t, c, 75*time.Second, pods([]string{"x"}))
 	server.err = errors.New("busy")
-	observed, _ := hears(t, c, 135*time.Second, pods([]string{"x"}))
+	observed, _ := podEventsAt(t, c, 135*time.Second, pods([]string{"x"}))
 	require.Equal(t, "x", observed.QueriedPod)
 	require.Len(t, observed.PodEvents, 1)
-	require.Equal(t, 3, server.asked)
-	hears(t, c, 180*time.Second, pods([]string{"w"}))
-	observed, _ = hears(t, c, 195*time.Second, pods([]string{"w"}))
+	require.Equal(t, 3, server.reads)
+	podEventsAt(t, c, 180*time.Second, pods([]string{"w"}))
+	observed, _ = podEventsAt(t, c, 195*time.Second, pods([]string{"w"}))
 	require.Empty(t, observed.QueriedPod)
-	require.Empty(t, observed.PodEvents, "it was about another pod")
+	require.Empty(t, observed.PodEvents, "the last answer is about another pod")
 }
 
-func TestTheLatestTimeOfAnEventCounts(t *testing.T) {
-	early, late := metav1.NewTime(begin), metav1.NewTime(begin.Add(time.Hour))
+func TestLastObservedIsTheLatestTimeOfAnEvent(t *testing.T) {
+	early, late := metav1.NewTime(start), metav1.NewTime(start.Add(time.Hour))
 	for _, event := range []corev1.Event{
-		{LastTimestamp: late, EventTime: metav1.NewMicroTime(begin)},
+		{LastTimestamp: late, EventTime: metav1.NewMicroTime(start)},
 		{LastTimestamp: early, EventTime: metav1.NewMicroTime(late.Time)},
-		{EventTime: metav1.NewMicroTime(begin), Series: &corev1.EventSeries{LastObservedTime: metav1.NewMicroTime(late.Time)}},
+		{EventTime: metav1.NewMicroTime(start), Series: &corev1.EventSeries{LastObservedTime: metav1.NewMicroTime(late.Time)}},
 	} {
 		require.Equal(t, late.Time, lastObserved(event))
 	}
 }
 
-// scaledByOthers is a Deployment that somebody scaled to 5, and that was last applied as the Agent wants it, at 3.
+// scaledByOthers returns a Deployment that KEDA scaled to 5, and the Agent's children with 3 replicas.
 func scaledByOthers(t *testing.T, agent *v1alpha1.Agent) (*appsv1.Deployment, render.Children) {
 	t.Helper()
 	children, err := render.Agent(agent, render.Live{})
@@ -215,22 +214,22 @@ func scaledByOthers(t *testing.T, agent *v1alpha1.Agent) (*appsv1.Deployment, re
 	return live, children
 }
 
-func TestWhoScalesTheDeploymentIsToldOnceAnHour(t *testing.T) {
+func TestScaleConflictIsReportedOncePerHour(t *testing.T) {
 	agent := agenttest.New("a", agenttest.Replicas(3))
 	live, children := scaledByOthers(t, agent)
 	recorder := events.NewFakeRecorder(8)
-	c := New(nil, &answers{deployment: live}, recorder, false)
+	c := New(nil, &fakeReader{deployment: live}, recorder, false)
 	require.Equal(t, 1, warnedAfter(t, c, recorder, agent, live, children, 0))
 	require.Zero(t, warnedAfter(t, c, recorder, agent, live, children, 59*time.Minute))
 	require.Equal(t, 1, warnedAfter(t, c, recorder, agent, live, children, 60*time.Minute))
 	c.states.Delete(client.ObjectKeyFromObject(agent))
-	require.Equal(t, 1, warnedAfter(t, c, recorder, agent, live, children, 61*time.Minute), "another Agent of that name")
+	require.Equal(t, 1, warnedAfter(t, c, recorder, agent, live, children, 61*time.Minute), "a new Agent of the same name")
 }
 
-// warnedAfter counts the events that are sent.
+// warnedAfter returns how many Events are recorded some time after start.
 func warnedAfter(t *testing.T, c *Controller, recorder *events.FakeRecorder, agent *v1alpha1.Agent, live *appsv1.Deployment, children render.Children, after time.Duration) int {
 	t.Helper()
-	c.now = func() time.Time { return begin.Add(after) }
+	c.now = func() time.Time { return start.Add(after) }
 	state := c.states.For(agent)
 	c.warnScaleConflict(agent, c.findScaleConflict(t.Context(), live, children.Deployment, state), state)
 	sent := len(recorder.Events)
@@ -240,22 +239,22 @@ func warnedAfter(t *testing.T, c *Controller, recorder *events.FakeRecorder, age
 	return sent
 }
 
-func TestAnotherCountIsNobodysFaultUnlessItWasScaled(t *testing.T) {
+func TestReplicaDriftWithoutScalingIsNoScaleConflict(t *testing.T) {
 	agent := agenttest.New("a", agenttest.Replicas(3))
 	for name, change := range map[string]func(*appsv1.Deployment){
-		"the Agent wants something new":  func(d *appsv1.Deployment) { d.Annotations = nil },
-		"the count is right":             func(d *appsv1.Deployment) { d.Spec.Replicas = ptr.To[int32](3) },
-		"it was edited, not scaled":      func(d *appsv1.Deployment) { d.ManagedFields[1].Subresource = "" },
-		"its scale says nothing of that": func(d *appsv1.Deployment) { d.ManagedFields[1].FieldsV1 = metav1.NewFieldsV1(`{}`) },
+		"the Agent has a new spec":               func(d *appsv1.Deployment) { d.Annotations = nil },
+		"the count is correct":                   func(d *appsv1.Deployment) { d.Spec.Replicas = ptr.To[int32](3) },
+		"the Deployment was edited, not scaled":  func(d *appsv1.Deployment) { d.ManagedFields[1].Subresource = "" },
+		"the scale subresource owns no replicas": func(d *appsv1.Deployment) { d.ManagedFields[1].FieldsV1 = metav1.NewFieldsV1(`{}`) },
 	} {
 		live, children := scaledByOthers(t, agent)
 		change(live)
 		recorder := events.NewFakeRecorder(8)
-		c := New(nil, &answers{deployment: live}, recorder, false)
+		c := New(nil, &fakeReader{deployment: live}, recorder, false)
 		require.Zero(t, warnedAfter(t, c, recorder, agent, live, children, 0), name)
 	}
 	live, children := scaledByOthers(t, agent)
 	recorder := events.NewFakeRecorder(8)
-	require.Zero(t, warnedAfter(t, New(nil, &answers{err: errors.New("gone")}, recorder, false), recorder, agent, live, children, 0))
+	require.Zero(t, warnedAfter(t, New(nil, &fakeReader{err: errors.New("gone")}, recorder, false), recorder, agent, live, children, 0))
 	require.Zero(t, warnedAfter(t, New(nil, nil, recorder, false), recorder, agent, nil, children, 0), "no Deployment yet")
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/flokoa/flokoa/operator/internal/agenttest"
 )
 
-func TestAnAgentWhosePodsHaveNewsComesBeforeNewOnes(t *testing.T) {
+func TestAgentsWithPodChangesPrecedeNewAgents(t *testing.T) {
 	q := priorityqueue.New[reconcile.Request]("test")
 	defer q.ShutDown()
 	pods := withHighPriority(handler.EnqueueRequestsFromMapFunc(agentOf))
@@ -33,17 +33,17 @@ func TestAnAgentWhosePodsHaveNewsComesBeforeNewOnes(t *testing.T) {
 	requireNext(t, q, "new", normalPriority)
 }
 
-func TestAnAgentOfWhichSomethingCameDueComesAfterThoseWithNews(t *testing.T) {
+func TestRequeuedAgentsFollowAgentsWithPodChanges(t *testing.T) {
 	q := priorityqueue.New[reconcile.Request]("test")
 	defer q.ShutDown()
-	due := requeueAfter(time.Nanosecond)
-	q.AddWithOpts(priorityqueue.AddOpts{After: due.RequeueAfter, Priority: due.Priority}, requestFor("due"))
+	delayed := requeueAfter(time.Nanosecond)
+	q.AddWithOpts(priorityqueue.AddOpts{After: delayed.RequeueAfter, Priority: delayed.Priority}, requestFor("requeued"))
 	require.Eventually(t, func() bool { return q.Len() == 1 }, time.Second, time.Millisecond)
-	priorityQueue{q}.Add(requestFor("news"))
+	priorityQueue{q}.Add(requestFor("changed"))
 	require.Eventually(t, func() bool { return q.Len() == 2 }, time.Second, time.Millisecond)
-	requireNext(t, q, "news", highPriority)
-	requireNext(t, q, "due", normalPriority)
-	require.True(t, ptr.To(requeueAfter(0)).IsZero(), "nothing comes due")
+	requireNext(t, q, "changed", highPriority)
+	requireNext(t, q, "requeued", normalPriority)
+	require.True(t, ptr.To(requeueAfter(0)).IsZero(), "no requeue")
 }
 
 func requestFor(name string) reconcile.Request {
@@ -58,8 +58,8 @@ func changed(pod *corev1.Pod) *corev1.Pod {
 
 func requireNext(t *testing.T, q priorityqueue.PriorityQueue[reconcile.Request], name string, priority int) {
 	t.Helper()
-	next, its, _ := q.GetWithPriority()
+	next, actual, _ := q.GetWithPriority()
 	require.Equal(t, requestFor(name), next)
-	require.Equal(t, priority, its)
+	require.Equal(t, priority, actual)
 	q.Done(next)
 }

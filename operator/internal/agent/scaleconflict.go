@@ -26,9 +26,9 @@ type scaleConflict struct {
 	live, desired int32
 }
 
-// findScaleConflict finds out who scales the Deployment, nil for nobody. An autoscaler that targets the Deployment would fight the
-// operator for ever. Only if the rest is as it was last applied can the count be somebody else's. Only then is the Deployment read
-// from the API server, because the cache drops managed fields.
+// findScaleConflict finds a field manager that scales the Deployment, nil without one. An autoscaler that targets the Deployment
+// would fight the operator forever. The count can only be foreign if the rest is as last applied. Only then does it read the
+// Deployment from the API server, because the cache drops managed fields.
 func (c *Controller) findScaleConflict(ctx context.Context, live *appsv1.Deployment, desired *appsv1ac.DeploymentApplyConfiguration, state *state) *scaleConflict {
 	if live == nil || live.Annotations[v1alpha1.AnnotationDigest] != desired.Annotations[v1alpha1.AnnotationDigest] ||
 		ptr.Deref(live.Spec.Replicas, 0) == *desired.Spec.Replicas || c.now().Sub(state.conflictReported) < eventInterval {

@@ -24,7 +24,7 @@ type state struct {
 	query eventQuery
 	// pendingSince is when the status first differed from the one that is written; zero while it does not.
 	pendingSince time.Time
-	// conflictReported is when an Event last reported who scales the Deployment.
+	// conflictReported is when an Event last reported a scale conflict.
 	conflictReported time.Time
 	// missing are the ids of the requirements that the written status reports as missing, nil before the first pass. Metrics read it.
 	missing atomic.Pointer[[]string]
@@ -33,7 +33,7 @@ type state struct {
 // states holds the state of every Agent.
 type states struct{ agents sync.Map }
 
-// For returns the state of an Agent, a new one for an Agent that it does not know. An Agent that was created again is another one.
+// For returns the state of an Agent, a new one if there is none. A re-created Agent, with another UID, gets a new one.
 func (s *states) For(agent *v1alpha1.Agent) *state {
 	key := client.ObjectKeyFromObject(agent)
 	if known := s.Load(key); known != nil && known.uid == agent.UID {

@@ -20,7 +20,7 @@ import (
 
 const fullAgent = "../render/testdata/full/agent.yaml"
 
-// stored is an object as it is read back after a configuration was applied, before anybody else touches it.
+// stored returns the object that the API server would store for an apply configuration.
 func stored[T any](t testing.TB, configuration any) *T {
 	t.Helper()
 	raw, err := json.Marshal(configuration)
@@ -37,7 +37,7 @@ func rendered(t *testing.T, agent *v1alpha1.Agent) render.Children {
 	return all
 }
 
-func TestWhatWasAppliedIsUpToDate(t *testing.T) {
+func TestAppliedConfigurationIsUpToDate(t *testing.T) {
 	for name, agent := range map[string]*v1alpha1.Agent{
 		"a small Agent":       agenttest.New("a"),
 		"no replicas":         agenttest.New("a", agenttest.Replicas(0)),
@@ -57,7 +57,7 @@ func TestWhatWasAppliedIsUpToDate(t *testing.T) {
 	}
 }
 
-// zeros are the values a user may set that are the zero value of their type.
+// zeros sets every field that accepts the zero value of its type.
 func zeros(s *v1alpha1.RuntimeSpec) {
 	s.Replicas, s.MinReadySeconds, s.RevisionHistoryLimit = ptr.To[int32](0), ptr.To[int32](0), ptr.To[int32](0)
 	s.ProgressDeadlineSeconds, s.AutomountServiceAccountToken = ptr.To[int32](1), ptr.To(false)
@@ -70,14 +70,14 @@ func zeros(s *v1alpha1.RuntimeSpec) {
 	s.DNSConfig = &corev1.PodDNSConfig{}
 }
 
-// deploymentEdit is what another did to a Deployment.
+// deploymentEdit is an edit of a Deployment by another field manager.
 type deploymentEdit struct {
 	name   string
 	change func(*appsv1.Deployment, *corev1.PodSpec)
 }
 
-// leftAlone are edits of fields that are not ours.
-var leftAlone = []deploymentEdit{
+// ignoredEdits change fields that the operator does not own.
+var ignoredEdits = []deploymentEdit{
 	{"nothing", func(*appsv1.Deployment, *corev1.PodSpec) {}},
 	{"status", func(d *appsv1.Deployment, _ *corev1.PodSpec) { d.Status.Replicas = 9 }},
 	{"an annotation of its own", func(d *appsv1.Deployment, _ *corev1.PodSpec) {
@@ -105,11 +105,11 @@ var leftAlone = []deploymentEdit{
 	{"another default of the API server, in a list without keys", func(_ *appsv1.Deployment, p *corev1.PodSpec) {
 		p.Volumes[1].Projected.Sources[0].ConfigMap.Optional = ptr.To(false)
 	}},
-	{"paused: not a field of ours", func(d *appsv1.Deployment, _ *corev1.PodSpec) { d.Spec.Paused = true }},
+	{"paused, which the operator does not own", func(d *appsv1.Deployment, _ *corev1.PodSpec) { d.Spec.Paused = true }},
 }
 
-// putBack are edits of fields that are ours.
-var putBack = []deploymentEdit{
+// driftEdits change fields that the operator owns.
+var driftEdits = []deploymentEdit{
 	{"another image", func(_ *appsv1.Deployment, p *corev1.PodSpec) { p.Containers[0].Image = "other" }},
 	{"another number of replicas", func(d *appsv1.Deployment, _ *corev1.PodSpec) { d.Spec.Replicas = ptr.To[int32](9) }},
 	{"another value of a variable", func(_ *appsv1.Deployment, p *corev1.PodSpec) { p.Containers[0].Env[0].Value = "other" }},
@@ -125,15 +125,15 @@ var putBack = []deploymentEdit{
 	{"a toleration added: a list without keys is one value", func(_ *appsv1.Deployment, p *corev1.PodSpec) {
 		p.Tolerations = append(p.Tolerations, corev1.Toleration{Key: "k"})
 	}},
-	{"a node label asked for besides: the selector is one value", func(_ *appsv1.Deployment, p *corev1.PodSpec) { p.NodeSelector["other"] = "x" }},
-	{"a label of ours changed", func(d *appsv1.Deployment, _ *corev1.PodSpec) { d.Labels[v1alpha1.LabelAgent] = "b" }},
-	{"a label of ours removed from the pods", func(d *appsv1.Deployment, _ *corev1.PodSpec) {
+	{"a node label added: the selector is one value", func(_ *appsv1.Deployment, p *corev1.PodSpec) { p.NodeSelector["other"] = "x" }},
+	{"an owned label changed", func(d *appsv1.Deployment, _ *corev1.PodSpec) { d.Labels[v1alpha1.LabelAgent] = "b" }},
+	{"an owned label removed from the pods", func(d *appsv1.Deployment, _ *corev1.PodSpec) {
 		delete(d.Spec.Template.Labels, "app.kubernetes.io/name")
 	}},
 	{"the owner removed", func(d *appsv1.Deployment, _ *corev1.PodSpec) { d.OwnerReferences = nil }},
 	{"the digest removed", func(d *appsv1.Deployment, _ *corev1.PodSpec) { delete(d.Annotations, v1alpha1.AnnotationDigest) }},
 	{"all annotations removed", func(d *appsv1.Deployment, _ *corev1.PodSpec) { d.Annotations = nil }},
-	{"a refusal of ours removed", func(_ *appsv1.Deployment, p *corev1.PodSpec) {
+	{"an owned security setting removed", func(_ *appsv1.Deployment, p *corev1.PodSpec) {
 		p.Containers[0].SecurityContext.AllowPrivilegeEscalation = nil
 	}},
 	{"minReadySeconds", func(d *appsv1.Deployment, _ *corev1.PodSpec) { d.Spec.MinReadySeconds = 9 }},
@@ -143,24 +143,24 @@ var putBack = []deploymentEdit{
 	}},
 }
 
-func TestWhatAnotherDidToADeploymentIsPutBackOrLeftAlone(t *testing.T) {
+func TestForeignEditsOfADeploymentAreDriftOnlyIfOwned(t *testing.T) {
 	try := func(edit deploymentEdit, same bool) {
 		t.Run(edit.name, func(t *testing.T) {
 			want := rendered(t, agenttest.Read(t, fullAgent)).Deployment
 			live := stored[appsv1.Deployment](t, want)
 			edit.change(live, &live.Spec.Template.Spec)
-			requireInPlace(t, same, live, want)
+			requireUpToDate(t, same, live, want)
 		})
 	}
-	for _, edit := range leftAlone {
+	for _, edit := range ignoredEdits {
 		try(edit, true)
 	}
-	for _, edit := range putBack {
+	for _, edit := range driftEdits {
 		try(edit, false)
 	}
 }
 
-func TestWhatAnotherDidToAServiceIsPutBackOrLeftAlone(t *testing.T) {
+func TestForeignEditsOfAServiceAreDriftOnlyIfOwned(t *testing.T) {
 	for _, r := range []struct {
 		name   string
 		change func(*corev1.Service)
@@ -180,26 +180,26 @@ func TestWhatAnotherDidToAServiceIsPutBackOrLeftAlone(t *testing.T) {
 			want := rendered(t, agenttest.Read(t, fullAgent)).Service
 			live := stored[corev1.Service](t, want)
 			r.change(live)
-			requireInPlace(t, r.same, live, want)
+			requireUpToDate(t, r.same, live, want)
 		})
 	}
 }
 
-func requireInPlace(t *testing.T, same bool, live client.Object, want runtime.ApplyConfiguration) {
+func requireUpToDate(t *testing.T, same bool, live client.Object, want runtime.ApplyConfiguration) {
 	t.Helper()
 	got, err := upToDate(live, want)
 	require.NoError(t, err)
 	require.Equal(t, same, got)
 }
 
-// A field that is no longer wanted is in nothing but the digest.
-func TestAFieldThatIsNoLongerWantedIsRemoved(t *testing.T) {
+// Only the digest shows that a live field is no longer desired.
+func TestFieldThatIsNoLongerDesiredIsDrift(t *testing.T) {
 	agent := agenttest.New("a", agenttest.Container(func(c *corev1.Container) { c.Env = []corev1.EnvVar{{Name: "OLD", Value: "x"}} }))
 	live := stored[appsv1.Deployment](t, rendered(t, agent).Deployment)
-	requireInPlace(t, false, live, rendered(t, agenttest.New("a")).Deployment)
+	requireUpToDate(t, false, live, rendered(t, agenttest.New("a")).Deployment)
 }
 
-func TestALiveValueCoversAWantedOne(t *testing.T) {
+func TestSubsetOfFollowsServerSideApplyMergeRules(t *testing.T) {
 	for _, r := range []struct {
 		name, field, live, want string
 		subset                  bool
@@ -211,8 +211,8 @@ func TestALiveValueCoversAWantedOne(t *testing.T) {
 		{"a false that was removed: for Kubernetes, absent may be true", "allowPrivilegeEscalation", ``, `false`, false},
 		{"more fields than wanted", "", `{a: 1, b: 2}`, `{a: 1}`, true},
 		{"a field missing", "", `{b: 2}`, `{a: 1}`, false},
-		{"deep below", "", `{a: {b: {c: 1, d: 2}}}`, `{a: {b: {c: 1}}}`, true},
-		{"deep below, another", "", `{a: {b: {c: 2}}}`, `{a: {b: {c: 1}}}`, false},
+		{"nested", "", `{a: {b: {c: 1, d: 2}}}`, `{a: {b: {c: 1}}}`, true},
+		{"nested, another value", "", `{a: {b: {c: 2}}}`, `{a: {b: {c: 1}}}`, false},
 		{"not an object", "", `1`, `{a: 1}`, false},
 		{"an empty object that is there", "emptyDir", `{}`, `{}`, true},
 		{"an empty object that is not", "emptyDir", ``, `{}`, false},
@@ -225,7 +225,7 @@ func TestALiveValueCoversAWantedOne(t *testing.T) {
 		{"keyed by name", "env", `[{name: b, value: 2}, {name: a, value: 1}]`, `[{name: a, value: 1}]`, true},
 		{"keyed by name, another value", "env", `[{name: a, value: 2}]`, `[{name: a, value: 1}]`, false},
 		{"keyed by name, missing", "env", `[{name: b}]`, `[{name: a}]`, false},
-		{"keyed, and no list", "env", ``, `[{name: a}]`, false},
+		{"keyed, and not a list", "env", ``, `[{name: a}]`, false},
 		{"container ports keyed by number and protocol", "ports", `[{containerPort: 53, protocol: UDP, name: u}, {containerPort: 53, protocol: TCP, name: t}]`, `[{containerPort: 53, protocol: TCP, name: t}]`, true},
 		{"Service ports keyed by number and protocol", "ports", `[{port: 53, protocol: UDP, name: u}, {port: 53, protocol: TCP, name: t}]`, `[{port: 53, protocol: TCP, name: u}]`, false},
 		{"mounts keyed by path", "volumeMounts", `[{mountPath: /b, name: v}, {mountPath: /a, name: v}]`, `[{mountPath: /a, name: v}]`, true},
@@ -242,7 +242,7 @@ func TestALiveValueCoversAWantedOne(t *testing.T) {
 	}
 }
 
-// value is YAML as the converter has it: whole numbers are int64.
+// value decodes YAML as the unstructured converter does: whole numbers are int64.
 func value(t *testing.T, text string) any {
 	t.Helper()
 	raw, err := yaml.YAMLToJSON([]byte(text))

@@ -34,15 +34,15 @@ const (
 	passTimeout = time.Minute
 )
 
-// Settings are what the controller of Agents is told.
+// Settings configure the controller of Agents.
 type Settings struct {
-	// Workers is the number of Agents that are worked on at a time.
+	// Workers is the number of Agents that are reconciled at a time.
 	Workers int
-	// ReadsNodes tells whether nodes may be read.
+	// ReadsNodes is true if the operator may read nodes.
 	ReadsNodes bool
 	// Metrics exports the gauges of every Agent.
 	Metrics bool
-	// Precedence says which namespaces belong to another operator; nil when none does.
+	// Precedence decides which namespaces belong to another operator; nil if none does.
 	Precedence Precedence
 }
 

@@ -1,5 +1,5 @@
-// Package health asks an HTTP endpoint whether it is well: the command of the pod that `helm test` starts, whose image has no
-// shell and no curl.
+// Package health checks an HTTP endpoint. It is the command of the pod that `helm test` starts, because the image has no shell and
+// no curl.
 package health
 
 import (
@@ -13,20 +13,20 @@ import (
 	"time"
 )
 
-// What a run's exit code says.
+// Exit codes.
 const (
-	// ExitWell: the endpoint answered with 2xx.
-	ExitWell = 0
-	// ExitUnwell: it did not, in the time it was given.
-	ExitUnwell = 1
-	// ExitMistake: the command line was wrong.
-	ExitMistake = 2
+	// ExitHealthy: the endpoint answered with 2xx.
+	ExitHealthy = 0
+	// ExitUnhealthy: it did not within the timeout.
+	ExitUnhealthy = 1
+	// ExitUsage: the command line was wrong.
+	ExitUsage = 2
 )
 
-// One try takes no longer than patience, and the next begins pause after it.
 const (
-	patience = 5 * time.Second
-	pause    = 500 * time.Millisecond
+	// tryTimeout bounds one request; retryInterval is the time between two.
+	tryTimeout    = 5 * time.Second
+	retryInterval = 500 * time.Millisecond
 )
 
 const help = `flokoa-operator health asks an HTTP endpoint until it answers with 2xx.
@@ -40,29 +40,29 @@ Exit codes:
   2  the command line was wrong
 `
 
-// Run is the command `flokoa-operator health`, with the arguments that follow that word. It returns the exit code.
+// Run runs the command `flokoa-operator health` with the arguments that follow it, and returns the exit code.
 func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	address, timeout, err := parse(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		_, _ = io.WriteString(stdout, help)
-		return ExitWell
+		return ExitHealthy
 	case err != nil:
 		_, _ = fmt.Fprintf(stderr, "flokoa-operator health: %v: see --help\n", err)
-		return ExitMistake
+		return ExitUsage
 	}
 	answer, err := await(ctx, address, timeout)
 	if err != nil {
 		_, _ = fmt.Fprintf(stderr, "flokoa-operator health: %v\n", err)
-		return ExitUnwell
+		return ExitUnhealthy
 	}
 	_, _ = fmt.Fprintf(stdout, "%s: %s\n", address, answer)
-	return ExitWell
+	return ExitHealthy
 }
 
 func parse(args []string) (address string, timeout time.Duration, err error) {
 	flags := flag.NewFlagSet("health", flag.ContinueOnError)
-	flags.SetOutput(io.Discard) // a mistake is one line, which the caller prints
+	flags.SetOutput(io.Discard) // an error is one line, which the caller prints
 	flags.DurationVar(&timeout, "timeout", 30*time.Second, "")
 	if err := flags.Parse(args); err != nil {
 		return "", 0, err
@@ -81,28 +81,28 @@ func parse(args []string) (address string, timeout time.Duration, err error) {
 	return address, timeout, nil
 }
 
-// await asks until the answer is good or the time is over, and returns the last answer.
+// await queries the endpoint until it answers with 2xx or the timeout is over, and returns the last answer.
 func await(ctx context.Context, address string, timeout time.Duration) (answer string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	for last := error(nil); ; {
-		answer, err := ask(ctx, address)
+		answer, err := query(ctx, address)
 		if err == nil {
 			return answer, nil
 		}
 		if last == nil || ctx.Err() == nil {
-			last = err // one that was broken off says less than the one before
+			last = err // an error that the timeout caused says less than the one before
 		}
 		select {
 		case <-ctx.Done():
 			return "", fmt.Errorf("no answer with 2xx within %s, the last: %w", timeout, last)
-		case <-time.After(pause):
+		case <-time.After(retryInterval):
 		}
 	}
 }
 
-func ask(ctx context.Context, address string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+func query(ctx context.Context, address string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, http.NoBody)
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 	"github.com/flokoa/flokoa/operator/internal/health"
 )
 
-// run asks, and returns exit code, standard output and standard error.
+// run runs the command, and returns the exit code, standard output and standard error.
 func run(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
@@ -23,41 +23,41 @@ func run(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	return code, out.String(), errs.String()
 }
 
-// serve answers with these codes in turn, and with the last one from then on.
-func serve(t *testing.T, codes ...int) (url string, asked *atomic.Int64) {
+// serve starts a server that answers with these codes in turn, and then repeats the last one. It counts the requests.
+func serve(t *testing.T, codes ...int) (url string, requests *atomic.Int64) {
 	t.Helper()
-	asked = &atomic.Int64{}
+	requests = &atomic.Int64{}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet {
 			w.WriteHeader(http.StatusMethodNotAllowed)
 			return
 		}
-		w.WriteHeader(codes[min(int(asked.Add(1)), len(codes))-1])
+		w.WriteHeader(codes[min(int(requests.Add(1)), len(codes))-1])
 	}))
 	t.Cleanup(server.Close)
-	return server.URL, asked
+	return server.URL, requests
 }
 
-func TestAnEndpointThatAnswersIsWell(t *testing.T) {
+func TestEndpointThatAnswersWith2xxIsHealthy(t *testing.T) {
 	for _, code := range []int{http.StatusOK, http.StatusNoContent} {
-		url, asked := serve(t, code)
+		url, requests := serve(t, code)
 		exit, stdout, stderr := run(t, url)
-		require.Equal(t, health.ExitWell, exit)
+		require.Equal(t, health.ExitHealthy, exit)
 		require.Empty(t, stderr)
 		require.Contains(t, stdout, url+": 2")
 		require.Equal(t, 1, strings.Count(stdout, "\n"))
-		require.EqualValues(t, 1, asked.Load())
+		require.EqualValues(t, 1, requests.Load())
 	}
 }
 
-func TestAnEndpointIsAskedAgainUntilItIsWell(t *testing.T) {
-	url, asked := serve(t, http.StatusServiceUnavailable, http.StatusServiceUnavailable, http.StatusOK)
+func TestEndpointIsRetriedUntilItIsHealthy(t *testing.T) {
+	url, requests := serve(t, http.StatusServiceUnavailable, http.StatusServiceUnavailable, http.StatusOK)
 	exit, _, stderr := run(t, url)
-	require.Equal(t, health.ExitWell, exit, stderr)
-	require.EqualValues(t, 3, asked.Load())
+	require.Equal(t, health.ExitHealthy, exit, stderr)
+	require.EqualValues(t, 3, requests.Load())
 }
 
-func TestAnEndpointThatIsNotWellIsToldInOneLine(t *testing.T) {
+func TestUnhealthyEndpointIsReportedOnOneLine(t *testing.T) {
 	unready, _ := serve(t, http.StatusServiceUnavailable)
 	moved, _ := serve(t, http.StatusNotModified)
 	gone := httptest.NewServer(http.NotFoundHandler())
@@ -70,10 +70,10 @@ func TestAnEndpointThatIsNotWellIsToldInOneLine(t *testing.T) {
 		gone.URL:  "connection refused",
 		hangs.URL: "context deadline exceeded",
 	} {
-		began := time.Now()
+		start := time.Now()
 		exit, stdout, stderr := run(t, "--timeout=1s", url)
-		require.Equal(t, health.ExitUnwell, exit)
-		require.Less(t, time.Since(began), 3*time.Second)
+		require.Equal(t, health.ExitUnhealthy, exit)
+		require.Less(t, time.Since(start), 3*time.Second)
 		require.Empty(t, stdout)
 		require.Contains(t, stderr, "flokoa-operator health: no answer with 2xx within 1s, ")
 		require.Contains(t, stderr, want)
@@ -81,14 +81,14 @@ func TestAnEndpointThatIsNotWellIsToldInOneLine(t *testing.T) {
 	}
 }
 
-func TestWhoIsAskedToStopStops(t *testing.T) {
+func TestCanceledRunIsUnhealthy(t *testing.T) {
 	url, _ := serve(t, http.StatusServiceUnavailable)
 	ctx, stop := context.WithCancel(t.Context())
 	stop()
-	require.Equal(t, health.ExitUnwell, health.Run(ctx, []string{url}, &bytes.Buffer{}, &bytes.Buffer{}))
+	require.Equal(t, health.ExitUnhealthy, health.Run(ctx, []string{url}, &bytes.Buffer{}, &bytes.Buffer{}))
 }
 
-func TestAMistakeOnTheCommandLineIsNoVerdict(t *testing.T) {
+func TestInvalidCommandLineIsAUsageError(t *testing.T) {
 	for arguments, want := range map[string]string{
 		"":                        "give one URL, not 0",
 		"http://a http://b":       "give one URL, not 2",
@@ -100,7 +100,7 @@ func TestAMistakeOnTheCommandLineIsNoVerdict(t *testing.T) {
 		"--nonsense http://a":     "nonsense",
 	} {
 		exit, stdout, stderr := run(t, strings.Fields(arguments)...)
-		require.Equal(t, health.ExitMistake, exit, arguments)
+		require.Equal(t, health.ExitUsage, exit, arguments)
 		require.Empty(t, stdout)
 		require.Contains(t, stderr, want)
 		require.Contains(t, stderr, ": see --help\n")
@@ -108,9 +108,9 @@ func TestAMistakeOnTheCommandLineIsNoVerdict(t *testing.T) {
 	}
 }
 
-func TestHelpIsNoMistake(t *testing.T) {
+func TestHelpIsNotAnError(t *testing.T) {
 	exit, stdout, stderr := run(t, "--help")
-	require.Equal(t, health.ExitWell, exit)
+	require.Equal(t, health.ExitHealthy, exit)
 	require.Contains(t, stdout, "flokoa-operator health [--timeout 30s] URL")
 	require.Empty(t, stderr)
 }
