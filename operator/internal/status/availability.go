@@ -12,14 +12,14 @@ import (
 	"github.com/flokoa/flokoa/operator/internal/render"
 )
 
-// minAvailable is how many replicas the guide asks for (section "Multiple replicas": three or more). minDomains is how many nodes
+// minAvailable is how many replicas the guide requires (section "Multiple replicas": three or more). minDomains is how many nodes
 // and zones the available ones must be on, where the cluster has as many.
 const (
 	minAvailable = 3
 	minDomains   = 2
 )
 
-// highlyAvailable is the result for the requirements that are missing. notJudged says what could not be judged.
+// highlyAvailable returns the result for the missing requirements. notJudged is a note on what could not be evaluated.
 func highlyAvailable(observed Observed, missing []Requirement, notJudged string) conditionResult {
 	if len(missing) > 0 {
 		return conditionFalse(v1alpha1.ReasonMissingRequirements, "%s", joinRequirements(missing, maxMessage-len(notJudged))+notJudged)
@@ -29,7 +29,7 @@ func highlyAvailable(observed Observed, missing []Requirement, notJudged string)
 		plural(int(availableReplicas(observed)), "replica"), plural(nodes, "node"), plural(zones, "zone"), notJudged)
 }
 
-// missingRequirements returns what the spec and what runs lack for high availability, and a note on what could not be judged.
+// missingRequirements returns what the spec and what runs lack for high availability, and a note on what could not be evaluated.
 func missingRequirements(agent *v1alpha1.Agent, observed Observed, err error) (missing []Requirement, notJudged string) {
 	missing = slices.Clone(observed.Missing)
 	if errors.Is(err, ErrInvalidSpec) {
@@ -52,7 +52,7 @@ func availableReplicas(observed Observed) int32 {
 	return observed.Deployment.Status.AvailableReplicas
 }
 
-// unavailable asks for three available replicas, or for all if fewer are desired; "replicas" reports that there are too few.
+// unavailable requires three available replicas, or all if fewer are desired; "replicas" reports that there are too few.
 func unavailable(desired int32, observed Observed) []Requirement {
 	required, current := min(desired, minAvailable), availableReplicas(observed)
 	if current >= required {
@@ -61,8 +61,8 @@ func unavailable(desired int32, observed Observed) []Requirement {
 	return []Requirement{missingf(requirementAvailability, "%d of %d replicas available", current, desired)}
 }
 
-// misplaced asks for available pods on two nodes and in two zones, if two of each can take them. Without permission to read nodes,
-// it says so instead.
+// misplaced requires available pods on two nodes and in two zones, if two of each can take them. Without permission to read nodes,
+// it returns a note instead.
 func misplaced(desired int32, observed Observed) (missing []Requirement, notJudged string) {
 	pods := availablePods(observed.Pods)
 	if len(pods) < minDomains || desired < minDomains {

@@ -20,14 +20,14 @@ import (
 	"github.com/flokoa/flokoa/operator/internal/status"
 )
 
-func enough() corev1.ResourceRequirements {
+func sufficient() corev1.ResourceRequirements {
 	list := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1"), corev1.ResourceMemory: resource.MustParse("1Gi")}
 	return corev1.ResourceRequirements{Requests: list, Limits: list}
 }
 
-// sound is an Agent whose spec lacks nothing.
-func sound(options ...agenttest.Option) *v1alpha1.Agent {
-	all := []agenttest.Option{agenttest.Replicas(3), agenttest.Container(func(c *corev1.Container) { c.Resources = enough() })}
+// compliant returns an Agent whose spec meets every requirement.
+func compliant(options ...agenttest.Option) *v1alpha1.Agent {
+	all := []agenttest.Option{agenttest.Replicas(3), agenttest.Container(func(c *corev1.Container) { c.Resources = sufficient() })}
 	return agenttest.New("a", append(all, options...)...)
 }
 
@@ -62,8 +62,8 @@ func rollout(unavailable intstr.IntOrString) agenttest.Option {
 	return agenttest.Runtime(func(s *v1alpha1.RuntimeSpec) { s.Strategy = &v1alpha1.RolloutStrategy{MaxUnavailable: &unavailable} })
 }
 
-// One row for each thing the guide asks for, and for each way of having or not having it.
-func TestWhatASpecLacksIsSaidInTheGuidesWords(t *testing.T) {
+// One row for each way of meeting or missing a requirement of the guide.
+func TestMissingRequirementsAreThoseOfTheGuide(t *testing.T) {
 	sidecar := agenttest.Runtime(func(s *v1alpha1.RuntimeSpec) { s.Sidecars = []corev1.Container{{Name: "proxy", Image: "proxy"}} })
 	noPorts := agenttest.Container(func(c *corev1.Container) { c.Ports = nil })
 	half := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1"), corev1.ResourceMemory: resource.MustParse("0")}
@@ -72,44 +72,44 @@ func TestWhatASpecLacksIsSaidInTheGuidesWords(t *testing.T) {
 		agent *v1alpha1.Agent
 		want  string
 	}{
-		{"nothing", sound(), ""},
-		{"one replica", sound(agenttest.Replicas(1)), "replicas: 1, the guide asks for three or more"},
-		{"two", sound(agenttest.Replicas(2)), "replicas: 2, the guide asks for three or more"},
-		{"zero", sound(agenttest.Replicas(0)), "replicas: 0, the guide asks for three or more"},
-		{"suspended", sound(func(a *v1alpha1.Agent) { a.Spec.Suspend = true }), "replicas: suspended, no replica runs"},
-		{"autoscaling from one", sound(autoscaled(nil)), "replicas: autoscaling.minReplicas is 1, the guide asks for three or more"},
-		{"autoscaling from three", sound(agenttest.Replicas(1), autoscaled(ptr.To[int32](3))), ""},
+		{"nothing", compliant(), ""},
+		{"one replica", compliant(agenttest.Replicas(1)), "replicas: 1, the guide asks for three or more"},
+		{"two", compliant(agenttest.Replicas(2)), "replicas: 2, the guide asks for three or more"},
+		{"zero", compliant(agenttest.Replicas(0)), "replicas: 0, the guide asks for three or more"},
+		{"suspended", compliant(func(a *v1alpha1.Agent) { a.Spec.Suspend = true }), "replicas: suspended, no replica runs"},
+		{"autoscaling from one", compliant(autoscaled(nil)), "replicas: autoscaling.minReplicas is 1, the guide asks for three or more"},
+		{"autoscaling from three", compliant(agenttest.Replicas(1), autoscaled(ptr.To[int32](3))), ""},
 
-		{"no tag", sound(image("registry.example:5000/team/agent")), "image: registry.example:5000/team/agent (container agent): pin every image to a version tag or a digest, never latest"},
-		{"latest", sound(image("agent:latest")), "image: agent:latest (container agent): pin every image to a version tag or a digest, never latest"},
-		{"an empty tag", sound(image("agent:")), "image: agent: (container agent): pin every image to a version tag or a digest, never latest"},
-		{"a digest", sound(image("agent@sha256:00")), ""},
-		{"latest with a digest", sound(image("agent:latest@sha256:00")), ""},
-		{"a tag and a port", sound(image("registry.example:5000/agent:v1")), ""},
+		{"no tag", compliant(image("registry.example:5000/team/agent")), "image: registry.example:5000/team/agent (container agent): pin every image to a version tag or a digest, never latest"},
+		{"latest", compliant(image("agent:latest")), "image: agent:latest (container agent): pin every image to a version tag or a digest, never latest"},
+		{"an empty tag", compliant(image("agent:")), "image: agent: (container agent): pin every image to a version tag or a digest, never latest"},
+		{"a digest", compliant(image("agent@sha256:00")), ""},
+		{"latest with a digest", compliant(image("agent:latest@sha256:00")), ""},
+		{"a tag and a port", compliant(image("registry.example:5000/agent:v1")), ""},
 
-		{"a name that looks like more", sound(image("x; replicas")), "image: x; replicas (container agent): pin every image to a version tag or a digest, never latest"},
-		{"no resources", sound(resources(nil, nil)), "resources: container agent has no cpu request, no cpu limit, no memory request, no memory limit: set requests and limits for CPU and memory"},
-		{"no limits", sound(resources(enough().Requests, nil)), "resources: container agent has no cpu limit, no memory limit: set requests and limits for CPU and memory"},
-		{"limits stand for requests", sound(resources(nil, enough().Limits)), ""},
-		{"zero is none", sound(resources(half, half)), "resources: container agent has no memory request, no memory limit: set requests and limits for CPU and memory"},
-		{"a sidecar too", sound(sidecar), "image: proxy (container proxy): pin every image to a version tag or a digest, never latest; " +
+		{"an image name with a separator", compliant(image("x; replicas")), "image: x; replicas (container agent): pin every image to a version tag or a digest, never latest"},
+		{"no resources", compliant(resources(nil, nil)), "resources: container agent has no cpu request, no cpu limit, no memory request, no memory limit: set requests and limits for CPU and memory"},
+		{"no limits", compliant(resources(sufficient().Requests, nil)), "resources: container agent has no cpu limit, no memory limit: set requests and limits for CPU and memory"},
+		{"limits stand for requests", compliant(resources(nil, sufficient().Limits)), ""},
+		{"zero counts as none", compliant(resources(half, half)), "resources: container agent has no memory request, no memory limit: set requests and limits for CPU and memory"},
+		{"a sidecar too", compliant(sidecar), "image: proxy (container proxy): pin every image to a version tag or a digest, never latest; " +
 			"resources: container proxy has no cpu request, no cpu limit, no memory request, no memory limit: set requests and limits for CPU and memory"},
 
-		{"no port to probe", sound(noPorts), "probes: no readiness probe, which keeps traffic from a pod that cannot serve yet, and no liveness probe, which restarts a pod that is stuck: set them, or a TCP port for the default ones"},
-		{"probes turned off, one is there", sound(agenttest.Availability(v1alpha1.Availability{Probes: v1alpha1.ProbesNone}), agenttest.Container(func(c *corev1.Container) { c.LivenessProbe = &corev1.Probe{} })),
+		{"no port to probe", compliant(noPorts), "probes: no readiness probe, which keeps traffic from a pod that cannot serve yet, and no liveness probe, which restarts a pod that is stuck: set them, or a TCP port for the default ones"},
+		{"default probes off, with a liveness probe", compliant(agenttest.Availability(v1alpha1.Availability{Probes: v1alpha1.ProbesNone}), agenttest.Container(func(c *corev1.Container) { c.LivenessProbe = &corev1.Probe{} })),
 			"probes: no readiness probe, which keeps traffic from a pod that cannot serve yet: set them, or a TCP port for the default ones"},
 
-		{"no spread", sound(agenttest.Availability(v1alpha1.Availability{Spread: v1alpha1.SpreadNone})), "spread: nothing spreads the pods over hosts and zones: leave availability.spread out, or add pod anti-affinity"},
+		{"no spread", compliant(agenttest.Availability(v1alpha1.Availability{Spread: v1alpha1.SpreadNone})), "spread: nothing spreads the pods over hosts and zones: leave availability.spread out, or add pod anti-affinity"},
 
-		{"a rollout that takes away", sound(rollout(intstr.FromInt32(1))), "rollout: strategy.maxUnavailable lets a rollout take away 1 of 3 replicas before new ones are ready: leave it out, or 0"},
-		{"a share that rounds down to none", sound(rollout(intstr.FromString("25%"))), ""},
-		{"a share that does not", sound(agenttest.Replicas(4), rollout(intstr.FromString("25%"))), "rollout: strategy.maxUnavailable lets a rollout take away 1 of 4 replicas before new ones are ready: leave it out, or 0"},
+		{"a rollout that reduces capacity", compliant(rollout(intstr.FromInt32(1))), "rollout: strategy.maxUnavailable lets a rollout take away 1 of 3 replicas before new ones are ready: leave it out, or 0"},
+		{"a percentage that rounds down to 0", compliant(rollout(intstr.FromString("25%"))), ""},
+		{"a percentage that does not", compliant(agenttest.Replicas(4), rollout(intstr.FromString("25%"))), "rollout: strategy.maxUnavailable lets a rollout take away 1 of 4 replicas before new ones are ready: leave it out, or 0"},
 
-		{"no budget", sound(budget(v1alpha1.DisruptionBudget{Mode: "None"})), "disruption-budget: none protects the pods while nodes are drained: leave availability.podDisruptionBudget.mode out"},
-		{"a budget that blocks", sound(budget(v1alpha1.DisruptionBudget{MaxUnavailable: ptr.To(intstr.FromInt32(0))})), "disruption-budget: maxUnavailable 0 never lets a node be drained: make it 1 or more"},
-		{"all must stay", sound(budget(v1alpha1.DisruptionBudget{MinAvailable: ptr.To(intstr.FromInt32(3))})), "disruption-budget: minAvailable 3 of 3 replicas never lets a node be drained: make it less"},
-		{"a share that rounds up to all", sound(budget(v1alpha1.DisruptionBudget{MinAvailable: ptr.To(intstr.FromString("70%"))})), "disruption-budget: minAvailable 70% of 3 replicas never lets a node be drained: make it less"},
-		{"two must stay", sound(budget(v1alpha1.DisruptionBudget{MinAvailable: ptr.To(intstr.FromInt32(2))})), ""},
+		{"no budget", compliant(budget(v1alpha1.DisruptionBudget{Mode: "None"})), "disruption-budget: none protects the pods while nodes are drained: leave availability.podDisruptionBudget.mode out"},
+		{"a budget that blocks", compliant(budget(v1alpha1.DisruptionBudget{MaxUnavailable: ptr.To(intstr.FromInt32(0))})), "disruption-budget: maxUnavailable 0 never lets a node be drained: make it 1 or more"},
+		{"all must stay", compliant(budget(v1alpha1.DisruptionBudget{MinAvailable: ptr.To(intstr.FromInt32(3))})), "disruption-budget: minAvailable 3 of 3 replicas never lets a node be drained: make it less"},
+		{"a percentage that rounds up to all", compliant(budget(v1alpha1.DisruptionBudget{MinAvailable: ptr.To(intstr.FromString("70%"))})), "disruption-budget: minAvailable 70% of 3 replicas never lets a node be drained: make it less"},
+		{"two must stay", compliant(budget(v1alpha1.DisruptionBudget{MinAvailable: ptr.To(intstr.FromInt32(2))})), ""},
 	} {
 		t.Run(r.name, func(t *testing.T) {
 			var parts []string
@@ -121,20 +121,20 @@ func TestWhatASpecLacksIsSaidInTheGuidesWords(t *testing.T) {
 	}
 }
 
-func TestManyContainersAreNotAllNamed(t *testing.T) {
-	agent := sound(agenttest.Runtime(func(s *v1alpha1.RuntimeSpec) {
+func TestLongListOfContainersIsAbbreviated(t *testing.T) {
+	agent := compliant(agenttest.Runtime(func(s *v1alpha1.RuntimeSpec) {
 		for _, name := range []string{"a1", "a2", "a3", "a4", "a5"} {
-			s.InitContainers = append(s.InitContainers, corev1.Container{Name: name, Image: name, Resources: enough()})
+			s.InitContainers = append(s.InitContainers, corev1.Container{Name: name, Image: name, Resources: sufficient()})
 		}
 	}))
 	require.Equal(t, "a1 (container a1), a2 (container a2), a3 (container a3) and 2 more: pin every image to a version tag or a digest, never latest", requirements(t, agent)[0].Text)
 }
 
-func TestTheGuidesOwnAgentLacksNothing(t *testing.T) {
+func TestGuideAgentMeetsEveryRequirement(t *testing.T) {
 	require.Empty(t, requirements(t, agenttest.Read(t, "../../../examples/agents/production-agent.yaml")))
 }
 
-// --- where the pods are -------------------------------------------------------------------------------------------------
+// --- placement ----------------------------------------------------------------------------------------------------------
 
 func node(name, zone string, changes ...func(*corev1.Node)) corev1.Node {
 	n := corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{corev1.LabelHostname: name}}}
@@ -149,13 +149,13 @@ func node(name, zone string, changes ...func(*corev1.Node)) corev1.Node {
 }
 
 func cordoned(n *corev1.Node) { n.Spec.Unschedulable = true }
-func lost(n *corev1.Node)     { n.Status.Conditions[0].Status = corev1.ConditionUnknown }
+func notReady(n *corev1.Node) { n.Status.Conditions[0].Status = corev1.ConditionUnknown }
 func tainted(effect corev1.TaintEffect) func(*corev1.Node) {
 	return func(n *corev1.Node) { n.Spec.Taints = []corev1.Taint{{Key: "gpu", Effect: effect}} }
 }
 
-// answering is a pod that is ready.
-func answering(nodeName, zone string) corev1.Pod {
+// readyPod returns a pod that is ready.
+func readyPod(nodeName, zone string) corev1.Pod {
 	pod := running(nodeName, zone)
 	pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
 	return pod
@@ -163,18 +163,18 @@ func answering(nodeName, zone string) corev1.Pod {
 
 func known(nodes ...corev1.Node) status.Nodes { return status.Nodes{Known: true, Items: nodes} }
 
-func TestHighlyAvailableIsJudgedOnWhereTheAvailablePodsAre(t *testing.T) {
-	together := []corev1.Pod{answering("n1", "z1"), answering("n1", "z1"), answering("n1", "z1")}
-	oneZone := []corev1.Pod{answering("n1", "z1"), answering("n2", "z1"), answering("n2", "z1")}
-	spread := []corev1.Pod{answering("n1", "z1"), answering("n2", "z2"), answering("n3", "z3")}
-	leaving := answering("n2", "z2")
-	leaving.DeletionTimestamp = &metav1.Time{Time: now}
-	unlabelled := []corev1.Pod{answering("n1", ""), answering("n2", ""), answering("n2", "")}
+func TestHighlyAvailableDependsOnThePlacementOfAvailablePods(t *testing.T) {
+	together := []corev1.Pod{readyPod("n1", "z1"), readyPod("n1", "z1"), readyPod("n1", "z1")}
+	oneZone := []corev1.Pod{readyPod("n1", "z1"), readyPod("n2", "z1"), readyPod("n2", "z1")}
+	spread := []corev1.Pod{readyPod("n1", "z1"), readyPod("n2", "z2"), readyPod("n3", "z3")}
+	terminating := readyPod("n2", "z2")
+	terminating.DeletionTimestamp = &metav1.Time{Time: now}
+	unlabeled := []corev1.Pod{readyPod("n1", ""), readyPod("n2", ""), readyPod("n2", "")}
 	three := known(node("n1", "z1"), node("n2", "z2"), node("n3", "z3"))
 	onNode := func(names string) string {
 		return "False MissingRequirements: placement: all available replicas are on 1 node, and " + names
 	}
-	const anew = ": delete a pod to have it placed anew"
+	const fix = ": delete a pod to have it placed anew"
 	for _, r := range []struct {
 		name  string
 		pods  []corev1.Pod
@@ -182,32 +182,32 @@ func TestHighlyAvailableIsJudgedOnWhereTheAvailablePodsAre(t *testing.T) {
 		want  string
 	}{
 		{"spread", spread, status.Nodes{}, "True RequirementsMet: 3 replicas available on 3 nodes in 3 zones"},
-		{"on one node of three", together, three, onNode("3 nodes fit" + anew + "; placement: all available replicas are in 1 zone, and 3 zones fit" + anew)},
-		{"a pod that leaves does not count", append(together[:2:2], leaving), three, onNode("3 nodes fit" + anew + "; placement: all available replicas are in 1 zone, and 3 zones fit" + anew)},
-		{"in one zone of three", oneZone, three, "False MissingRequirements: placement: all available replicas are in 1 zone, and 3 zones fit" + anew},
+		{"on one node of three", together, three, onNode("3 nodes fit" + fix + "; placement: all available replicas are in 1 zone, and 3 zones fit" + fix)},
+		{"a terminating pod does not count", append(together[:2:2], terminating), three, onNode("3 nodes fit" + fix + "; placement: all available replicas are in 1 zone, and 3 zones fit" + fix)},
+		{"in one zone of three", oneZone, three, "False MissingRequirements: placement: all available replicas are in 1 zone, and 3 zones fit" + fix},
 		{"on the only node", together, known(node("n1", "z1")), "True RequirementsMet: 3 replicas available on 1 node in 1 zone"},
 		{"in the only zone", oneZone, known(node("n1", "z1"), node("n2", "z1")), "True RequirementsMet: 3 replicas available on 2 nodes in 1 zone"},
-		{"nodes without zones", unlabelled, known(node("n1", ""), node("n2", "")), "True RequirementsMet: 3 replicas available on 2 nodes in 0 zones"},
-		{"the nodes tell the zones that the pods do not", unlabelled, three, "True RequirementsMet: 3 replicas available on 2 nodes in 2 zones"},
+		{"nodes without zones", unlabeled, known(node("n1", ""), node("n2", "")), "True RequirementsMet: 3 replicas available on 2 nodes in 0 zones"},
+		{"pods without a zone label, on nodes with one", unlabeled, three, "True RequirementsMet: 3 replicas available on 2 nodes in 2 zones"},
 		{"the others are cordoned", together, known(node("n1", "z1"), node("n2", "z2", cordoned), node("n3", "z3", cordoned)), "True RequirementsMet: 3 replicas available on 1 node in 1 zone"},
-		{"the others are lost", together, known(node("n1", "z1"), node("n2", "z2", lost)), "True RequirementsMet: 3 replicas available on 1 node in 1 zone"},
+		{"the others are not ready", together, known(node("n1", "z1"), node("n2", "z2", notReady)), "True RequirementsMet: 3 replicas available on 1 node in 1 zone"},
 		{"the others have a taint", together, known(node("n1", "z1"), node("n2", "z2", tainted(corev1.TaintEffectNoSchedule))), "True RequirementsMet: 3 replicas available on 1 node in 1 zone"},
-		{"a soft taint keeps nobody away", together, known(node("n1", "z1"), node("n2", "z1", tainted(corev1.TaintEffectPreferNoSchedule))), onNode("2 nodes fit" + anew)},
+		{"a PreferNoSchedule taint does not count", together, known(node("n1", "z1"), node("n2", "z1", tainted(corev1.TaintEffectPreferNoSchedule))), onNode("2 nodes fit" + fix)},
 		{"nodes may not be read", together, status.Nodes{}, "True RequirementsMet: 3 replicas available on 1 node in 1 zone; not judged: whether the replicas, on 1 node in 1 zone, could be on more: the operator may not read nodes"},
 	} {
 		t.Run(r.name, func(t *testing.T) {
 			observed := status.Observed{Now: now, Deployment: deployment(), Pods: r.pods, Nodes: r.nodes}
-			got := statusOf(sound(), observed, nil)
-			require.Equal(t, r.want, said(got, v1alpha1.ConditionHighlyAvailable))
+			got := statusOf(compliant(), observed, nil)
+			require.Equal(t, r.want, conditionText(got, v1alpha1.ConditionHighlyAvailable))
 			if strings.HasPrefix(r.want, "False") {
-				require.Equal(t, []string{"placement"}, missingIn(sound(), observed, nil), "once, in metrics")
+				require.Equal(t, []string{"placement"}, missingIn(compliant(), observed, nil), "one id for both, as in metrics")
 			}
 		})
 	}
 }
 
-func TestNodesThatThePodsCannotGoToDoNotCount(t *testing.T) {
-	together := []corev1.Pod{answering("n1", "z1"), answering("n1", "z1"), answering("n1", "z1")}
+func TestNodesThatCannotRunThePodsDoNotCount(t *testing.T) {
+	together := []corev1.Pod{readyPod("n1", "z1"), readyPod("n1", "z1"), readyPod("n1", "z1")}
 	gpu := func(n *corev1.Node) { n.Labels["gpu"] = "yes" }
 	nodes := known(node("n1", "z1", gpu), node("n2", "z1"), node("n3", "z1", gpu, tainted(corev1.TaintEffectNoExecute)))
 	for _, r := range []struct {
@@ -215,7 +215,7 @@ func TestNodesThatThePodsCannotGoToDoNotCount(t *testing.T) {
 		change func(*corev1.PodSpec)
 		fits   bool
 	}{
-		{"all fit but the tainted", func(*corev1.PodSpec) {}, true},
+		{"all but the tainted node", func(*corev1.PodSpec) {}, true},
 		{"a node selector", func(p *corev1.PodSpec) { p.NodeSelector = map[string]string{"gpu": "yes"} }, false},
 		{"a node selector and a toleration", func(p *corev1.PodSpec) {
 			p.NodeSelector, p.Tolerations = map[string]string{"gpu": "yes"}, []corev1.Toleration{{Key: "gpu", Operator: corev1.TolerationOpExists}}
@@ -228,14 +228,14 @@ func TestNodesThatThePodsCannotGoToDoNotCount(t *testing.T) {
 		t.Run(r.name, func(t *testing.T) {
 			d := deployment()
 			r.change(&d.Spec.Template.Spec)
-			got := statusOf(sound(), status.Observed{Now: now, Deployment: d, Pods: together, Nodes: nodes}, nil)
-			require.Equal(t, !r.fits, meta.IsStatusConditionTrue(got.Conditions, v1alpha1.ConditionHighlyAvailable), said(got, v1alpha1.ConditionHighlyAvailable))
+			got := statusOf(compliant(), status.Observed{Now: now, Deployment: d, Pods: together, Nodes: nodes}, nil)
+			require.Equal(t, !r.fits, meta.IsStatusConditionTrue(got.Conditions, v1alpha1.ConditionHighlyAvailable), conditionText(got, v1alpha1.ConditionHighlyAvailable))
 		})
 	}
 }
 
-// careless is an Agent of three containers whose images have long names, no tag, and no resources, and of one replica.
-func careless() *v1alpha1.Agent {
+// noncompliant returns an Agent with one replica and three containers, whose images have long names, no tag, and no resources.
+func noncompliant() *v1alpha1.Agent {
 	name := strings.Repeat("registry.example/team/", 10) + "agent"
 	container := func(c *corev1.Container) { c.Image, c.Resources = name, corev1.ResourceRequirements{} }
 	sidecars := agenttest.Runtime(func(s *v1alpha1.RuntimeSpec) {
@@ -245,14 +245,14 @@ func careless() *v1alpha1.Agent {
 	return agenttest.New("a", agenttest.Replicas(1), agenttest.Container(container), sidecars, apart)
 }
 
-func TestALongMessageShortensTextsAndDropsNoID(t *testing.T) {
-	agent := careless()
+func TestLongMessageTruncatesTextsAndKeepsEveryID(t *testing.T) {
+	agent := noncompliant()
 	observed := status.Observed{Now: now, Deployment: deployment(counts(1, 1, 0, 0)), Nodes: known(node("n1", "z1")), Missing: requirements(t, agent)}
 	whole := 0
 	for _, requirement := range observed.Missing {
 		whole += len(requirement.Text)
 	}
-	require.Greater(t, whole, maxMessage, "the row is about a message that is too long")
+	require.Greater(t, whole, maxMessage, "the test needs a message that is too long")
 
 	got, missing := status.Of(agent, observed, nil)
 	require.Equal(t, []string{"replicas", "image", "resources", "availability", "anti-affinity"}, missing)
@@ -261,15 +261,15 @@ func TestALongMessageShortensTextsAndDropsNoID(t *testing.T) {
 	for _, id := range missing {
 		require.Contains(t, message, id+": ")
 	}
-	require.Contains(t, message, "replicas: 1, the guide asks for three or more; ", "a short text stays whole")
+	require.Contains(t, message, "replicas: 1, the guide asks for three or more; ", "a short text is not truncated")
 }
 
-func TestRequirementsOfOneIDNeverDropAnother(t *testing.T) {
+func TestRepeatedRequirementsNeverDropAnotherID(t *testing.T) {
 	observed := status.Observed{Now: now, Deployment: deployment(counts(3, 3, 1, 1))}
 	for range 100 {
 		observed.Missing = append(observed.Missing, status.Requirement{ID: "image", Text: strings.Repeat("x", 60)})
 	}
-	got, missing := status.Of(sound(), observed, nil)
+	got, missing := status.Of(compliant(), observed, nil)
 	require.Equal(t, []string{"image", "availability"}, missing)
 	message := meta.FindStatusCondition(got.Conditions, v1alpha1.ConditionHighlyAvailable).Message
 	require.LessOrEqual(t, len(message), maxMessage)
@@ -277,24 +277,24 @@ func TestRequirementsOfOneIDNeverDropAnother(t *testing.T) {
 }
 
 // "Once AVAILABLE REPLICAS reaches three, your agent is running in a highly available configuration" (the guide).
-func TestThreeAvailableReplicasAreAskedFor(t *testing.T) {
-	two := []corev1.Pod{answering("n1", "z1"), answering("n2", "z2")}
+func TestThreeAvailableReplicasAreRequired(t *testing.T) {
+	two := []corev1.Pod{readyPod("n1", "z1"), readyPod("n2", "z2")}
 	observed := status.Observed{Now: now, Deployment: deployment(counts(3, 3, 2, 2)), Pods: two}
-	require.Equal(t, "False MissingRequirements: availability: 2 of 3 replicas available", said(statusOf(sound(), observed, nil), v1alpha1.ConditionHighlyAvailable))
+	require.Equal(t, "False MissingRequirements: availability: 2 of 3 replicas available", conditionText(statusOf(compliant(), observed, nil), v1alpha1.ConditionHighlyAvailable))
 	five := status.Observed{Now: now, Deployment: deployment(counts(5, 5, 4, 4)), Pods: append(two, two...)}
-	require.Contains(t, said(statusOf(sound(agenttest.Replicas(5)), five, nil), v1alpha1.ConditionHighlyAvailable), "True RequirementsMet: 4 replicas available")
-	require.Contains(t, said(statusOf(sound(), status.Observed{Now: now}, nil), v1alpha1.ConditionHighlyAvailable), "availability: 0 of 3 replicas available")
+	require.Contains(t, conditionText(statusOf(compliant(agenttest.Replicas(5)), five, nil), v1alpha1.ConditionHighlyAvailable), "True RequirementsMet: 4 replicas available")
+	require.Contains(t, conditionText(statusOf(compliant(), status.Observed{Now: now}, nil), v1alpha1.ConditionHighlyAvailable), "availability: 0 of 3 replicas available")
 }
 
-func TestWhatTheSpecLacksAndWhatIsSeenAreSaidTogether(t *testing.T) {
+func TestSpecAndLiveRequirementsAreReportedTogether(t *testing.T) {
 	observed := status.Observed{Now: now, Deployment: deployment(counts(2, 2, 1, 1)), Missing: []status.Requirement{{ID: "replicas", Text: "2, the guide asks for three or more"}, {ID: "image", Text: "a; b"}}}
-	require.Equal(t, []string{"replicas", "image", "availability"}, missingIn(sound(agenttest.Replicas(2)), observed, nil))
+	require.Equal(t, []string{"replicas", "image", "availability"}, missingIn(compliant(agenttest.Replicas(2)), observed, nil))
 	invalid := status.InvalidSpec(errors.New("no"))
-	require.Contains(t, said(statusOf(sound(), status.Observed{Now: now}, invalid), v1alpha1.ConditionHighlyAvailable), "spec: it cannot be rendered")
-	require.Equal(t, []string{"spec", "availability"}, missingIn(sound(), status.Observed{Now: now}, invalid))
+	require.Contains(t, conditionText(statusOf(compliant(), status.Observed{Now: now}, invalid), v1alpha1.ConditionHighlyAvailable), "spec: it cannot be rendered")
+	require.Equal(t, []string{"spec", "availability"}, missingIn(compliant(), status.Observed{Now: now}, invalid))
 }
 
-func TestARolloutThatCouldNeverEndIsForeseen(t *testing.T) {
+func TestRolloutDeadlockIsForecast(t *testing.T) {
 	apart := func(key string, hash ...string) agenttest.Option {
 		return agenttest.RequiredAntiAffinity(corev1.PodAffinityTerm{TopologyKey: key, LabelSelector: agenttest.Selecting("a"), MatchLabelKeys: hash})
 	}
@@ -307,18 +307,18 @@ func TestARolloutThatCouldNeverEndIsForeseen(t *testing.T) {
 		nodes status.Nodes
 		want  string
 	}{
-		{"a node for each, none for the surge", sound(apart(corev1.LabelHostname)), known(three...), host + "4 places for 3 replicas and the one more of a rollout, and 3 fit" + help},
-		{"one more node", sound(apart(corev1.LabelHostname)), known(append(three, node("n4", "z1"))...), ""},
-		{"one more node that is cordoned", sound(apart(corev1.LabelHostname)), known(append(three, node("n4", "z1", cordoned))...), host + "4 places for 3 replicas and the one more of a rollout, and 3 fit" + help},
-		{"by zone", sound(apart(corev1.LabelTopologyZone)), known(append(three, node("n4", "z1"))...), strings.Replace(host, corev1.LabelHostname, corev1.LabelTopologyZone, 1) + "4 places for 3 replicas and the one more of a rollout, and 3 fit" + help},
-		{"only against pods of the same template", sound(apart(corev1.LabelHostname, "pod-template-hash")), known(three...), ""},
-		{"an old pod may go first", sound(apart(corev1.LabelHostname), rollout(intstr.FromInt32(1))), known(three...), ""},
-		{"not even the replicas fit", sound(agenttest.Replicas(4), apart(corev1.LabelHostname), rollout(intstr.FromInt32(1))), known(three...), host + "4 places for 4 replicas, and 3 fit" + help},
-		{"another agent's pods", sound(agenttest.RequiredAntiAffinity(corev1.PodAffinityTerm{TopologyKey: corev1.LabelHostname, LabelSelector: agenttest.Selecting("b")})), known(three...), ""},
-		{"nodes may not be read", sound(apart(corev1.LabelHostname)), status.Nodes{}, ""},
+		{"a node for each replica, none for the surge", compliant(apart(corev1.LabelHostname)), known(three...), host + "4 places for 3 replicas and the one more of a rollout, and 3 fit" + help},
+		{"one more node", compliant(apart(corev1.LabelHostname)), known(append(three, node("n4", "z1"))...), ""},
+		{"one more node that is cordoned", compliant(apart(corev1.LabelHostname)), known(append(three, node("n4", "z1", cordoned))...), host + "4 places for 3 replicas and the one more of a rollout, and 3 fit" + help},
+		{"by zone", compliant(apart(corev1.LabelTopologyZone)), known(append(three, node("n4", "z1"))...), strings.Replace(host, corev1.LabelHostname, corev1.LabelTopologyZone, 1) + "4 places for 3 replicas and the one more of a rollout, and 3 fit" + help},
+		{"only against pods of the same template", compliant(apart(corev1.LabelHostname, "pod-template-hash")), known(three...), ""},
+		{"an old pod may terminate first", compliant(apart(corev1.LabelHostname), rollout(intstr.FromInt32(1))), known(three...), ""},
+		{"not even the replicas fit", compliant(agenttest.Replicas(4), apart(corev1.LabelHostname), rollout(intstr.FromInt32(1))), known(three...), host + "4 places for 4 replicas, and 3 fit" + help},
+		{"another agent's pods", compliant(agenttest.RequiredAntiAffinity(corev1.PodAffinityTerm{TopologyKey: corev1.LabelHostname, LabelSelector: agenttest.Selecting("b")})), known(three...), ""},
+		{"nodes may not be read", compliant(apart(corev1.LabelHostname)), status.Nodes{}, ""},
 	} {
 		t.Run(r.name, func(t *testing.T) {
-			pods := []corev1.Pod{answering("n1", "z1"), answering("n2", "z2"), answering("n3", "z3")}
+			pods := []corev1.Pod{readyPod("n1", "z1"), readyPod("n2", "z2"), readyPod("n3", "z3")}
 			observed := status.Observed{Now: now, Deployment: deployment(counts(4, 4, 4, 4)), Pods: pods, Nodes: r.nodes}
 			got := statusOf(r.agent, observed, nil)
 			condition := meta.FindStatusCondition(got.Conditions, v1alpha1.ConditionHighlyAvailable)
@@ -330,9 +330,9 @@ func TestARolloutThatCouldNeverEndIsForeseen(t *testing.T) {
 	}
 }
 
-func TestNodesAreLookedAtOnlyWhereTheVerdictDependsOnThem(t *testing.T) {
-	spread := []corev1.Pod{answering("n1", "z1"), answering("n2", "z2"), answering("n3", "z3")}
-	together := []corev1.Pod{answering("n1", "z1"), answering("n1", "z1")}
+func TestNodesAreListedOnlyIfTheStatusDependsOnThem(t *testing.T) {
+	spread := []corev1.Pod{readyPod("n1", "z1"), readyPod("n2", "z2"), readyPod("n3", "z3")}
+	together := []corev1.Pod{readyPod("n1", "z1"), readyPod("n1", "z1")}
 	apart := agenttest.RequiredAntiAffinity(corev1.PodAffinityTerm{TopologyKey: corev1.LabelHostname, LabelSelector: agenttest.Selecting("a")})
 	for _, r := range []struct {
 		name     string
@@ -340,34 +340,34 @@ func TestNodesAreLookedAtOnlyWhereTheVerdictDependsOnThem(t *testing.T) {
 		observed status.Observed
 		want     bool
 	}{
-		{"spread", sound(), status.Observed{Deployment: deployment(), Pods: spread}, false},
-		{"together", sound(), status.Observed{Deployment: deployment(), Pods: together}, true},
-		{"kept apart", sound(apart), status.Observed{Deployment: deployment(), Pods: spread}, true},
-		{"a single pod", sound(), status.Observed{Deployment: deployment(), Pods: together[:1]}, false},
-		{"none desired", sound(agenttest.Replicas(0), apart), status.Observed{Deployment: deployment(), Pods: together}, false},
-		{"no Deployment", sound(), status.Observed{}, false},
+		{"spread", compliant(), status.Observed{Deployment: deployment(), Pods: spread}, false},
+		{"on one node", compliant(), status.Observed{Deployment: deployment(), Pods: together}, true},
+		{"required anti-affinity", compliant(apart), status.Observed{Deployment: deployment(), Pods: spread}, true},
+		{"a single pod", compliant(), status.Observed{Deployment: deployment(), Pods: together[:1]}, false},
+		{"none desired", compliant(agenttest.Replicas(0), apart), status.Observed{Deployment: deployment(), Pods: together}, false},
+		{"no Deployment", compliant(), status.Observed{}, false},
 	} {
 		require.Equal(t, r.want, status.NeedsNodes(r.agent, r.observed), r.name)
 	}
 	placed := func(nodes, zones int32, options ...agenttest.Option) bool {
-		agent := sound(options...)
+		agent := compliant(options...)
 		agent.Status.Placement = &v1alpha1.Placement{Nodes: nodes, Zones: zones}
 		return status.DependsOnNodes(agent)
 	}
-	require.True(t, status.DependsOnNodes(sound()))
+	require.True(t, status.DependsOnNodes(compliant()))
 	require.True(t, placed(1, 1))
 	require.True(t, placed(2, 1))
 	require.False(t, placed(2, 2))
 	require.True(t, placed(3, 3, apart))
 }
 
-func TestASuspendedAgentIsReadyOnceNothingRuns(t *testing.T) {
-	agent := sound(func(a *v1alpha1.Agent) { a.Spec.Suspend = true })
+func TestSuspendedAgentIsReadyOnceNoReplicaRuns(t *testing.T) {
+	agent := compliant(func(a *v1alpha1.Agent) { a.Spec.Suspend = true })
 	stopping := statusOf(agent, status.Observed{Now: now, Deployment: deployment()}, nil)
-	require.Equal(t, "False RolloutInProgress: 3 replicas pending termination", said(stopping, v1alpha1.ConditionReady))
-	require.Equal(t, "True ReplicasAvailable: 3 replicas available, 0 desired", said(stopping, v1alpha1.ConditionAvailable))
+	require.Equal(t, "False RolloutInProgress: 3 replicas pending termination", conditionText(stopping, v1alpha1.ConditionReady))
+	require.Equal(t, "True ReplicasAvailable: 3 replicas available, 0 desired", conditionText(stopping, v1alpha1.ConditionAvailable))
 	stopped := statusOf(agent, status.Observed{Now: now, Deployment: deployment(counts(0, 0, 0, 0))}, nil)
-	require.Equal(t, "True Suspended: suspended: no replica runs", said(stopped, v1alpha1.ConditionReady))
-	require.Equal(t, "False Suspended: suspended: no replica runs", said(stopped, v1alpha1.ConditionAvailable))
-	require.Empty(t, said(stopped, v1alpha1.ConditionReconciling))
+	require.Equal(t, "True Suspended: suspended: no replica runs", conditionText(stopped, v1alpha1.ConditionReady))
+	require.Equal(t, "False Suspended: suspended: no replica runs", conditionText(stopped, v1alpha1.ConditionAvailable))
+	require.Empty(t, conditionText(stopped, v1alpha1.ConditionReconciling))
 }

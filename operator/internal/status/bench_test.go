@@ -11,7 +11,7 @@ import (
 	"github.com/flokoa/flokoa/operator/internal/status"
 )
 
-// What every pass of the operator ends with, for an Agent that is settled.
+// Every pass ends with this computation, also for a settled Agent.
 func BenchmarkOf(b *testing.B) {
 	for _, replicas := range []int32{1, 3, 30} {
 		b.Run(fmt.Sprintf("replicas=%d", replicas), func(b *testing.B) {

@@ -91,10 +91,10 @@ func creationFailure(observed Observed) (cause, bool) {
 	return cause{reason: admissionReason(message), message: "cannot create pods: " + message}, message != ""
 }
 
-// policyWords are in what a ValidatingAdmissionPolicy and an admission webhook answer.
+// policyWords are in the answers of a ValidatingAdmissionPolicy and an admission webhook.
 var policyWords = []string{"ValidatingAdmissionPolicy", "denied the request", "denied request"}
 
-// admissionReasons tell what an admission failure is about by words of its message, because the API has no code for it. The first
+// admissionReasons map words of a message to the reason of an admission failure, because the API has no code for it. The first
 // row that shares words with the message applies.
 var admissionReasons = []struct {
 	words  []string
@@ -171,7 +171,7 @@ func containerCause(container corev1.ContainerStatus) (cause, bool) {
 	return terminationCause(container)
 }
 
-// terminationCause judges a container by its last termination, also while it runs again without being ready. Otherwise the reason
+// terminationCause evaluates a container by its last termination, also while it runs again without being ready. Otherwise the reason
 // would come and go with every restart.
 func terminationCause(container corev1.ContainerStatus) (cause, bool) {
 	end := container.State.Terminated
@@ -195,7 +195,7 @@ func terminationCause(container corev1.ContainerStatus) (cause, bool) {
 	}
 }
 
-// exitDetail adds what the kubelet or the exit code says beyond the exit code itself.
+// exitDetail adds the kubelet's reason or the meaning of the exit code.
 func exitDetail(end *corev1.ContainerStateTerminated) string {
 	switch {
 	case end.Reason != "" && end.Reason != "Error" && end.Reason != "Completed":

@@ -26,13 +26,13 @@ func (f *Failure) Error() string { return f.Message }
 // Unwrap returns the error behind the failure.
 func (f *Failure) Unwrap() error { return f.Cause }
 
-// InvalidSpec is the Failure of a spec that rendering refuses, in the words of err. It wraps ErrInvalidSpec.
+// InvalidSpec is the Failure of a spec that rendering rejects, with the message of err. It wraps ErrInvalidSpec.
 func InvalidSpec(err error) *Failure {
 	return &Failure{Reason: v1alpha1.ReasonInvalidSpec, Message: err.Error(), Cause: errors.Join(ErrInvalidSpec, err)}
 }
 
-// ApplyFailure is the Failure of an apply of a child of this kind, nil without an error. The reason follows from what the API
-// server said.
+// ApplyFailure is the Failure of an apply of a child of this kind, nil without an error. The reason follows from the API
+// server's answer.
 func ApplyFailure(kind string, err error) *Failure {
 	if err == nil {
 		return nil

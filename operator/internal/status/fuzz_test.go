@@ -17,10 +17,10 @@ import (
 	"github.com/flokoa/flokoa/operator/internal/status"
 )
 
-// maxMessage is what an Event's note may hold; a condition's message may be longer, and is sent as an Event too.
+// maxMessage is the limit of an Event's note. A condition's message may be longer, but is recorded as an Event too.
 const maxMessage = 1024
 
-// Whatever is observed, the status is one that the API server stores and that kstatus can read.
+// Whatever is observed, the API server accepts the status, and kstatus can read it.
 func FuzzStatus(f *testing.F) {
 	f.Add(int32(3), []byte(`{"replicas":3,"updatedReplicas":3,"readyReplicas":3,"availableReplicas":3,"conditions":[{"type":"Progressing","reason":"NewReplicaSetAvailable"}]}`), true, false, []byte("RRP"), byte(0), "", 0)
 	f.Add(int32(3), []byte(`{"replicas":4,"updatedReplicas":1,"availableReplicas":3,"conditions":[{"type":"Progressing","reason":"ProgressDeadlineExceeded"}]}`), true, true, []byte("RD"), byte(5), "refused", 1)
@@ -35,26 +35,26 @@ func FuzzStatus(f *testing.F) {
 		}
 		err := failuresOf(failures, strings.Repeat(text, times&0xffff))
 		got := statusOf(agent, observed, err)
-		requireSound(t, got)
+		requireValidStatus(t, got)
 		if err != nil {
-			require.False(t, meta.IsStatusConditionTrue(got.Conditions, v1alpha1.ConditionReady), "a pass that failed")
+			require.False(t, meta.IsStatusConditionTrue(got.Conditions, v1alpha1.ConditionReady), "the pass failed")
 		}
 		agent.Status = got
-		require.Equal(t, got, statusOf(agent, observed, err), "a second look changes nothing")
+		require.Equal(t, got, statusOf(agent, observed, err), "a second pass changes nothing")
 	})
 }
 
-func requireSound(t *testing.T, got v1alpha1.AgentStatus) {
+func requireValidStatus(t *testing.T, got v1alpha1.AgentStatus) {
 	t.Helper()
 	require.NotNil(t, meta.FindStatusCondition(got.Conditions, v1alpha1.ConditionReady))
 	require.NotNil(t, meta.FindStatusCondition(got.Conditions, v1alpha1.ConditionAvailable))
-	var verdicts []string
+	var trueConditions []string
 	for _, kind := range []string{v1alpha1.ConditionReady, v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled} {
 		if meta.IsStatusConditionTrue(got.Conditions, kind) {
-			verdicts = append(verdicts, kind)
+			trueConditions = append(trueConditions, kind)
 		}
 	}
-	require.Len(t, verdicts, 1, "exactly one of Ready, Reconciling and Stalled is True")
+	require.Len(t, trueConditions, 1, "exactly one of Ready, Reconciling and Stalled is True")
 	kinds := map[string]bool{}
 	for _, c := range got.Conditions {
 		require.False(t, kinds[c.Type], "%s twice", c.Type)
@@ -65,7 +65,7 @@ func requireSound(t *testing.T, got v1alpha1.AgentStatus) {
 	}
 }
 
-// podsOf has one pod for each letter.
+// podsOf returns one pod for each letter.
 func podsOf(letters []byte) []corev1.Pod {
 	var pods []corev1.Pod
 	for i, letter := range letters {
@@ -83,7 +83,7 @@ func podsOf(letters []byte) []corev1.Pod {
 	return pods
 }
 
-// failuresOf has one failure for each bit, all of one message.
+// failuresOf returns one failure for each bit, all with the same message.
 func failuresOf(bits byte, message string) error {
 	var all []error
 	for i, reason := range []string{v1alpha1.ReasonInvalidSpec, v1alpha1.ReasonNameConflict, v1alpha1.ReasonApplyFailed, v1alpha1.ReasonRolloutInProgress} {

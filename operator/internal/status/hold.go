@@ -66,7 +66,7 @@ func holdContention(last, next FailureHold, contention string) (FailureHold, str
 // controller tries again, but keeps this message until a try succeeds, whatever later answers say.
 const contentionWords = `cannot be fulfilled on resourcequotas "`
 
-// podFailure is why the API server refuses the Deployment's pods, empty if it does not. Quota contention is not a failure.
+// podFailure is why the API server rejects the Deployment's pods, empty if it does not. Quota contention is not a failure.
 func podFailure(deployment *appsv1.Deployment) string {
 	if message := replicaFailure(deployment); !strings.Contains(message, contentionWords) {
 		return message

@@ -15,7 +15,8 @@ import (
 	"github.com/flokoa/flokoa/operator/internal/status"
 )
 
-// failing is a Deployment of three replicas, some of which are created; message is why the others are not, empty if it does not say.
+// failing returns a Deployment that has created some of its three replicas. message is why it cannot create the others, empty if
+// it does not report it.
 func failing(created int32, message string) *appsv1.Deployment {
 	d := &appsv1.Deployment{Spec: appsv1.DeploymentSpec{Replicas: ptr.To[int32](3)}, Status: appsv1.DeploymentStatus{UpdatedReplicas: created}}
 	if message != "" {
@@ -33,7 +34,7 @@ func TestAFailureToCreatePodsIsHeldAfterItIsWithdrawn(t *testing.T) {
 		want       string
 		recheck    time.Duration
 	}{
-		{"withdrawn a moment ago", time.Second, failing(2, ""), 1, "quota", 9 * time.Second},
+		{"just withdrawn", time.Second, failing(2, ""), 1, "quota", 9 * time.Second},
 		{"withdrawn for good", 10 * time.Second, failing(2, ""), 1, "", 0},
 		{"all pods are created", time.Second, failing(3, ""), 1, "", 0},
 		{"another generation", time.Second, failing(2, ""), 2, "", 0},

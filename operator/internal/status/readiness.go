@@ -119,7 +119,7 @@ func rollout(agent *v1alpha1.Agent, observed Observed) conditionResult {
 	}
 }
 
-// scaledDown is the result for an Agent that asks for no replicas and has none.
+// scaledDown is the result for an Agent that desires no replicas and has none.
 func scaledDown(agent *v1alpha1.Agent) conditionResult {
 	if agent.Spec.Suspend {
 		return conditionTrue(v1alpha1.ReasonSuspended, "suspended: no replica runs")
@@ -151,7 +151,7 @@ func rolloutProgress(deployment *appsv1.Deployment, desired int32, wasComplete b
 	}
 }
 
-// deadlineExceeded is the Deployment controller's own verdict on the rollout.
+// deadlineExceeded reports whether the Deployment controller considers the rollout failed.
 func deadlineExceeded(deployment *appsv1.Deployment) bool {
 	return deployment != nil && slices.ContainsFunc(deployment.Status.Conditions, func(c appsv1.DeploymentCondition) bool {
 		return c.Type == appsv1.DeploymentProgressing && c.Reason == "ProgressDeadlineExceeded"

@@ -23,11 +23,11 @@ const (
 	AntiAffinity = "anti-affinity"
 )
 
-// Requirement is something that high availability asks for and that is missing.
+// Requirement is a requirement of high availability that is not met.
 type Requirement struct {
 	// ID names it for machines: a label value of metrics.
 	ID string `json:"id"`
-	// Text says what is there and what the guide asks for.
+	// Text states what is there and what the guide requires.
 	Text string `json:"text"`
 }
 
@@ -75,7 +75,7 @@ func joinTruncated(missing []Requirement, length int) string {
 	return strings.Join(texts, "; ")
 }
 
-// requirements are what the guide asks of a spec, in its order. Each is evaluated on what the spec renders to.
+// requirements are those of the guide for a spec, in its order. Each is evaluated on what the spec renders to.
 var requirements = []struct {
 	id       string
 	evaluate func(*v1alpha1.Agent, render.Children) []string
@@ -209,7 +209,7 @@ func unsafeRollout(agent *v1alpha1.Agent, _ render.Children) []string {
 	return nil
 }
 
-// missingBudget asks for a PodDisruptionBudget that protects the pods and still lets a node drain complete.
+// missingBudget requires a PodDisruptionBudget that protects the pods and still lets a node drain complete.
 func missingBudget(agent *v1alpha1.Agent, children render.Children) []string {
 	least := render.LeastReplicas(agent)
 	if children.Disruption == nil {

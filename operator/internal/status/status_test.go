@@ -24,7 +24,7 @@ import (
 
 var now = time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
 
-// A deployment option changes the Deployment of an Agent named "a", which is otherwise settled at three replicas.
+// deploymentOption changes the Deployment of an Agent named "a", which by default has three available replicas.
 type deploymentOption func(*appsv1.Deployment)
 
 func deployment(options ...deploymentOption) *appsv1.Deployment {
@@ -61,20 +61,20 @@ func paused(d *appsv1.Deployment) { d.Spec.Paused = true }
 
 func unobserved(d *appsv1.Deployment) { d.Generation++ }
 
-// statusOf is the status alone.
+// statusOf returns only the status.
 func statusOf(agent *v1alpha1.Agent, observed status.Observed, err error) v1alpha1.AgentStatus {
 	result, _ := status.Of(agent, observed, err)
 	return result
 }
 
-// missingIn are the ids of the missing requirements alone.
+// missingIn returns only the ids of the missing requirements.
 func missingIn(agent *v1alpha1.Agent, observed status.Observed, err error) []string {
 	_, missing := status.Of(agent, observed, err)
 	return missing
 }
 
-// said is a condition in one line, empty when it is absent.
-func said(s v1alpha1.AgentStatus, kind string) string {
+// conditionText returns a condition on one line, empty if it is absent.
+func conditionText(s v1alpha1.AgentStatus, kind string) string {
 	c := meta.FindStatusCondition(s.Conditions, kind)
 	if c == nil {
 		return ""
@@ -82,8 +82,8 @@ func said(s v1alpha1.AgentStatus, kind string) string {
 	return fmt.Sprintf("%s %s: %s", c.Status, c.Reason, c.Message)
 }
 
-func TestReadySaysWhetherWhatWasAskedForIsWhatRuns(t *testing.T) {
-	conflict := &status.Failure{Reason: v1alpha1.ReasonNameConflict, Message: "a stranger"}
+func TestReadyReportsWhetherTheSpecIsRolledOut(t *testing.T) {
+	conflict := &status.Failure{Reason: v1alpha1.ReasonNameConflict, Message: "a conflict"}
 	for _, r := range []struct {
 		name       string
 		replicas   int32
@@ -91,14 +91,14 @@ func TestReadySaysWhetherWhatWasAskedForIsWhatRuns(t *testing.T) {
 		err        error
 		want       string
 	}{
-		{"a failure of this pass comes first", 3, deployment(), conflict, "False NameConflict: a stranger"},
+		{"a failure of this pass comes first", 3, deployment(), conflict, "False NameConflict: a conflict"},
 		{"no Deployment yet", 3, nil, nil, `False RolloutInProgress: creating Deployment "a"`},
 		{"no Deployment yet, none desired", 0, nil, nil, `False RolloutInProgress: creating Deployment "a"`},
 		{"an unobserved spec", 3, deployment(unobserved), nil, `False RolloutInProgress: waiting for the Deployment controller to observe Deployment "a"`},
-		{"an unobserved spec speaks of no old deadline", 3, deployment(unobserved, progressing("ProgressDeadlineExceeded")), nil, `False RolloutInProgress: waiting for the Deployment controller to observe Deployment "a"`},
+		{"an unobserved spec reports no old deadline", 3, deployment(unobserved, progressing("ProgressDeadlineExceeded")), nil, `False RolloutInProgress: waiting for the Deployment controller to observe Deployment "a"`},
 		{"the deadline exceeded", 3, deployment(counts(4, 1, 3, 3), progressing("ProgressDeadlineExceeded")), nil, "False ProgressDeadlineExceeded: no progress for 600 s: 1 of 3 replicas updated, 3 available; old replicas keep running until the rollout proceeds"},
 		{"the deadline exceeded while paused", 3, deployment(paused, counts(4, 1, 3, 3), progressing("ProgressDeadlineExceeded")), nil, "False ProgressDeadlineExceeded: no progress for 600 s: 1 of 3 replicas updated, 3 available; old replicas keep running until the rollout proceeds"},
-		{"paused in the middle", 3, deployment(paused, counts(3, 1, 3, 3), progressing("DeploymentPaused")), nil, "False RolloutInProgress: the Deployment is paused: resume it with kubectl rollout resume deployment/a"},
+		{"paused during a rollout", 3, deployment(paused, counts(3, 1, 3, 3), progressing("DeploymentPaused")), nil, "False RolloutInProgress: the Deployment is paused: resume it with kubectl rollout resume deployment/a"},
 		{"paused, and complete", 3, deployment(paused, progressing("DeploymentPaused")), nil, "True RolloutComplete: 3 of 3 replicas available"},
 		{"none started", 3, deployment(counts(0, 0, 0, 0), progressing("NewReplicaSetCreated")), nil, "False RolloutInProgress: 0 of 3 replicas updated, 0 available"},
 		{"no condition at all yet", 3, deployment(counts(0, 0, 0, 0), func(d *appsv1.Deployment) { d.Status.Conditions = nil }), nil, "False RolloutInProgress: 0 of 3 replicas updated, 0 available"},
@@ -106,27 +106,27 @@ func TestReadySaysWhetherWhatWasAskedForIsWhatRuns(t *testing.T) {
 		{"old ones left", 3, deployment(counts(4, 3, 4, 4), progressing("ReplicaSetUpdated")), nil, "False RolloutInProgress: 1 old replica pending termination"},
 		{"too many", 3, deployment(counts(5, 5, 5, 5)), nil, "False RolloutInProgress: 2 replicas pending termination"},
 		{"new ones not available yet", 3, deployment(counts(3, 3, 2, 2), progressing("ReplicaSetUpdated")), nil, "False RolloutInProgress: 2 of 3 updated replicas available"},
-		{"new ones ready, and not for minReadySeconds yet", 3, deployment(counts(3, 3, 3, 2)), nil, "False RolloutInProgress: 2 of 3 updated replicas available"},
+		{"new ones ready, but not for minReadySeconds", 3, deployment(counts(3, 3, 3, 2)), nil, "False RolloutInProgress: 2 of 3 updated replicas available"},
 		{"scaled to zero", 0, deployment(counts(0, 0, 0, 0)), nil, "True ScaledToZero: zero replicas are asked for, and none runs"},
-		{"on the way to zero", 0, deployment(counts(2, 2, 2, 2)), nil, "False RolloutInProgress: 2 replicas pending termination"},
+		{"scaling to zero", 0, deployment(counts(2, 2, 2, 2)), nil, "False RolloutInProgress: 2 replicas pending termination"},
 		{"complete", 3, deployment(), nil, "True RolloutComplete: 3 of 3 replicas available"},
 		{"complete with one", 1, deployment(counts(1, 1, 1, 1)), nil, "True RolloutComplete: 1 of 1 replicas available"},
 	} {
 		t.Run(r.name, func(t *testing.T) {
 			got := statusOf(agenttest.New("a", agenttest.Replicas(r.replicas)), status.Observed{Deployment: r.deployment}, r.err)
-			require.Equal(t, r.want, said(got, v1alpha1.ConditionReady))
+			require.Equal(t, r.want, conditionText(got, v1alpha1.ConditionReady))
 		})
 	}
 }
 
-// What is missing is a loss when everything had been there, and a step on the way when it had not.
-func TestReplicasThatAreMissingWereLostOrAreStillToCome(t *testing.T) {
+// A missing replica is lost if the rollout was complete before, and still to come if it was not.
+func TestMissingReplicasAreLostOrStillRollingOut(t *testing.T) {
 	complete := metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonRolloutComplete, ObservedGeneration: 1}
 	missing := metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonReplicasUnavailable, ObservedGeneration: 1}
 	rolling := metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonRolloutInProgress, ObservedGeneration: 1}
 	for _, r := range []struct {
 		name       string
-		was        metav1.Condition
+		old        metav1.Condition
 		generation int64
 		counts     deploymentOption
 		want       string
@@ -139,28 +139,28 @@ func TestReplicasThatAreMissingWereLostOrAreStillToCome(t *testing.T) {
 		{"the last step of a rollout", rolling, 1, counts(3, 3, 2, 2), "False RolloutInProgress: 2 of 3 updated replicas available"},
 		{"scaled up since", complete, 2, counts(3, 3, 2, 2), "False RolloutInProgress: 2 of 3 updated replicas available"},
 		{"kubectl rollout restart since", complete, 1, counts(4, 1, 3, 3), "False RolloutInProgress: 1 of 3 replicas updated, 3 available"},
-		{"somebody scaled the Deployment up", complete, 1, counts(5, 5, 2, 2), "False RolloutInProgress: 2 replicas pending termination"},
+		{"the Deployment was scaled up", complete, 1, counts(5, 5, 2, 2), "False RolloutInProgress: 2 replicas pending termination"},
 	} {
 		t.Run(r.name, func(t *testing.T) {
 			agent := agenttest.New("a", agenttest.Replicas(3))
-			agent.Generation, agent.Status.Conditions = r.generation, []metav1.Condition{r.was}
-			if step := r.was; step.Status == metav1.ConditionFalse {
+			agent.Generation, agent.Status.Conditions = r.generation, []metav1.Condition{r.old}
+			if step := r.old; step.Status == metav1.ConditionFalse {
 				step.Type, step.Status = v1alpha1.ConditionReconciling, metav1.ConditionTrue
 				agent.Status.Conditions = append(agent.Status.Conditions, step)
 			}
 			got := statusOf(agent, status.Observed{Deployment: deployment(r.counts)}, nil)
-			require.Equal(t, r.want, said(got, v1alpha1.ConditionReady))
+			require.Equal(t, r.want, conditionText(got, v1alpha1.ConditionReady))
 		})
 	}
 }
 
-func TestOneReplicaIsWantedUnlessSaidOtherwise(t *testing.T) {
+func TestReplicasDefaultToOne(t *testing.T) {
 	agent := agenttest.New("a", agenttest.Runtime(func(s *v1alpha1.RuntimeSpec) { s.Replicas = nil }))
 	got := statusOf(agent, status.Observed{Deployment: deployment(counts(1, 1, 1, 1))}, nil)
-	require.Equal(t, "True RolloutComplete: 1 of 1 replicas available", said(got, v1alpha1.ConditionReady))
+	require.Equal(t, "True RolloutComplete: 1 of 1 replicas available", conditionText(got, v1alpha1.ConditionReady))
 }
 
-func TestAvailableSaysWhetherAnyoneAnswers(t *testing.T) {
+func TestAvailableReportsWhetherAnyReplicaIsAvailable(t *testing.T) {
 	for _, r := range []struct {
 		name       string
 		replicas   int32
@@ -168,70 +168,71 @@ func TestAvailableSaysWhetherAnyoneAnswers(t *testing.T) {
 		want       string
 	}{
 		{"all", 3, deployment(), "True ReplicasAvailable: 3 of 3 replicas available"},
-		{"one of many, though the Deployment calls itself unavailable", 3, deployment(counts(3, 3, 1, 1)), "True ReplicasAvailable: 1 of 3 replicas available"},
+		{"one of many, although the Deployment is not Available", 3, deployment(counts(3, 3, 1, 1)), "True ReplicasAvailable: 1 of 3 replicas available"},
 		{"none", 3, deployment(counts(3, 3, 3, 0)), "False NoReplicasAvailable: 0 of 3 replicas available"},
 		{"no Deployment", 3, nil, "False NoReplicasAvailable: 0 of 3 replicas available"},
 		{"none desired", 0, deployment(counts(0, 0, 0, 0)), "False ScaledToZero: zero replicas are asked for"},
-		{"none wanted, no Deployment", 0, nil, "False ScaledToZero: zero replicas are asked for"},
-		{"none wanted, one still answers", 0, deployment(counts(1, 1, 1, 1)), "True ReplicasAvailable: 1 replica available, 0 desired"},
+		{"none desired, no Deployment", 0, nil, "False ScaledToZero: zero replicas are asked for"},
+		{"none desired, one still available", 0, deployment(counts(1, 1, 1, 1)), "True ReplicasAvailable: 1 replica available, 0 desired"},
 	} {
 		t.Run(r.name, func(t *testing.T) {
 			agent := agenttest.New("a", agenttest.Replicas(r.replicas))
-			require.Equal(t, r.want, said(statusOf(agent, status.Observed{Deployment: r.deployment}, nil), v1alpha1.ConditionAvailable))
+			require.Equal(t, r.want, conditionText(statusOf(agent, status.Observed{Deployment: r.deployment}, nil), v1alpha1.ConditionAvailable))
 			failed := statusOf(agent, status.Observed{Deployment: r.deployment}, errors.New("refused"))
-			require.Equal(t, r.want, said(failed, v1alpha1.ConditionAvailable), "a failed pass takes nobody away")
+			require.Equal(t, r.want, conditionText(failed, v1alpha1.ConditionAvailable), "a failed pass removes no replica")
 		})
 	}
 }
 
-func TestModelResolvedIsUnknownAndOnlyThereWithAModel(t *testing.T) {
+func TestModelResolvedIsUnknownAndOnlySetWithAModel(t *testing.T) {
 	agent := agenttest.New("a")
-	require.Empty(t, said(statusOf(agent, status.Observed{}, nil), v1alpha1.ConditionModelResolved))
+	require.Empty(t, conditionText(statusOf(agent, status.Observed{}, nil), v1alpha1.ConditionModelResolved))
 	agent.Spec.Model = &v1alpha1.ModelReference{Name: "m"}
-	require.Contains(t, said(statusOf(agent, status.Observed{}, nil), v1alpha1.ConditionModelResolved), "Unknown NotResolved: nothing resolves a Model yet")
+	require.Contains(t, conditionText(statusOf(agent, status.Observed{}, nil), v1alpha1.ConditionModelResolved), "Unknown NotResolved: nothing resolves a Model yet")
 }
 
-func TestTheWorstFailureIsTheReasonOfReady(t *testing.T) {
+func TestReadyHasTheReasonOfTheWorstFailure(t *testing.T) {
 	failure := func(reason string) error { return &status.Failure{Reason: reason, Message: reason} }
 	invalid, conflict := failure(v1alpha1.ReasonInvalidSpec), failure(v1alpha1.ReasonNameConflict)
-	refused, waiting := failure(v1alpha1.ReasonApplyFailed), failure(v1alpha1.ReasonRolloutInProgress)
+	rejected, waiting := failure(v1alpha1.ReasonApplyFailed), failure(v1alpha1.ReasonRolloutInProgress)
 	for _, r := range []struct {
 		name string
 		err  error
 		want string
 	}{
 		{"one", conflict, "False NameConflict: NameConflict"},
-		{"joined, the worst last", errors.Join(waiting, refused, conflict, invalid), "False InvalidSpec: InvalidSpec"},
-		{"joined, the worst first", errors.Join(conflict, refused, waiting), "False NameConflict: NameConflict"},
-		{"a refusal is worse than waiting", errors.Join(waiting, refused), "False ApplyFailed: ApplyFailed"},
-		{"joins in joins", errors.Join(waiting, errors.Join(refused, errors.Join(conflict))), "False NameConflict: NameConflict"},
-		{"two alike", errors.Join(refused, errors.New("later")), "False ApplyFailed: ApplyFailed; later"},
-		{"another error is what the API server said", errors.New("boom"), "False ApplyFailed: boom"},
-		{"another error beside a worse one", errors.Join(errors.New("boom"), conflict), "False NameConflict: NameConflict"},
-		{"another error beside a lesser one", errors.Join(waiting, errors.New("boom")), "False ApplyFailed: boom"},
+		{"joined, the worst last", errors.Join(waiting, rejected, conflict, invalid), "False InvalidSpec: InvalidSpec"},
+		{"joined, the worst first", errors.Join(conflict, rejected, waiting), "False NameConflict: NameConflict"},
+		{"a rejected apply is worse than waiting", errors.Join(waiting, rejected), "False ApplyFailed: ApplyFailed"},
+		{"joins in joins", errors.Join(waiting, errors.Join(rejected, errors.Join(conflict))), "False NameConflict: NameConflict"},
+		{"two of the same reason", errors.Join(rejected, errors.New("later")), "False ApplyFailed: ApplyFailed; later"},
+		{"another error is a failed apply", errors.New("boom"), "False ApplyFailed: boom"},
+		{"another error and a worse one", errors.Join(errors.New("boom"), conflict), "False NameConflict: NameConflict"},
+		{"another error and a lesser one", errors.Join(waiting, errors.New("boom")), "False ApplyFailed: boom"},
 		{"a message with a percent sign", errors.New("50% d"), "False ApplyFailed: 50% d"},
 	} {
 		t.Run(r.name, func(t *testing.T) {
 			got := statusOf(agenttest.New("a"), status.Observed{Deployment: deployment()}, r.err)
-			require.Equal(t, r.want, said(got, v1alpha1.ConditionReady))
+			require.Equal(t, r.want, conditionText(got, v1alpha1.ConditionReady))
 		})
 	}
 }
 
-// The API server refuses a condition with a message beyond 32768 characters, and an Event with a note beyond 1024, so
-// an endless refusal must not keep the status from being written.
-func TestALongMessageIsCutShort(t *testing.T) {
+// The API server rejects a condition whose message exceeds 32768 characters, and an Event whose note exceeds 1024. A long error
+// must not keep the status from being written.
+func TestLongMessageIsTruncated(t *testing.T) {
 	for _, text := range []string{strings.Repeat("why ", 10000), strings.Repeat("é", 10000)} {
 		got := statusOf(agenttest.New("a"), status.Observed{}, errors.New(text))
+		require.Len(t, got.Conditions, 4)
 		for _, c := range got.Conditions {
 			require.LessOrEqual(t, len(c.Message), maxMessage, c.Type)
 			require.True(t, utf8.ValidString(c.Message), c.Type)
 		}
-		require.Contains(t, said(got, v1alpha1.ConditionReady), "False ApplyFailed: "+text[:800])
+		require.Contains(t, conditionText(got, v1alpha1.ConditionReady), "False ApplyFailed: "+text[:800])
 	}
 }
 
-func TestAFailureKeepsItsCause(t *testing.T) {
+func TestFailureWrapsItsCause(t *testing.T) {
 	cause := errors.New("cause")
 	require.ErrorIs(t, &status.Failure{Cause: cause}, cause)
 	require.EqualError(t, &status.Failure{Message: "text"}, "text")
@@ -239,7 +240,7 @@ func TestAFailureKeepsItsCause(t *testing.T) {
 	require.Equal(t, []*status.Failure{{Reason: v1alpha1.ReasonApplyFailed, Message: "cause", Cause: cause}}, status.Failures(cause))
 }
 
-func TestAnAgentThatIsNotReadyIsEitherReconcilingOrStalled(t *testing.T) {
+func TestUnreadyAgentIsEitherReconcilingOrStalled(t *testing.T) {
 	failure := func(reason string) error { return &status.Failure{Reason: reason, Message: "why"} }
 	for _, r := range []struct {
 		name                 string
@@ -250,21 +251,21 @@ func TestAnAgentThatIsNotReadyIsEitherReconcilingOrStalled(t *testing.T) {
 		{"ready", deployment(), nil, "", ""},
 		{"rolling", deployment(counts(4, 1, 3, 3)), nil, "True RolloutInProgress: 1 of 3 replicas updated, 3 available", ""},
 		{"no Deployment", nil, nil, `True RolloutInProgress: creating Deployment "a"`, ""},
-		{"waiting for a removal", nil, failure(v1alpha1.ReasonRolloutInProgress), "True RolloutInProgress: why", ""},
-		{"refused: it is tried again", deployment(), failure(v1alpha1.ReasonApplyFailed), "True ApplyFailed: why", ""},
+		{"waiting for a deletion", nil, failure(v1alpha1.ReasonRolloutInProgress), "True RolloutInProgress: why", ""},
+		{"rejected, and retried", deployment(), failure(v1alpha1.ReasonApplyFailed), "True ApplyFailed: why", ""},
 		{"invalid", deployment(), failure(v1alpha1.ReasonInvalidSpec), "", "True InvalidSpec: why"},
-		{"a stranger", deployment(), failure(v1alpha1.ReasonNameConflict), "", "True NameConflict: why"},
+		{"a name conflict", deployment(), failure(v1alpha1.ReasonNameConflict), "", "True NameConflict: why"},
 		{"the deadline exceeded", deployment(counts(4, 1, 3, 3), progressing("ProgressDeadlineExceeded")), nil, "", "True ProgressDeadlineExceeded: no progress for 600 s: 1 of 3 replicas updated, 3 available; old replicas keep running until the rollout proceeds"},
 	} {
 		t.Run(r.name, func(t *testing.T) {
 			got := statusOf(agenttest.New("a", agenttest.Replicas(3)), status.Observed{Deployment: r.deployment}, r.err)
-			require.Equal(t, r.reconciling, said(got, v1alpha1.ConditionReconciling))
-			require.Equal(t, r.stalled, said(got, v1alpha1.ConditionStalled))
+			require.Equal(t, r.reconciling, conditionText(got, v1alpha1.ConditionReconciling))
+			require.Equal(t, r.stalled, conditionText(got, v1alpha1.ConditionStalled))
 		})
 	}
 }
 
-func TestAConditionKeepsItsTimeUntilItsStatusChanges(t *testing.T) {
+func TestTransitionTimeChangesOnlyWithTheStatus(t *testing.T) {
 	agent := agenttest.New("a", agenttest.Replicas(3))
 	agent.Generation = 7
 	before := metav1.NewTime(now.Add(-time.Hour))
@@ -282,10 +283,10 @@ func TestAConditionKeepsItsTimeUntilItsStatusChanges(t *testing.T) {
 	}, got.Conditions)
 	again := agent.DeepCopy()
 	again.Status = got
-	require.Equal(t, got, statusOf(again, status.Observed{Now: now.Add(time.Minute), Deployment: deployment()}, nil), "a second look changes nothing")
+	require.Equal(t, got, statusOf(again, status.Observed{Now: now.Add(time.Minute), Deployment: deployment()}, nil), "a second pass changes nothing")
 }
 
-func TestTheStatusIsWholeAndSpeaksOfThisGeneration(t *testing.T) {
+func TestStatusIsCompleteForTheCurrentGeneration(t *testing.T) {
 	agent := agenttest.New("a", agenttest.In("team"), agenttest.Replicas(3))
 	agent.Generation = 7
 	agent.Status = v1alpha1.AgentStatus{ObservedGeneration: 3, Replicas: 9, Image: "old", URL: "old", Placement: &v1alpha1.Placement{Nodes: 9}}
@@ -303,7 +304,7 @@ func TestTheStatusIsWholeAndSpeaksOfThisGeneration(t *testing.T) {
 	}, got)
 }
 
-func TestTheImageIsThatOfTheAgentsOwnContainer(t *testing.T) {
+func TestImageIsThatOfTheAgentContainer(t *testing.T) {
 	d := deployment()
 	require.Empty(t, statusOf(agenttest.New("a"), status.Observed{Deployment: d}, nil).Image)
 	d.Spec.Template.Spec.Containers = []corev1.Container{{Name: "agent", Image: "one"}, {Name: "main", Image: "two"}}
@@ -337,11 +338,11 @@ func TestPlacementCountsTheNodesAndZonesOfRunningPods(t *testing.T) {
 		{"no pod", nil, 0, 0},
 		{"one", []corev1.Pod{running("n1", "z1")}, 1, 1},
 		{"two on one node", []corev1.Pod{running("n1", "z1"), running("n1", "z1")}, 1, 1},
-		{"two nodes of one zone", []corev1.Pod{running("n1", "z1"), running("n2", "z1")}, 2, 1},
+		{"two nodes in one zone", []corev1.Pod{running("n1", "z1"), running("n2", "z1")}, 2, 1},
 		{"three zones", []corev1.Pod{running("n1", "z1"), running("n2", "z2"), running("n3", "z3")}, 3, 3},
 		{"nodes without a zone", []corev1.Pod{running("n1", ""), running("n2", "")}, 2, 0},
-		{"pending, failed and succeeded pods run nowhere", []corev1.Pod{running("n1", "z1"), in(corev1.PodPending), in(corev1.PodFailed), in(corev1.PodSucceeded), in("")}, 1, 1},
-		{"a terminating pod is on its way out", []corev1.Pod{running("n1", "z1"), terminating}, 1, 1},
+		{"pending, failed and succeeded pods do not count", []corev1.Pod{running("n1", "z1"), in(corev1.PodPending), in(corev1.PodFailed), in(corev1.PodSucceeded), in("")}, 1, 1},
+		{"a terminating pod does not count", []corev1.Pod{running("n1", "z1"), terminating}, 1, 1},
 	} {
 		t.Run(r.name, func(t *testing.T) {
 			got := statusOf(agenttest.New("a"), status.Observed{Deployment: deployment(), Pods: r.pods}, nil)
@@ -350,8 +351,8 @@ func TestPlacementCountsTheNodesAndZonesOfRunningPods(t *testing.T) {
 	}
 }
 
-// kubectl prints an absent number as nothing at all, so a 0 is written.
-func TestZerosAreWritten(t *testing.T) {
+// kubectl prints nothing for an absent number, so a 0 is written.
+func TestZeroCountsAreWritten(t *testing.T) {
 	agent := agenttest.New("a", agenttest.Replicas(0), agenttest.Container(func(c *corev1.Container) { c.Ports = nil }))
 	missing := []status.Requirement{{ID: "replicas", Text: "0, the guide asks for three or more"}}
 	raw, err := yaml.Marshal(statusOf(agent, status.Observed{Now: now, Missing: missing}, nil))

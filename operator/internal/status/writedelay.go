@@ -19,7 +19,7 @@ const (
 )
 
 // WriteDelay is how long the write of a changed status may be delayed: 0 when a condition, the generation, or what the Agent runs
-// changed. desired is the replica count that the Agent asks for.
+// changed. desired is the replica count of the Agent.
 func WriteDelay(old, updated *v1alpha1.AgentStatus, desired int32) time.Duration {
 	switch {
 	case old.ObservedGeneration != updated.ObservedGeneration || old.Image != updated.Image ||

@@ -10,7 +10,7 @@ import (
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
-func TestWhatAPersonOrAToolWaitsForIsWrittenAtOnceAndNumbersALittleLater(t *testing.T) {
+func TestConditionsAreWrittenAtOnceAndCountsAreDelayed(t *testing.T) {
 	const atOnce = time.Duration(0)
 	for _, r := range []struct {
 		name   string
@@ -19,7 +19,7 @@ func TestWhatAPersonOrAToolWaitsForIsWrittenAtOnceAndNumbersALittleLater(t *test
 	}{
 		{"the generation", func(s *v1alpha1.AgentStatus) { s.ObservedGeneration++ }, atOnce},
 		{"the image", func(s *v1alpha1.AgentStatus) { s.Image = "b" }, atOnce},
-		{"the address", func(s *v1alpha1.AgentStatus) { s.URL = "" }, atOnce},
+		{"the URL", func(s *v1alpha1.AgentStatus) { s.URL = "" }, atOnce},
 		{"the selector", func(s *v1alpha1.AgentStatus) { s.Selector = "" }, atOnce},
 		{"a condition's status", func(s *v1alpha1.AgentStatus) { s.Conditions[0].Status = metav1.ConditionTrue }, atOnce},
 		{"a condition's reason", func(s *v1alpha1.AgentStatus) { s.Conditions[0].Reason = "ImagePullFailed" }, atOnce},
@@ -27,13 +27,13 @@ func TestWhatAPersonOrAToolWaitsForIsWrittenAtOnceAndNumbersALittleLater(t *test
 		{"one more condition", func(s *v1alpha1.AgentStatus) { s.Conditions = append(s.Conditions, metav1.Condition{}) }, atOnce},
 		{"a condition and numbers", func(s *v1alpha1.AgentStatus) { s.AvailableReplicas++; s.Conditions[0].Reason = "b" }, atOnce},
 		{"fewer ready replicas", func(s *v1alpha1.AgentStatus) { s.ReadyReplicas-- }, readyDelay},
-		{"available replicas, in words too", func(s *v1alpha1.AgentStatus) { s.AvailableReplicas++; s.Conditions[0].Message = "2 of 3" }, readyDelay},
+		{"available replicas, also in a message", func(s *v1alpha1.AgentStatus) { s.AvailableReplicas++; s.Conditions[0].Message = "2 of 3" }, readyDelay},
 		{"fewer available replicas", func(s *v1alpha1.AgentStatus) { s.AvailableReplicas-- }, readyDelay},
-		{"more than wanted, of fewer", func(s *v1alpha1.AgentStatus) { s.AvailableReplicas += 2 }, readyDelay},
-		{"more than wanted, of enough", func(s *v1alpha1.AgentStatus) { s.ReadyReplicas++ }, progressDelay},
+		{"more than desired, after fewer", func(s *v1alpha1.AgentStatus) { s.AvailableReplicas += 2 }, readyDelay},
+		{"more than desired, after enough", func(s *v1alpha1.AgentStatus) { s.ReadyReplicas++ }, progressDelay},
 		{"a message", func(s *v1alpha1.AgentStatus) { s.Conditions[0].Message = "2 of 3" }, progressDelay},
 		{"replicas that started", func(s *v1alpha1.AgentStatus) { s.Replicas++; s.UpdatedReplicas++ }, progressDelay},
-		{"where they run", func(s *v1alpha1.AgentStatus) { s.Placement.Nodes++ }, progressDelay},
+		{"placement", func(s *v1alpha1.AgentStatus) { s.Placement.Nodes++ }, progressDelay},
 	} {
 		t.Run(r.name, func(t *testing.T) {
 			before := &v1alpha1.AgentStatus{ReadyReplicas: 3, AvailableReplicas: 2, Image: "a", URL: "u", Selector: "s", Placement: &v1alpha1.Placement{},
