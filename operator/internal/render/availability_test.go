@@ -31,7 +31,7 @@ func children(t *testing.T, live render.Live, options ...agenttest.Option) rende
 	return rendered
 }
 
-func TestABudgetIsMadeForAnAgentThatCanHaveTwoReplicas(t *testing.T) {
+func TestBudgetExistsIfTheAgentCanHaveTwoReplicas(t *testing.T) {
 	budget := func(b v1alpha1.DisruptionBudget) agenttest.Option {
 		return agenttest.Availability(v1alpha1.Availability{PodDisruptionBudget: &b})
 	}
@@ -47,32 +47,32 @@ func TestABudgetIsMadeForAnAgentThatCanHaveTwoReplicas(t *testing.T) {
 		{"one that may become two", []agenttest.Option{agenttest.Replicas(1), scaling(nil, 2)}, "maxUnavailable: 1\n"},
 		{"one that may not", []agenttest.Option{agenttest.Replicas(1), scaling(nil, 1)}, ""},
 		{"turned off", []agenttest.Option{agenttest.Replicas(3), budget(v1alpha1.DisruptionBudget{Mode: "None"})}, ""},
-		{"a number that stays", []agenttest.Option{agenttest.Replicas(3), budget(v1alpha1.DisruptionBudget{MinAvailable: ptr.To(intstr.FromInt32(2))})}, "minAvailable: 2\n"},
-		{"a share that may go", []agenttest.Option{agenttest.Replicas(3), budget(v1alpha1.DisruptionBudget{Mode: "Auto", MaxUnavailable: ptr.To(intstr.FromString("50%"))})}, "maxUnavailable: 50%\n"},
-		{"none may go", []agenttest.Option{agenttest.Replicas(3), budget(v1alpha1.DisruptionBudget{MaxUnavailable: ptr.To(intstr.FromInt32(0))})}, "maxUnavailable: 0\n"},
+		{"own minAvailable", []agenttest.Option{agenttest.Replicas(3), budget(v1alpha1.DisruptionBudget{MinAvailable: ptr.To(intstr.FromInt32(2))})}, "minAvailable: 2\n"},
+		{"own maxUnavailable as a percentage", []agenttest.Option{agenttest.Replicas(3), budget(v1alpha1.DisruptionBudget{Mode: "Auto", MaxUnavailable: ptr.To(intstr.FromString("50%"))})}, "maxUnavailable: 50%\n"},
+		{"own maxUnavailable of 0", []agenttest.Option{agenttest.Replicas(3), budget(v1alpha1.DisruptionBudget{MaxUnavailable: ptr.To(intstr.FromInt32(0))})}, "maxUnavailable: 0\n"},
 	} {
 		t.Run(r.name, func(t *testing.T) {
-			made := children(t, render.Live{}, r.options...).Disruption
+			budget := children(t, render.Live{}, r.options...).Disruption
 			if r.want == "" {
-				require.Nil(t, made)
+				require.Nil(t, budget)
 				return
 			}
-			text, err := yaml.Marshal(made.Spec)
+			text, err := yaml.Marshal(budget.Spec)
 			require.NoError(t, err)
 			require.Equal(t, r.want+"selector:\n  matchLabels:\n    flokoa.ai/agent: a\nunhealthyPodEvictionPolicy: AlwaysAllow\n", string(text))
 		})
 	}
 }
 
-// The rows of a handover are in the order in which they happen.
-func TestTheCountIsWhatTheSpecSaysInsideItsBoundsAndNeverDipsWhileAutoscalingTakesOver(t *testing.T) {
+// The rows of a handover are in the order of events.
+func TestHandoverToAutoscalingNeverLowersTheReplicaCount(t *testing.T) {
 	three := ptr.To[int32](3)
 	for _, r := range []struct {
 		name          string
 		replicas      int32
 		options       []agenttest.Option
 		live          render.Live
-		count, lowest int32 // lowest is the autoscaler's lower bound, 0 without one
+		count, lowest int32 // lowest is the autoscaler's minReplicas, 0 without one
 	}{
 		{"no autoscaling", 4, nil, render.Live{Replicas: 9}, 4, 0},
 		{"zero", 0, nil, render.Live{Replicas: 9}, 0, 0},
@@ -85,12 +85,12 @@ func TestTheCountIsWhatTheSpecSaysInsideItsBoundsAndNeverDipsWhileAutoscalingTak
 		{"suspended with autoscaling", 5, []agenttest.Option{scaling(three, 10), suspended}, render.Live{Replicas: 5, MinReplicas: 3}, 0, 3},
 
 		{"just turned on, replicas kept", 5, []agenttest.Option{scaling(three, 10)}, render.Live{Replicas: 5}, 5, 3},
-		{"just turned on, replicas taken out, so 1", 1, []agenttest.Option{scaling(three, 10)}, render.Live{Replicas: 5}, 5, 5},
-		{"the autoscaler is there and has not counted yet", 1, []agenttest.Option{scaling(three, 10)}, render.Live{Replicas: 5, MinReplicas: 5}, 5, 5},
-		{"it has", 5, []agenttest.Option{scaling(three, 10)}, render.Live{Replicas: 5, MinReplicas: 5}, 5, 3},
-		{"it counts by the load", 4, []agenttest.Option{scaling(three, 10)}, render.Live{Replicas: 5, MinReplicas: 3}, 4, 3},
+		{"just turned on, replicas removed, so 1", 1, []agenttest.Option{scaling(three, 10)}, render.Live{Replicas: 5}, 5, 5},
+		{"the autoscaler exists and has not scaled yet", 1, []agenttest.Option{scaling(three, 10)}, render.Live{Replicas: 5, MinReplicas: 5}, 5, 5},
+		{"it has scaled", 5, []agenttest.Option{scaling(three, 10)}, render.Live{Replicas: 5, MinReplicas: 5}, 5, 3},
+		{"it scales by the load", 4, []agenttest.Option{scaling(three, 10)}, render.Live{Replicas: 5, MinReplicas: 3}, 4, 3},
 
-		{"a hand raises the lower bound", 3, []agenttest.Option{scaling(three, 10)}, render.Live{Replicas: 3, MinReplicas: 9}, 3, 3},
+		{"a user raised the lower bound of the autoscaler", 3, []agenttest.Option{scaling(three, 10)}, render.Live{Replicas: 3, MinReplicas: 9}, 3, 3},
 		{"just turned on above the bounds", 1, []agenttest.Option{scaling(three, 4)}, render.Live{Replicas: 9}, 4, 4},
 		{"the lower bound goes down", 6, []agenttest.Option{scaling(three, 10)}, render.Live{Replicas: 6, MinReplicas: 5}, 6, 3},
 		{"the lower bound goes up", 3, []agenttest.Option{scaling(ptr.To[int32](6), 10)}, render.Live{Replicas: 3, MinReplicas: 3}, 6, 6},
@@ -110,7 +110,7 @@ func TestTheCountIsWhatTheSpecSaysInsideItsBoundsAndNeverDipsWhileAutoscalingTak
 	}
 }
 
-func TestAnAutoscalerClaimsOnlyWhatWasAskedFor(t *testing.T) {
+func TestAutoscalerClaimsOnlyTheFieldsOfTheSpec(t *testing.T) {
 	made := children(t, render.Live{}, scaling(nil, 4)).Autoscaler
 	text, err := yaml.Marshal(made.Spec)
 	require.NoError(t, err)
@@ -139,7 +139,7 @@ func withCard(card v1alpha1.Card) agenttest.Option {
 	return func(a *v1alpha1.Agent) { a.Spec.Card = &card }
 }
 
-func TestACardIsWholeAlsoWhenTheAgentSaysLittle(t *testing.T) {
+func TestCardHasDefaultsForOmittedFields(t *testing.T) {
 	require.Nil(t, children(t, render.Live{}).Card)
 	made := children(t, render.Live{}, withCard(v1alpha1.Card{Description: "Answers <all>.", Version: "1"})).Card
 	require.Equal(t, "a-card", *made.Name)
@@ -153,7 +153,7 @@ func TestACardIsWholeAlsoWhenTheAgentSaysLittle(t *testing.T) {
 	require.Equal(t, []map[string]any{{"id": "s", "name": "S", "description": "d", "tags": []any{}}}, read.Skills)
 }
 
-func TestACardIsAFileOfTheAgentsContainerAndAChangeRollsThePods(t *testing.T) {
+func TestCardIsMountedAndAChangeTriggersARollout(t *testing.T) {
 	sidecar := agenttest.Runtime(func(s *v1alpha1.RuntimeSpec) { s.Sidecars = []corev1.Container{{Name: "proxy", Image: "i"}} })
 	template := func(options ...agenttest.Option) string {
 		text, err := yaml.Marshal(children(t, render.Live{}, options...).Deployment.Spec.Template)
@@ -169,7 +169,7 @@ func TestACardIsAFileOfTheAgentsContainerAndAChangeRollsThePods(t *testing.T) {
 	require.NotContains(t, template(), "card")
 }
 
-func TestSpreadIsInEffectWhereAnythingSpreadsThePods(t *testing.T) {
+func TestSpreadsReportsDefaultsAndUserRules(t *testing.T) {
 	own := func(key string) agenttest.Option {
 		return agenttest.Runtime(func(s *v1alpha1.RuntimeSpec) {
 			s.Affinity = &corev1.Affinity{PodAntiAffinity: &corev1.PodAntiAffinity{
@@ -202,7 +202,7 @@ func antiAffinity(key, agent string) corev1.PodAffinityTerm {
 	return term
 }
 
-func TestOnlyARuleAboutTheAgentsOwnPodsKeepsThemApart(t *testing.T) {
+func TestRequiredAntiAffinityIsOnlyBetweenOwnPods(t *testing.T) {
 	with := func(terms ...corev1.PodAffinityTerm) *v1alpha1.Agent {
 		return agenttest.New("a", agenttest.RequiredAntiAffinity(terms...))
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/flokoa/flokoa/operator/internal/render"
 )
 
-// What every pass of the operator begins with.
+// Every pass that does not skip the children starts with this.
 func BenchmarkAgent(b *testing.B) {
 	for name, agent := range map[string]*v1alpha1.Agent{
 		"small": agenttest.New("a", agenttest.Replicas(3)),

@@ -2,7 +2,7 @@ package render_test
 
 import "testing"
 
-func TestProbesTheUserLeftOutAreAdded(t *testing.T) {
+func TestOmittedProbesGetDefaults(t *testing.T) {
 	const (
 		readiness = `readinessProbe: {httpGet: {path: /ready, port: 8080}, initialDelaySeconds: 10, periodSeconds: 5, timeoutSeconds: 3, successThreshold: 1, failureThreshold: 3}`
 		liveness  = `livenessProbe: {httpGet: {path: /health, port: 8080}, initialDelaySeconds: 30, periodSeconds: 10, timeoutSeconds: 5, failureThreshold: 3}`
@@ -16,7 +16,7 @@ func TestProbesTheUserLeftOutAreAdded(t *testing.T) {
 	check(t, inContainer("readinessProbe", "livenessProbe", "startupProbe"), []row{
 		{name: "all three", runtime: container(port), want: fieldsOf(readiness, liveness, startup)},
 		{name: "own readiness", runtime: container(port, ownReadiness), want: fieldsOf(ownReadiness, liveness, startup)},
-		{name: "own liveness: no default startup goes in front of it", runtime: container(port, ownLiveness), want: fieldsOf(readiness, ownLiveness)},
+		{name: "own liveness, which gets no default startup probe", runtime: container(port, ownLiveness), want: fieldsOf(readiness, ownLiveness)},
 		{name: "own startup", runtime: container(port, ownStartup), want: fieldsOf(readiness, liveness, ownStartup)},
 		{name: "own readiness and liveness", runtime: container(port, ownReadiness, ownLiveness), want: fieldsOf(ownReadiness, ownLiveness)},
 		{name: "own readiness and startup", runtime: container(port, ownReadiness, ownStartup), want: fieldsOf(ownReadiness, liveness, ownStartup)},
@@ -25,38 +25,38 @@ func TestProbesTheUserLeftOutAreAdded(t *testing.T) {
 		{name: "no port", runtime: container()},
 		{name: "no TCP port", runtime: container(`ports: [{containerPort: 8080, protocol: UDP, name: http}, {containerPort: 8080, protocol: SCTP}]`)},
 		{name: "no TCP port, own liveness", runtime: container(ownLiveness), want: fieldsOf(ownLiveness)},
-		{name: "the port named http, though another comes first", runtime: container(`ports: [{containerPort: 9090, name: grpc}, {containerPort: 8080, name: http}]`), want: fieldsOf(readiness, liveness, startup)},
-		{name: "the first TCP port, though a UDP port named http comes first", runtime: container(`ports: [{containerPort: 53, protocol: UDP, name: http}, {containerPort: 8080}, {containerPort: 9090}]`), want: fieldsOf(readiness, liveness, startup)},
+		{name: "the port named http, although another comes first", runtime: container(`ports: [{containerPort: 9090, name: grpc}, {containerPort: 8080, name: http}]`), want: fieldsOf(readiness, liveness, startup)},
+		{name: "the first TCP port, although a UDP port named http comes first", runtime: container(`ports: [{containerPort: 53, protocol: UDP, name: http}, {containerPort: 8080}, {containerPort: 9090}]`), want: fieldsOf(readiness, liveness, startup)},
 		{name: "Default", availability: `probes: Default`, runtime: container(port), want: fieldsOf(readiness, liveness, startup)},
 		{name: "None", availability: `probes: None`, runtime: container(port)},
 		{name: "None, own readiness", availability: `probes: None`, runtime: container(port, ownReadiness), want: fieldsOf(ownReadiness)},
 	})
 }
 
-func TestAPodDrainsBeforeItStops(t *testing.T) {
+func TestPodDrainsBeforeItTerminates(t *testing.T) {
 	check(t, inContainer("lifecycle"), []row{
 		{name: "five seconds", want: `lifecycle: {preStop: {sleep: {seconds: 5}}}`},
-		{name: "as long as the user says", availability: `drainSeconds: 300`, want: `lifecycle: {preStop: {sleep: {seconds: 300}}}`},
-		{name: "not at all at 0", availability: `drainSeconds: 0`},
+		{name: "own drainSeconds", availability: `drainSeconds: 300`, want: `lifecycle: {preStop: {sleep: {seconds: 300}}}`},
+		{name: "no drain at 0", availability: `drainSeconds: 0`},
 		{name: "own preStop", runtime: container(`lifecycle: {preStop: {exec: {command: [bye]}}}`), want: `lifecycle: {preStop: {exec: {command: [bye]}}}`},
 		{name: "own preStop and drainSeconds", availability: `drainSeconds: 9`, runtime: container(`lifecycle: {preStop: {sleep: {seconds: 1}}}`), want: `lifecycle: {preStop: {sleep: {seconds: 1}}}`},
 		{name: "own postStart only", runtime: container(`lifecycle: {postStart: {exec: {command: [hi]}}}`), want: `lifecycle: {postStart: {exec: {command: [hi]}}, preStop: {sleep: {seconds: 5}}}`},
-		{name: "own postStart, not at all at 0", availability: `drainSeconds: 0`, runtime: container(`lifecycle: {postStart: {exec: {command: [hi]}}}`), want: `lifecycle: {postStart: {exec: {command: [hi]}}}`},
+		{name: "own postStart, no drain at 0", availability: `drainSeconds: 0`, runtime: container(`lifecycle: {postStart: {exec: {command: [hi]}}}`), want: `lifecycle: {postStart: {exec: {command: [hi]}}}`},
 	})
 }
 
-func TestTheGracePeriodLeavesTimeAfterTheDrain(t *testing.T) {
+func TestGracePeriodIsLongerThanTheDrain(t *testing.T) {
 	check(t, inPod("terminationGracePeriodSeconds"), []row{
 		{name: "30 more than the default drain", want: `terminationGracePeriodSeconds: 35`},
 		{name: "30 more than the user's drain", availability: `drainSeconds: 100`, want: `terminationGracePeriodSeconds: 130`},
 		{name: "30 without a drain", availability: `drainSeconds: 0`, want: `terminationGracePeriodSeconds: 30`},
 		{name: "own", runtime: `terminationGracePeriodSeconds: 6`, want: `terminationGracePeriodSeconds: 6`},
 		{name: "own 0 without a drain", availability: `drainSeconds: 0`, runtime: `terminationGracePeriodSeconds: 0`, want: `terminationGracePeriodSeconds: 0`},
-		{name: "own, shorter than the drain that an own preStop replaces", runtime: "terminationGracePeriodSeconds: 1\n" + container(`lifecycle: {preStop: {exec: {command: [bye]}}}`), want: `terminationGracePeriodSeconds: 1`},
+		{name: "own, shorter than the default drain, with an own preStop", runtime: "terminationGracePeriodSeconds: 1\n" + container(`lifecycle: {preStop: {exec: {command: [bye]}}}`), want: `terminationGracePeriodSeconds: 1`},
 	})
 }
 
-func TestTheAgentsIdentityComesFirstInItsEnvironment(t *testing.T) {
+func TestIdentityVariablesComeFirst(t *testing.T) {
 	const (
 		name      = `{name: FLOKOA_AGENT_NAME, value: a}`
 		namespace = `{name: FLOKOA_AGENT_NAMESPACE, value: default}`
@@ -81,24 +81,24 @@ func TestEveryContainerPortHasANameAndAProtocol(t *testing.T) {
 		{name: "tcp-<port>", runtime: container(`ports: [{containerPort: 8080}]`), want: `ports: [{containerPort: 8080, name: tcp-8080, protocol: TCP}]`},
 		{name: "udp-<port>", runtime: container(`ports: [{containerPort: 53, protocol: UDP}]`), want: `ports: [{containerPort: 53, name: udp-53, protocol: UDP}]`},
 		{name: "sctp-<port>", runtime: container(`ports: [{containerPort: 65535, protocol: SCTP}]`), want: `ports: [{containerPort: 65535, name: sctp-65535, protocol: SCTP}]`},
-		{name: "own name, and what else the user says", runtime: container(`ports: [{containerPort: 53, protocol: UDP, name: dns, hostPort: 53, hostIP: 127.0.0.1}]`), want: `ports: [{containerPort: 53, protocol: UDP, name: dns, hostPort: 53, hostIP: 127.0.0.1}]`},
+		{name: "own name and other fields", runtime: container(`ports: [{containerPort: 53, protocol: UDP, name: dns, hostPort: 53, hostIP: 127.0.0.1}]`), want: `ports: [{containerPort: 53, protocol: UDP, name: dns, hostPort: 53, hostIP: 127.0.0.1}]`},
 		{name: "in the user's order", runtime: container(`ports: [{containerPort: 9}, {containerPort: 1, name: b}, {containerPort: 5, name: a}]`), want: `ports: [{containerPort: 9, name: tcp-9, protocol: TCP}, {containerPort: 1, name: b, protocol: TCP}, {containerPort: 5, name: a, protocol: TCP}]`},
 	})
 }
 
-func TestTheContainerIsNamedAgentWhenTheUserDoesNotNameIt(t *testing.T) {
+func TestContainerNameDefaultsToAgent(t *testing.T) {
 	check(t, inContainer("name"), []row{
 		{name: "unnamed", want: `name: agent`},
 		{name: "named", runtime: container(`name: main`), want: `name: main`},
 	})
 }
 
-func TestTheRestOfTheContainerPassesThrough(t *testing.T) {
+func TestOtherContainerFieldsPassThrough(t *testing.T) {
 	fields := []string{
 		`image: "r/i@sha256:0"`, `imagePullPolicy: Always`, `command: [c]`, `args: ["-v", ""]`, `workingDir: /w`, `stdin: true`, `tty: true`,
 		`envFrom: [{prefix: P_, configMapRef: {name: c}}]`, `volumeMounts: [{name: v, mountPath: /v, subPath: s, readOnly: true}]`,
 		`resources: {requests: {cpu: 250m}, limits: {memory: 1Gi}}`, `terminationMessagePath: /t`, `terminationMessagePolicy: FallbackToLogsOnError`,
 	}
 	check(t, inContainer("image", "imagePullPolicy", "command", "args", "workingDir", "stdin", "tty", "envFrom", "volumeMounts", "resources",
-		"terminationMessagePath", "terminationMessagePolicy"), []row{{name: "as the user wrote it", runtime: container(fields...), want: fieldsOf(fields...)}})
+		"terminationMessagePath", "terminationMessagePolicy"), []row{{name: "as in the spec", runtime: container(fields...), want: fieldsOf(fields...)}})
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/flokoa/flokoa/operator/internal/render"
 )
 
-func TestTheRolloutNeverGoesBelowTheWantedCountUnlessTheUserAllowsIt(t *testing.T) {
+func TestRolloutKeepsTheDesiredCountByDefault(t *testing.T) {
 	strategy := func(surge, unavailable string) string {
 		return `strategy: {type: RollingUpdate, rollingUpdate: {maxSurge: ` + surge + `, maxUnavailable: ` + unavailable + `}}`
 	}
@@ -24,7 +24,7 @@ func TestTheRolloutNeverGoesBelowTheWantedCountUnlessTheUserAllowsIt(t *testing.
 	})
 }
 
-func TestTheDeploymentsNumbersHaveDefaults(t *testing.T) {
+func TestDeploymentNumbersHaveDefaults(t *testing.T) {
 	check(t, inDeployment("replicas", "minReadySeconds", "progressDeadlineSeconds", "revisionHistoryLimit"), []row{
 		{name: "by default", want: `{replicas: 1, progressDeadlineSeconds: 600, revisionHistoryLimit: 3}`},
 		{
@@ -33,22 +33,22 @@ func TestTheDeploymentsNumbersHaveDefaults(t *testing.T) {
 			want:    `{replicas: 7, minReadySeconds: 1, progressDeadlineSeconds: 60, revisionHistoryLimit: 2}`,
 		},
 		{
-			name:    "own 0; a 0 that is not stored is not claimed, or it would be missed on every pass",
+			name:    "own 0; a 0 that the API server omits is not claimed, or it would be drift on every pass",
 			runtime: `{replicas: 0, minReadySeconds: 0, progressDeadlineSeconds: 1, revisionHistoryLimit: 0}`,
 			want:    `{replicas: 0, progressDeadlineSeconds: 1, revisionHistoryLimit: 0}`,
 		},
 	})
 }
 
-// A Deployment's selector cannot be changed, so it must hold nothing that a later version might want to change.
-func TestTheSelectorIsTheAgentsLabelAlone(t *testing.T) {
+// A Deployment's selector is immutable, so it must not hold anything that a later version may change.
+func TestSelectorIsOnlyTheAgentLabel(t *testing.T) {
 	check(t, inDeployment("selector"), []row{
 		{name: "by default", want: `selector: {matchLabels: {flokoa.ai/agent: a}}`},
 		{name: "with labels of the user's", runtime: `podMetadata: {labels: {team: x}}`, want: `selector: {matchLabels: {flokoa.ai/agent: a}}`},
 	})
 }
 
-func TestChildrenCarryTheirOwnLabelsAndOwnerAndNothingOfTheAgentsMetadata(t *testing.T) {
+func TestChildrenDoNotInheritTheAgentsMetadata(t *testing.T) {
 	agent := agenttest.New("a", agenttest.In("team"))
 	agent.Labels = map[string]string{"tracked-by": "gitops"}
 	agent.Annotations = map[string]string{"kubectl.kubernetes.io/last-applied-configuration": "{}"}
@@ -67,7 +67,7 @@ ownerReferences: [{apiVersion: agent.flokoa.ai/v1alpha1, kind: Agent, name: a, u
 	}
 }
 
-func TestTheDigestTellsConfigurationsApart(t *testing.T) {
+func TestDigestDistinguishesConfigurations(t *testing.T) {
 	digest := func(options ...agenttest.Option) string {
 		return rendered(t, agenttest.New("a", options...)).Deployment.Annotations[v1alpha1.AnnotationDigest]
 	}
@@ -78,7 +78,7 @@ func TestTheDigestTellsConfigurationsApart(t *testing.T) {
 	require.NotEqual(t, first, digest(agenttest.Replicas(2)))
 }
 
-func TestTheAgentsContainerIsFoundByItsName(t *testing.T) {
+func TestContainerNameIsThatOfTheSpec(t *testing.T) {
 	require.Equal(t, "agent", render.ContainerName(agentOf(t, "", "")))
 	require.Equal(t, "main", render.ContainerName(agentOf(t, "", `container: {name: main}`)))
 }

@@ -9,7 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
-// Values that rendering decides by, and a few that are odd; the first of each is zero.
+// Values that rendering depends on, and some unusual ones. The first of each is the zero value.
 var (
 	texts = []string{
 		"", "a", "b", "agent", "http", "tcp-8080", "udp-53", "TCP", "UDP", "SCTP", "ALL", "SYS_ADMIN", "FLOKOA_AGENT_NAME", "FLOKOA_AGENT_URL",
@@ -21,8 +21,8 @@ var (
 	quantities = []string{"0", "1", "1000m", "1n", "0.1", "-1", "1.5Gi", "9223372036854775807", "1e30", "123456789n"}
 )
 
-// fill gives a value and everything below it a content. choose is asked for each decision: a number from 0 to n-1, where 0
-// is the zero value.
+// fill sets a value and everything below it. It calls choose for each decision, which returns a number from 0 to n-1. 0 is the zero
+// value.
 func fill(value reflect.Value, choose func(n int) int) {
 	switch at := value.Addr().Interface().(type) {
 	case *resource.Quantity:
@@ -31,7 +31,7 @@ func fill(value reflect.Value, choose func(n int) int) {
 	case *intstr.IntOrString:
 		*at = intstr.Parse([]string{"0", "1", "25%", "http", "8080"}[choose(5)])
 		return
-	case *metav1.ObjectMeta: // of a claim template; what the API server alone writes has no place in a configuration
+	case *metav1.ObjectMeta: // of a claim template; an apply configuration has none of the fields that the API server sets
 		fill(reflect.ValueOf(&at.Labels).Elem(), choose)
 		fill(reflect.ValueOf(&at.Annotations).Elem(), choose)
 		return

@@ -13,8 +13,8 @@ import (
 	"github.com/flokoa/flokoa/operator/internal/agenttest"
 )
 
-// Whatever the spec, rendering ends without a panic, says the same twice, and makes a pod template that does not know how
-// many replicas there are. An input is a spec as JSON, or else a row of choices that a spec is made by.
+// For any spec, rendering does not panic, is deterministic, and makes a pod template that does not depend on the replica count. An
+// input is a spec as JSON, or else the choices that fill makes a spec by.
 func FuzzRender(f *testing.F) {
 	for _, pattern := range []string{"testdata/*/agent.yaml", "../../../examples/agents/*.yaml"} {
 		files, err := filepath.Glob(pattern)
@@ -46,7 +46,7 @@ func FuzzRender(f *testing.F) {
 	})
 }
 
-// specOf is the spec that an input stands for. Choices that run out are zero.
+// specOf returns the spec that an input stands for. When the input is used up, every further choice is 0.
 func specOf(input []byte) v1alpha1.AgentSpec {
 	spec := v1alpha1.AgentSpec{}
 	if json.Unmarshal(input, &spec) == nil {

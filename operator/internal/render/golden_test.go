@@ -16,7 +16,7 @@ import (
 	"github.com/flokoa/flokoa/operator/internal/render"
 )
 
-var update = flag.Bool("update", false, "write what is rendered now as the new goldens: a changed pod template restarts every agent there is")
+var update = flag.Bool("update", false, "write the current output as the new goldens: a changed pod template restarts every agent")
 
 const examples = "../../../examples/agents"
 
@@ -24,6 +24,7 @@ const examples = "../../../examples/agents"
 func TestEveryGoldenAgentRendersToItsGolden(t *testing.T) {
 	inputs, err := filepath.Glob("testdata/*/agent.yaml")
 	require.NoError(t, err)
+	require.NotEmpty(t, inputs)
 	examples, err := filepath.Glob(examples + "/*.yaml")
 	require.NoError(t, err)
 	require.NotEmpty(t, examples)

@@ -11,8 +11,8 @@ import (
 	"github.com/flokoa/flokoa/operator/internal/render"
 )
 
-// The API server refuses all of these by the CRD's rules; rendering meets them only in an Agent stored under older rules.
-func TestASpecThatCannotBeRenderedNamesTheFieldToChange(t *testing.T) {
+// The CRD's rules reject all of these. Rendering sees them only in an Agent that was stored under older rules.
+func TestRenderingErrorNamesTheFieldToChange(t *testing.T) {
 	for _, r := range []struct {
 		name, availability, runtime string
 		change                      agenttest.Option
@@ -24,9 +24,9 @@ func TestASpecThatCannotBeRenderedNamesTheFieldToChange(t *testing.T) {
 		{"a name that ends with a dash", "", "", named("a-"), `metadata.name "a-" must be a DNS-1035 label`},
 		{"a name of 64 characters", "", "", named(strings.Repeat("a", 64)), `of at most 63 characters`},
 		{"no image", "", "", agenttest.Image(""), `spec.runtime.spec.container.image is empty`},
-		{"two ports of one name", "", container(`ports: [{containerPort: 1, name: x}, {containerPort: 2, name: x}]`), nil, `spec.runtime.spec.container.ports: two ports are named "x"`},
-		{"a port called as an unnamed one", "", container(`ports: [{containerPort: 1, name: tcp-2}, {containerPort: 2}]`), nil, `spec.runtime.spec.container.ports: two ports are named "tcp-2"`},
-		{"two unnamed ports of one number", "", container(`ports: [{containerPort: 2}, {containerPort: 2}]`), nil, `spec.runtime.spec.container.ports: two ports are named "tcp-2"`},
+		{"two ports of the same name", "", container(`ports: [{containerPort: 1, name: x}, {containerPort: 2, name: x}]`), nil, `spec.runtime.spec.container.ports: two ports are named "x"`},
+		{"a port with the default name of another", "", container(`ports: [{containerPort: 1, name: tcp-2}, {containerPort: 2}]`), nil, `spec.runtime.spec.container.ports: two ports are named "tcp-2"`},
+		{"two unnamed ports of the same number", "", container(`ports: [{containerPort: 2}, {containerPort: 2}]`), nil, `spec.runtime.spec.container.ports: two ports are named "tcp-2"`},
 		{"a grace period as long as the default drain", "", `terminationGracePeriodSeconds: 5`, nil, `spec.runtime.spec.terminationGracePeriodSeconds is 5: it must be greater than spec.availability.drainSeconds, which is 5`},
 		{"a grace period shorter than the drain", `drainSeconds: 20`, `terminationGracePeriodSeconds: 19`, nil, `spec.runtime.spec.terminationGracePeriodSeconds is 19: it must be greater than spec.availability.drainSeconds, which is 20`},
 	} {
@@ -42,7 +42,7 @@ func TestASpecThatCannotBeRenderedNamesTheFieldToChange(t *testing.T) {
 	}
 }
 
-func TestSpecsAtTheEdgeOfTheRulesRender(t *testing.T) {
+func TestSpecsAtTheLimitsOfTheRulesRender(t *testing.T) {
 	for _, r := range []struct {
 		name, availability, runtime string
 		change                      agenttest.Option

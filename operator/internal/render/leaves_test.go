@@ -23,9 +23,9 @@ var notRendered = map[string]string{
 	"runtime.spec.sidecars[].restartPolicy": "it must be Always, and Always is rendered without it",
 }
 
-// variants are Agents in which a field has an effect that another field of the fullest Agent hides.
+// variants are Agents in which a field has an effect that another field of the complete Agent hides.
 var variants = map[string]func(*v1alpha1.AgentSpec){
-	"the fullest": func(*v1alpha1.AgentSpec) {},
+	"complete": func(*v1alpha1.AgentSpec) {},
 	"maxUnavailable instead of minAvailable": func(s *v1alpha1.AgentSpec) {
 		s.Availability.PodDisruptionBudget.MinAvailable = nil
 	},
@@ -42,20 +42,20 @@ var variants = map[string]func(*v1alpha1.AgentSpec){
 	},
 }
 
-// A field that the API gains must do something. A field that is not rendered fails here, unless it stands in notRendered.
+// A new field of the API must have an effect. A field that is not rendered fails here, unless notRendered lists it.
 func TestEveryFieldOfTheSpecChangesWhatIsRendered(t *testing.T) {
 	effects := map[string]bool{} // by path without indices
 	for name, vary := range variants {
-		agent := fullest()
+		agent := complete()
 		vary(&agent.Spec)
 		before := outcome(t, agent)
 		require.NotContains(t, before, "error: ", name)
 		eachLeaf(reflect.ValueOf(&agent.Spec).Elem(), "", func(path string) {
 			effects[path] = effects[path] || outcome(t, agent) != before
 		})
-		require.Equal(t, before, outcome(t, agent), "every removed leaf is put back")
+		require.Equal(t, before, outcome(t, agent), "every removed leaf is restored")
 	}
-	require.Greater(t, len(effects), 500, "the fullest Agent has the fields of the embedded core types too")
+	require.Greater(t, len(effects), 500, "the complete Agent has the fields of the embedded core types too")
 	var without []string
 	for path, effective := range effects {
 		if !effective {
@@ -65,7 +65,7 @@ func TestEveryFieldOfTheSpecChangesWhatIsRendered(t *testing.T) {
 	require.ElementsMatch(t, slices.Collect(maps.Keys(notRendered)), without, "fields without an effect")
 }
 
-// outcome is what an Agent renders to, or the error.
+// outcome returns what an Agent renders to, or the error.
 func outcome(t *testing.T, agent *v1alpha1.Agent) string {
 	t.Helper()
 	children, err := Agent(agent, Live{})
@@ -75,9 +75,9 @@ func outcome(t *testing.T, agent *v1alpha1.Agent) string {
 	return jsonOf(t, children)
 }
 
-// fullest is an Agent with a value in every field of its spec, all members of each union included. It is not valid, but it
-// renders. A field that the API gains gets a value without a change here.
-func fullest() *v1alpha1.Agent {
+// complete returns an Agent with a value in every field of its spec, including all members of each union. It is not valid, but it
+// renders. A new field of the API gets a value without a change here.
+func complete() *v1alpha1.Agent {
 	agent := agenttest.New("a")
 	fill(reflect.ValueOf(&agent.Spec).Elem(), func(n int) int {
 		if n <= 4 { // a pointer, true, or the size of a list or map
@@ -85,7 +85,7 @@ func fullest() *v1alpha1.Agent {
 		}
 		return 2 // not the value of a default
 	})
-	// Where the values above are those of a default after all, or have no effect.
+	// The values above are the default of these fields, or have no effect.
 	agent.Spec.Availability.Spread, agent.Spec.Availability.DrainSeconds = v1alpha1.SpreadRequired, ptr.To[int32](3)
 	spec := &agent.Spec.Runtime.Spec
 	spec.Service.Type, spec.SecurityContext.RunAsNonRoot = v1alpha1.ServiceHeadless, ptr.To(false)
@@ -101,11 +101,11 @@ func eachLeaf(value reflect.Value, path string, visit func(path string)) {
 	switch {
 	case value.IsZero():
 	case isLeaf(value.Type()):
-		was := reflect.New(value.Type()).Elem()
-		was.Set(value)
+		old := reflect.New(value.Type()).Elem()
+		old.Set(value)
 		value.SetZero()
 		visit(path)
-		value.Set(was)
+		value.Set(old)
 	case value.Kind() == reflect.Pointer:
 		eachLeaf(value.Elem(), path, visit)
 	case value.Kind() == reflect.Slice:

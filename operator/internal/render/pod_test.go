@@ -11,7 +11,7 @@ import (
 	"github.com/flokoa/flokoa/operator/internal/render"
 )
 
-func TestPodsLeaveALostNodeAfterAMinute(t *testing.T) {
+func TestPodsAreEvictedFromALostNodeAfterAMinute(t *testing.T) {
 	const (
 		notReady    = `{key: node.kubernetes.io/not-ready, operator: Exists, effect: NoExecute, tolerationSeconds: 60}`
 		unreachable = `{key: node.kubernetes.io/unreachable, operator: Exists, effect: NoExecute, tolerationSeconds: 60}`
@@ -21,36 +21,36 @@ func TestPodsLeaveALostNodeAfterAMinute(t *testing.T) {
 		name, own string
 		added     []string
 	}{
-		{"beside an own one of another taint", `{key: gpu, operator: Exists}`, []string{notReady, unreachable}},
-		{"unless the user says how long, for each taint", `{key: node.kubernetes.io/not-ready, operator: Exists, effect: NoExecute, tolerationSeconds: 5}`, []string{unreachable}},
-		{"unless the user says how long, for the other taint", `{key: node.kubernetes.io/unreachable, operator: Exists, effect: NoExecute, tolerationSeconds: 0}`, []string{notReady}},
-		{"unless the user tolerates every effect of the taint", `{key: node.kubernetes.io/unreachable, operator: Exists}`, []string{notReady}},
-		{"unless the user tolerates every taint", `{operator: Exists}`, nil},
-		{"unless the user tolerates every NoExecute taint", `{operator: Exists, effect: NoExecute, tolerationSeconds: 9}`, nil},
-		{"though the user tolerates being scheduled there", `{key: node.kubernetes.io/not-ready, operator: Exists, effect: NoSchedule}`, []string{notReady, unreachable}},
-		{"though the user tolerates being scheduled anywhere", `{operator: Exists, effect: NoSchedule}`, []string{notReady, unreachable}},
+		{"with an own toleration of another taint", `{key: gpu, operator: Exists}`, []string{notReady, unreachable}},
+		{"own toleration of not-ready", `{key: node.kubernetes.io/not-ready, operator: Exists, effect: NoExecute, tolerationSeconds: 5}`, []string{unreachable}},
+		{"own toleration of unreachable", `{key: node.kubernetes.io/unreachable, operator: Exists, effect: NoExecute, tolerationSeconds: 0}`, []string{notReady}},
+		{"own toleration of every effect of unreachable", `{key: node.kubernetes.io/unreachable, operator: Exists}`, []string{notReady}},
+		{"own toleration of every taint", `{operator: Exists}`, nil},
+		{"own toleration of every NoExecute taint", `{operator: Exists, effect: NoExecute, tolerationSeconds: 9}`, nil},
+		{"own toleration of NoSchedule for not-ready", `{key: node.kubernetes.io/not-ready, operator: Exists, effect: NoSchedule}`, []string{notReady, unreachable}},
+		{"own toleration of every NoSchedule taint", `{operator: Exists, effect: NoSchedule}`, []string{notReady, unreachable}},
 	} {
 		rows = append(rows, row{name: r.name, runtime: list("tolerations", r.own), want: list("tolerations", append([]string{r.own}, r.added...)...)})
 	}
 	check(t, inPod("tolerations"), rows)
 }
 
-func TestPodsAreRestrictedFieldByField(t *testing.T) {
+func TestOmittedPodSecurityFieldsAreRestricted(t *testing.T) {
 	check(t, inPod("securityContext"), []row{
 		{name: "by default", want: `securityContext: {runAsNonRoot: true, seccompProfile: {type: RuntimeDefault}}`},
 		{name: "an empty one", runtime: `securityContext: {}`, want: `securityContext: {runAsNonRoot: true, seccompProfile: {type: RuntimeDefault}}`},
-		{name: "beside other fields", runtime: `securityContext: {runAsUser: 0, fsGroup: 7}`, want: `securityContext: {runAsUser: 0, fsGroup: 7, runAsNonRoot: true, seccompProfile: {type: RuntimeDefault}}`},
+		{name: "with other fields", runtime: `securityContext: {runAsUser: 0, fsGroup: 7}`, want: `securityContext: {runAsUser: 0, fsGroup: 7, runAsNonRoot: true, seccompProfile: {type: RuntimeDefault}}`},
 		{name: "own runAsNonRoot", runtime: `securityContext: {runAsNonRoot: false}`, want: `securityContext: {runAsNonRoot: false, seccompProfile: {type: RuntimeDefault}}`},
 		{name: "own seccomp profile", runtime: `securityContext: {seccompProfile: {type: Localhost, localhostProfile: p}}`, want: `securityContext: {runAsNonRoot: true, seccompProfile: {type: Localhost, localhostProfile: p}}`},
 	})
 }
 
-func TestContainersAreRestrictedFieldByField(t *testing.T) {
+func TestOmittedContainerSecurityFieldsAreRestricted(t *testing.T) {
 	const restricted = `securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}`
 	rows := []row{
 		{name: "by default", want: restricted},
 		{name: "an empty one", runtime: `securityContext: {}`, want: restricted},
-		{name: "beside other fields", runtime: `securityContext: {readOnlyRootFilesystem: true, capabilities: {add: [NET_BIND_SERVICE]}}`, want: `securityContext: {readOnlyRootFilesystem: true, allowPrivilegeEscalation: false, capabilities: {add: [NET_BIND_SERVICE], drop: [ALL]}}`},
+		{name: "with other fields", runtime: `securityContext: {readOnlyRootFilesystem: true, capabilities: {add: [NET_BIND_SERVICE]}}`, want: `securityContext: {readOnlyRootFilesystem: true, allowPrivilegeEscalation: false, capabilities: {add: [NET_BIND_SERVICE], drop: [ALL]}}`},
 		{name: "own escalation", runtime: `securityContext: {allowPrivilegeEscalation: true}`, want: `securityContext: {allowPrivilegeEscalation: true, capabilities: {drop: [ALL]}}`},
 		{name: "own drop", runtime: `securityContext: {capabilities: {drop: [NET_RAW]}}`, want: `securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [NET_RAW]}}`},
 		{name: "own empty drop", runtime: `securityContext: {capabilities: {drop: []}}`, want: `securityContext: {allowPrivilegeEscalation: false, capabilities: {}}`},
@@ -58,7 +58,7 @@ func TestContainersAreRestrictedFieldByField(t *testing.T) {
 		{name: "privileged is an escalation", runtime: `securityContext: {privileged: true}`, want: `securityContext: {privileged: true, capabilities: {drop: [ALL]}}`},
 		{name: "SYS_ADMIN is an escalation", runtime: `securityContext: {capabilities: {add: [SYS_ADMIN]}}`, want: `securityContext: {capabilities: {add: [SYS_ADMIN], drop: [ALL]}}`},
 		{name: "CAP_SYS_ADMIN is an escalation", runtime: `securityContext: {capabilities: {add: [CHOWN, CAP_SYS_ADMIN]}}`, want: `securityContext: {capabilities: {add: [CHOWN, CAP_SYS_ADMIN], drop: [ALL]}}`},
-		{name: "privileged, and the user says no escalation: the API server may judge", runtime: `securityContext: {privileged: true, allowPrivilegeEscalation: false}`, want: `securityContext: {privileged: true, allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}`},
+		{name: "privileged without escalation, which the API server rejects", runtime: `securityContext: {privileged: true, allowPrivilegeEscalation: false}`, want: `securityContext: {privileged: true, allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}`},
 	}
 	for kind, in := range map[string]struct {
 		wrap func(string) string
@@ -81,7 +81,7 @@ func inFirstInitContainer(t *testing.T, children render.Children) any {
 	return pick(t, podOf(children).InitContainers[0], "securityContext")
 }
 
-func TestSidecarsAreNativeAndStartBeforeTheInitContainers(t *testing.T) {
+func TestSidecarsAreNativeAndPrecedeInitContainers(t *testing.T) {
 	const security = `securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}`
 	check(t, inPod("initContainers"), []row{
 		{name: "none"},
@@ -93,7 +93,7 @@ func TestSidecarsAreNativeAndStartBeforeTheInitContainers(t *testing.T) {
 				fieldsOf(`name: i2, image: i`, security), fieldsOf(`name: i1, image: i`, security)),
 		},
 		{
-			name:    "no probe, name of a port, environment or drain is given to them",
+			name:    "sidecars get no probe, port name, environment or drain",
 			runtime: `sidecars: [{name: s, image: s, ports: [{containerPort: 9}]}]`,
 			want:    list("initContainers", fieldsOf(`name: s, image: s, restartPolicy: Always, ports: [{containerPort: 9}]`, security)),
 		},
@@ -105,16 +105,16 @@ func TestSidecarsAreNativeAndStartBeforeTheInitContainers(t *testing.T) {
 	})
 }
 
-func TestThePodIsClosedToTheAPIServerUnlessTheUserOpensIt(t *testing.T) {
+func TestPodHasNoServiceAccountTokenByDefault(t *testing.T) {
 	check(t, inPod("automountServiceAccountToken", "serviceAccountName", "enableServiceLinks"), []row{
 		{name: "by default", want: `{automountServiceAccountToken: false, enableServiceLinks: false}`},
 		{name: "own account", runtime: `serviceAccountName: robot`, want: `{automountServiceAccountToken: false, enableServiceLinks: false, serviceAccountName: robot}`},
 		{name: "own token", runtime: `automountServiceAccountToken: true`, want: `{automountServiceAccountToken: true, enableServiceLinks: false}`},
-		{name: "own refusal of the token", runtime: `automountServiceAccountToken: false`, want: `{automountServiceAccountToken: false, enableServiceLinks: false}`},
+		{name: "own automountServiceAccountToken: false", runtime: `automountServiceAccountToken: false`, want: `{automountServiceAccountToken: false, enableServiceLinks: false}`},
 	})
 }
 
-func TestTheRestOfThePodPassesThrough(t *testing.T) {
+func TestOtherPodFieldsPassThrough(t *testing.T) {
 	fields := []string{
 		`imagePullSecrets: [{name: b}, {name: a}]`, `nodeSelector: {pool: agents}`, `affinity: {nodeAffinity: {}}`, `priorityClassName: high`,
 		`runtimeClassName: gvisor`, `schedulerName: mine`, `dnsPolicy: Default`, `dnsConfig: {searches: [x]}`, `hostAliases: [{ip: 192.0.2.1, hostnames: [h]}]`,
@@ -126,16 +126,16 @@ func TestTheRestOfThePodPassesThrough(t *testing.T) {
 	}
 	check(t, inPod(names...), []row{
 		{name: "nothing by default"},
-		{name: "as the user wrote it", runtime: fieldsOf(fields...), want: fieldsOf(fields...)},
+		{name: "as in the spec", runtime: fieldsOf(fields...), want: fieldsOf(fields...)},
 	})
 }
 
-func TestThePodTemplateCarriesItsLabelsAndTheUsersMetadata(t *testing.T) {
-	const ours = `flokoa.ai/agent: a, app.kubernetes.io/name: a, app.kubernetes.io/instance: a, app.kubernetes.io/component: agent, app.kubernetes.io/part-of: flokoa, app.kubernetes.io/managed-by: flokoa-operator`
+func TestPodTemplateHasItsLabelsAndTheUsersMetadata(t *testing.T) {
+	const standard = `flokoa.ai/agent: a, app.kubernetes.io/name: a, app.kubernetes.io/instance: a, app.kubernetes.io/component: agent, app.kubernetes.io/part-of: flokoa, app.kubernetes.io/managed-by: flokoa-operator`
 	check(t, templateMetadata, []row{
-		{name: "by default", want: `metadata: {labels: {` + ours + `}}`},
-		{name: "the user's beside them", runtime: `podMetadata: {labels: {team: x}, annotations: {mesh: "on"}}`, want: `metadata: {labels: {team: x, ` + ours + `}, annotations: {mesh: "on"}}`},
-		{name: "the user's cannot replace them", runtime: `podMetadata: {labels: {flokoa.ai/agent: b, app.kubernetes.io/managed-by: me}}`, want: `metadata: {labels: {` + ours + `}}`},
+		{name: "by default", want: `metadata: {labels: {` + standard + `}}`},
+		{name: "with the user's", runtime: `podMetadata: {labels: {team: x}, annotations: {mesh: "on"}}`, want: `metadata: {labels: {team: x, ` + standard + `}, annotations: {mesh: "on"}}`},
+		{name: "the user's cannot replace them", runtime: `podMetadata: {labels: {flokoa.ai/agent: b, app.kubernetes.io/managed-by: me}}`, want: `metadata: {labels: {` + standard + `}}`},
 	})
 }
 
@@ -144,8 +144,8 @@ func templateMetadata(t *testing.T, children render.Children) any {
 	return pick(t, children.Deployment.Spec.Template, "metadata")
 }
 
-// What a label on the template costs is a restart of every pod when it changes.
-func TestWhatRestartsNothingIsNotOnThePodTemplate(t *testing.T) {
+// A change of the pod template restarts every pod.
+func TestUnrelatedFieldsDoNotChangeThePodTemplate(t *testing.T) {
 	before := template(t, agentOf(t, "", `container: {ports: [{containerPort: 8080}]}`))
 	for name, change := range map[string]agenttest.Option{
 		"framework":         func(a *v1alpha1.Agent) { a.Spec.Framework = "crewai" },
@@ -172,7 +172,7 @@ func TestWhatRestartsNothingIsNotOnThePodTemplate(t *testing.T) {
 	}
 }
 
-// template is the JSON of an Agent's pod template.
+// template returns the JSON of an Agent's pod template.
 func template(t testing.TB, agent *v1alpha1.Agent) string {
 	t.Helper()
 	raw, err := json.Marshal(rendered(t, agent).Deployment.Spec.Template)
@@ -187,7 +187,7 @@ func TestRenderingIsDeterministic(t *testing.T) {
 	}
 }
 
-func TestRenderingLeavesTheAgentAsItWas(t *testing.T) {
+func TestRenderingDoesNotChangeTheAgent(t *testing.T) {
 	agent := agenttest.Read(t, "testdata/full/agent.yaml")
 	before := agent.DeepCopy()
 	rendered(t, agent)

@@ -14,8 +14,8 @@ import (
 	"github.com/flokoa/flokoa/operator/internal/render"
 )
 
-// row is an Agent and what one part of its children should be. Its YAML is laid over a minimal Agent named "a" in the
-// namespace "default", whose container has an image and nothing else.
+// row is an Agent and the expected part of its children. Its YAML is added to a minimal Agent named "a" in the namespace "default",
+// whose container has only an image.
 type row struct {
 	name         string
 	availability string // spec.availability
@@ -23,10 +23,10 @@ type row struct {
 	want         string // the part under test; empty for nothing
 }
 
-// part takes one part out of an Agent's children.
+// part returns one part of an Agent's children.
 type part func(*testing.T, render.Children) any
 
-// check renders every row and compares one part of what comes out, as YAML.
+// check renders every row and compares one part of the children, as YAML.
 func check(t *testing.T, of part, rows []row) {
 	t.Helper()
 	for _, r := range rows {
@@ -37,8 +37,7 @@ func check(t *testing.T, of part, rows []row) {
 	}
 }
 
-// agentOf is the minimal Agent with YAML of spec.availability and spec.runtime.spec laid over it. An unknown field fails
-// the test.
+// agentOf returns the minimal Agent with this YAML of spec.availability and spec.runtime.spec. An unknown field fails the test.
 func agentOf(t testing.TB, availability, runtime string) *v1alpha1.Agent {
 	t.Helper()
 	agent := agenttest.New("a")
@@ -49,17 +48,17 @@ func agentOf(t testing.TB, availability, runtime string) *v1alpha1.Agent {
 	return agent
 }
 
-// container is YAML of spec.runtime.spec with a container of these fields.
+// container returns YAML of spec.runtime.spec with a container of these fields.
 func container(fields ...string) string {
 	return "container: " + fieldsOf(fields...)
 }
 
-// fieldsOf is YAML of an object with these fields.
+// fieldsOf returns YAML of an object with these fields.
 func fieldsOf(fields ...string) string {
 	return "{" + strings.Join(fields, ", ") + "}"
 }
 
-// list is YAML of an object whose one field is a list.
+// list returns YAML of an object with a list as its only field.
 func list(name string, items ...string) string {
 	return name + ": [" + strings.Join(items, ", ") + "]"
 }
@@ -75,8 +74,7 @@ func podOf(children render.Children) *corev1ac.PodSpecApplyConfiguration {
 	return children.Deployment.Spec.Template.Spec
 }
 
-// inDeployment, inPod and inContainer are the named fields of the Deployment's spec, of its pod, and of the agent's own
-// container.
+// inDeployment, inPod and inContainer return the named fields of the Deployment's spec, of its pod, and of the agent's container.
 func inDeployment(names ...string) part {
 	return fieldsIn(func(c render.Children) any { return c.Deployment.Spec }, names)
 }
@@ -96,7 +94,7 @@ func fieldsIn(of func(render.Children) any, names []string) part {
 	}
 }
 
-// pick is the named fields of an object as JSON has them; those that are not set are left out.
+// pick returns the named fields of an object as JSON data, without those that are not set.
 func pick(t testing.TB, object any, names ...string) map[string]any {
 	t.Helper()
 	raw, err := json.Marshal(object)
@@ -118,17 +116,17 @@ func asYAML(t testing.TB, value any) string {
 	return canonical(t, string(raw))
 }
 
-// canonical is YAML in one spelling: block style, sorted keys, and the empty text for nothing at all.
+// canonical normalizes YAML: block style, sorted keys, and an empty string for an empty value.
 func canonical(t testing.TB, text string) string {
 	t.Helper()
 	var value any
 	require.NoError(t, yaml.Unmarshal([]byte(text), &value))
 	raw, err := yaml.Marshal(value)
 	require.NoError(t, err)
-	switch spelled := string(raw); spelled {
+	switch text := string(raw); text {
 	case "null\n", "{}\n", "[]\n":
 		return ""
 	default:
-		return spelled
+		return text
 	}
 }

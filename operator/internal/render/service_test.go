@@ -8,14 +8,14 @@ import (
 	"github.com/flokoa/flokoa/operator/internal/render"
 )
 
-func TestTheServiceHasOnePortForEachContainerPort(t *testing.T) {
+func TestServiceHasOnePortPerContainerPort(t *testing.T) {
 	const selector = `selector: {flokoa.ai/agent: a}`
 	spec := func(ports string, more ...string) string {
 		return fieldsOf(append([]string{"ports: [" + ports + "]", "type: ClusterIP", selector}, more...)...)
 	}
 	check(t, serviceSpec, []row{
 		{name: "no port: no Service"},
-		{name: "no port, whatever is said about the Service", runtime: `service: {type: Headless, annotations: {a: b}}`},
+		{name: "no port, with settings of the Service", runtime: `service: {type: Headless, annotations: {a: b}}`},
 		{name: "one", runtime: container(`ports: [{containerPort: 8080, name: http}]`), want: spec(`{name: http, port: 8080, targetPort: 8080, protocol: TCP}`)},
 		{name: "unnamed", runtime: container(`ports: [{containerPort: 8080}]`), want: spec(`{name: tcp-8080, port: 8080, targetPort: 8080, protocol: TCP}`)},
 		{
@@ -42,13 +42,13 @@ func serviceSpec(_ *testing.T, children render.Children) any {
 	return children.Service.Spec
 }
 
-func TestTheServiceCarriesTheUsersAnnotations(t *testing.T) {
+func TestServiceHasTheUsersAnnotations(t *testing.T) {
 	children := rendered(t, agentOf(t, "", "service: {annotations: {note: x}}\n"+container(`ports: [{containerPort: 1}]`)))
 	require.Equal(t, "x", children.Service.Annotations["note"])
 	require.NotContains(t, children.Deployment.Annotations, "note")
 }
 
-func TestTheURLNamesThePortOthersShouldUse(t *testing.T) {
+func TestURLHasThePortNamedHTTPOrTheFirstTCPPort(t *testing.T) {
 	for _, r := range []struct{ name, ports, want string }{
 		{"no port", `[]`, ""},
 		{"no TCP port", `[{containerPort: 53, protocol: UDP, name: http}]`, ""},

@@ -22,13 +22,13 @@ func TestPodsAreSpreadOverHostsAndZones(t *testing.T) {
 		ownHardHosts = own("kubernetes.io/hostname", "DoNotSchedule", selected)
 		ownZones     = own("topology.kubernetes.io/zone", "ScheduleAnyway", selected)
 		ownHardZones = own("topology.kubernetes.io/zone", "DoNotSchedule", `labelSelector: {matchExpressions: [{key: app.kubernetes.io/part-of, operator: In, values: [flokoa]}]}`)
-		strangers    = own("kubernetes.io/hostname", "DoNotSchedule", `labelSelector: {matchLabels: {app: other}}`)
-		sameSlot     = own("kubernetes.io/hostname", "ScheduleAnyway", `labelSelector: {matchLabels: {app: other}}`)
+		hardForeign  = own("kubernetes.io/hostname", "DoNotSchedule", `labelSelector: {matchLabels: {app: other}}`)
+		softForeign  = own("kubernetes.io/hostname", "ScheduleAnyway", `labelSelector: {matchLabels: {app: other}}`)
 		unselective  = own("kubernetes.io/hostname", "DoNotSchedule", `minDomains: 2`)
 		racks        = own("example.com/rack", "DoNotSchedule", selected)
 	)
 	check(t, inPod("topologySpreadConstraints"), []row{
-		{name: "softly by default", want: spread(softHosts, softZones)},
+		{name: "soft by default", want: spread(softHosts, softZones)},
 		{name: "Preferred", availability: `spread: Preferred`, want: spread(softHosts, softZones)},
 		{name: "Required is hard over hosts only", availability: `spread: Required`, want: spread(hardHosts, softZones)},
 		{name: "None", availability: `spread: None`},
@@ -38,17 +38,17 @@ func TestPodsAreSpreadOverHostsAndZones(t *testing.T) {
 		{name: "own constraints over both", runtime: spread(ownZones, ownHosts), want: spread(ownZones, ownHosts)},
 		{name: "own hard constraints over both", runtime: spread(ownHardHosts, ownHardZones), want: spread(ownHardHosts, ownHardZones)},
 		{name: "own constraint over something else", runtime: spread(racks), want: spread(racks, softHosts, softZones)},
-		{name: "own hard constraint of other pods", runtime: spread(strangers), want: spread(strangers, softHosts, softZones)},
-		{name: "own soft constraint of other pods in the place of ours: the list has one place for key and action", runtime: spread(sameSlot), want: spread(sameSlot, softZones)},
+		{name: "own hard constraint of other pods", runtime: spread(hardForeign), want: spread(hardForeign, softHosts, softZones)},
+		{name: "own soft constraint of other pods with the key and action of the default one, which the list allows once", runtime: spread(softForeign), want: spread(softForeign, softZones)},
 		{name: "own hard constraint that selects nothing", runtime: spread(unselective), want: spread(unselective, softHosts, softZones)},
 		{name: "Required, own soft constraint", availability: `spread: Required`, runtime: spread(ownHosts), want: spread(ownHosts, hardHosts, softZones)},
 		{name: "Required, own hard constraint", availability: `spread: Required`, runtime: spread(ownHardHosts), want: spread(ownHardHosts, softZones)},
-		{name: "Required, own hard constraint of other pods in the place of ours", availability: `spread: Required`, runtime: spread(strangers), want: spread(strangers, softZones)},
+		{name: "Required, own hard constraint of other pods with the key and action of the default one", availability: `spread: Required`, runtime: spread(hardForeign), want: spread(hardForeign, softZones)},
 		{name: "own label selected", runtime: "podMetadata: {labels: {team: x}}\n" + spread(own("kubernetes.io/hostname", "DoNotSchedule", `labelSelector: {matchLabels: {team: x}}`)), want: spread(own("kubernetes.io/hostname", "DoNotSchedule", `labelSelector: {matchLabels: {team: x}}`), softZones)},
 	})
 }
 
-func TestOwnAntiAffinityStandsForOurConstraintOverTheSameTopology(t *testing.T) {
+func TestUserAntiAffinityReplacesTheDefaultConstraint(t *testing.T) {
 	const (
 		hosts    = `topologyKey: kubernetes.io/hostname`
 		zones    = `topologyKey: topology.kubernetes.io/zone`
@@ -70,14 +70,14 @@ func TestOwnAntiAffinityStandsForOurConstraintOverTheSameTopology(t *testing.T) 
 		{"required of other pods", "", required(fieldsOf(hosts, other)), both},
 		{"no selector, which selects nothing", "", preferred(fieldsOf(hosts)), both},
 		{"an empty selector, which selects all", "", preferred(fieldsOf(hosts, `labelSelector: {}`)), softZones},
-		{"a selector the API server will refuse", "", preferred(fieldsOf(hosts, `labelSelector: {matchExpressions: [{key: k, operator: Near}]}`)), both},
+		{"a selector that the API server rejects", "", preferred(fieldsOf(hosts, `labelSelector: {matchExpressions: [{key: k, operator: Near}]}`)), both},
 		{"of this namespace by name", "", required(fieldsOf(hosts, selected, "namespaces: [default]")), softZones},
 		{"of every namespace", "", required(fieldsOf(hosts, selected, "namespaceSelector: {}")), softZones},
 		{"of another namespace", "", required(fieldsOf(hosts, selected, "namespaces: [other]")), both},
 		{"of some namespaces by label", "", required(fieldsOf(hosts, selected, "namespaceSelector: {matchLabels: {team: x}}")), both},
 		{"of pods that differ in a label", "", required(fieldsOf(hosts, selected, "mismatchLabelKeys: [flokoa.ai/agent]")), both},
 		{"over something else", "", required(fieldsOf(`topologyKey: example.com/rack`, selected)), both},
-		{"Required asks for more than a preference", "Required", preferred(fieldsOf(hosts, selected), fieldsOf(zones, selected)), hardHosts},
+		{"Required, preferred over both", "Required", preferred(fieldsOf(hosts, selected), fieldsOf(zones, selected)), hardHosts},
 		{"Required, required over hosts", "Required", required(fieldsOf(hosts, selected)), softZones},
 		{"node affinity spreads nothing", "", `nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [{key: kubernetes.io/hostname, operator: Exists}]}]}}`, both},
 		{"pod affinity spreads nothing", "", `podAffinity: {requiredDuringSchedulingIgnoredDuringExecution: [` + fieldsOf(hosts, selected) + `]}`, both},
@@ -104,7 +104,7 @@ func required(terms ...string) string {
 	return "podAntiAffinity: " + fieldsOf(list("requiredDuringSchedulingIgnoredDuringExecution", terms...))
 }
 
-// constraints are the pod's spread constraints in short: topology and action of each.
+// constraints returns the pod's spread constraints as topology and action.
 func constraints(_ *testing.T, children render.Children) any {
 	var all []string
 	for _, c := range podOf(children).TopologySpreadConstraints {
