@@ -77,7 +77,7 @@ func (c *Controller) reconcileService(ctx context.Context, agent *v1alpha1.Agent
 }
 
 // mustBeReplaced reports whether a Service cannot change into the desired one. It cannot gain or lose its cluster IP. And applying a
-// port that another field manager renumbered would add a second port of the same name, which the API server refuses.
+// port that another field manager renumbered would add a second port of the same name, which the API server rejects.
 func mustBeReplaced(live *corev1.Service, desired *corev1ac.ServiceApplyConfiguration) bool {
 	if isHeadless(live.Spec.ClusterIP) != isHeadless(ptr.Deref(desired.Spec.ClusterIP, "")) {
 		return true
@@ -131,7 +131,7 @@ func (c *Controller) deleteChild(ctx context.Context, live *child) error {
 // response overwrites it.
 //
 // Server-Side Apply with force silently adopts any object of the same name. So the owner of the live object is checked first, and
-// the apply carries the uid that was read: an object that replaced it meanwhile is a conflict. An object that is created between a
+// the apply carries the uid that was read: an object that has replaced it is a conflict. An object that is created between a
 // read that found none and the first apply is still adopted.
 func applyChild[T configuration[T]](ctx context.Context, c *Controller, agent *v1alpha1.Agent, live *child, desired T) error {
 	if err := c.readUncached(ctx, agent, live); err != nil {

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// shutdownGrace is how long a pass may continue after the operator was told to stop or lost its lease. A pass takes milliseconds
+// shutdownGrace is how long a pass may continue after the operator was signaled to stop or lost its lease. A pass takes milliseconds
 // unless the API server does not answer. It is shorter than the time between a leader's last renewal attempt and the first moment
 // at which another replica may take over (app's renewDeadline and leaseDuration), so two replicas never work at a time.
 const shutdownGrace = 3 * time.Second

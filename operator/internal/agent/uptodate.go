@@ -62,7 +62,7 @@ var atomicFields = map[string]bool{
 	"selector":          true,
 }
 
-// subsetOf reports whether a live value has everything that is wanted. name is the field that both are the value of.
+// subsetOf reports whether a live value has everything that is desired. name is the field of both values.
 func subsetOf(name string, want, have any) bool {
 	if atomicFields[name] {
 		return reflect.DeepEqual(want, have)
@@ -111,12 +111,12 @@ func keyedSubsetOf(keys []string, want, have []any) bool {
 	return true
 }
 
-// sameKeys returns the item of a live list that has the merge keys of a wanted one, nil if there is none.
+// sameKeys returns the item of a live list that has the merge keys of a desired one, nil if there is none.
 func sameKeys(keys []string, want any, have []any) any {
-	wanted, _ := want.(map[string]any)
+	desired, _ := want.(map[string]any)
 	for _, item := range have {
 		fields, _ := item.(map[string]any)
-		if !slices.ContainsFunc(keys, func(key string) bool { return !reflect.DeepEqual(fields[key], wanted[key]) }) {
+		if !slices.ContainsFunc(keys, func(key string) bool { return !reflect.DeepEqual(fields[key], desired[key]) }) {
 			return item
 		}
 	}

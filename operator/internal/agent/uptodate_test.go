@@ -209,7 +209,7 @@ func TestSubsetOfFollowsServerSideApplyMergeRules(t *testing.T) {
 		{"another type", "", `"1"`, `1`, false},
 		{"absent", "", ``, `1`, false},
 		{"a false that was removed: for Kubernetes, absent may be true", "allowPrivilegeEscalation", ``, `false`, false},
-		{"more fields than wanted", "", `{a: 1, b: 2}`, `{a: 1}`, true},
+		{"more fields than desired", "", `{a: 1, b: 2}`, `{a: 1}`, true},
 		{"a field missing", "", `{b: 2}`, `{a: 1}`, false},
 		{"nested", "", `{a: {b: {c: 1, d: 2}}}`, `{a: {b: {c: 1}}}`, true},
 		{"nested, another value", "", `{a: {b: {c: 2}}}`, `{a: {b: {c: 1}}}`, false},

@@ -18,7 +18,7 @@ import (
 // Option changes an Agent under construction.
 type Option func(*v1alpha1.Agent)
 
-// New is a valid Agent with one replica and one port named http.
+// New returns a valid Agent with one replica and one port named http.
 func New(name string, options ...Option) *v1alpha1.Agent {
 	agent := &v1alpha1.Agent{
 		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: v1alpha1.AgentKind},
@@ -39,7 +39,7 @@ func New(name string, options ...Option) *v1alpha1.Agent {
 }
 
 // Read decodes an Agent from a YAML file, strictly: an unknown field fails the test. It gets the namespace and uid that
-// the API server would give it.
+// the API server would set.
 func Read(t testing.TB, file string) *v1alpha1.Agent {
 	t.Helper()
 	raw, err := os.ReadFile(file)
@@ -59,7 +59,7 @@ func In(namespace string) Option {
 	return func(a *v1alpha1.Agent) { a.Namespace = namespace }
 }
 
-// Replicas sets the wanted number of pods.
+// Replicas sets the desired number of pods.
 func Replicas(n int32) Option {
 	return func(a *v1alpha1.Agent) { a.Spec.Runtime.Spec.Replicas = &n }
 }
@@ -84,12 +84,12 @@ func Availability(availability v1alpha1.Availability) Option {
 	return func(a *v1alpha1.Agent) { a.Spec.Availability = &availability }
 }
 
-// Selecting is a label selector of an agent's pods.
+// Selecting returns a label selector for an agent's pods.
 func Selecting(agent string) *metav1.LabelSelector {
 	return &metav1.LabelSelector{MatchLabels: map[string]string{v1alpha1.LabelAgent: agent}}
 }
 
-// RequiredAntiAffinity keeps pods apart for good.
+// RequiredAntiAffinity sets required pod anti-affinity terms.
 func RequiredAntiAffinity(terms ...corev1.PodAffinityTerm) Option {
 	return Runtime(func(s *v1alpha1.RuntimeSpec) {
 		s.Affinity = &corev1.Affinity{PodAntiAffinity: &corev1.PodAntiAffinity{RequiredDuringSchedulingIgnoredDuringExecution: terms}}

@@ -33,7 +33,7 @@ func TestLogNamesObjectsInsteadOfDumpingThem(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer
 			logger := logr.FromSlogHandler(logHandler(Options{LogFormat: "json"}, &out))
-			logger.Error(errors.New("boom"), "refused", "what", r.value)
+			logger.Error(errors.New("boom"), "rejected", "what", r.value)
 			line := map[string]any{}
 			require.NoError(t, json.Unmarshal(out.Bytes(), &line))
 			require.Equal(t, "boom", line["err"])

@@ -217,7 +217,7 @@ func TestOperatorReconcilesOnlyWhileItHoldsTheLease(t *testing.T) {
 		operator, _ := p.YieldsTo("team")
 		require.Equal(t, "forged", operator)
 		require.Contains(t, log.String(), "another operator reconciles the namespace")
-		advance(2 * leaseTerm) // it expires unless somebody renews it
+		advance(2 * leaseTerm) // it expires because it is not renewed
 		reconciles(true)
 
 		stop()

@@ -88,15 +88,15 @@ func (s *pathSet) addFolder(folder string) (found bool) {
 			continue
 		}
 		path := filepath.Join(folder, entry.Name())
-		wanted := slices.Contains(extensions, strings.ToLower(filepath.Ext(path)))
+		supported := slices.Contains(extensions, strings.ToLower(filepath.Ext(path)))
 		info, err := os.Stat(path)
 		switch {
-		case err != nil && wanted:
+		case err != nil && supported:
 			s.addError(path, err)
 			found = true
 		case err == nil && info.IsDir():
 			found = s.addFolder(path) || found
-		case err == nil && wanted && info.Mode().IsRegular():
+		case err == nil && supported && info.Mode().IsRegular():
 			s.addFile(path)
 			found = true
 		}

@@ -182,7 +182,7 @@ func terminationCause(container corev1.ContainerStatus) (cause, bool) {
 	switch {
 	case container.Ready:
 		return cause{}, false
-	case end == nil && crashLooping: // the kubelet has forgotten the termination
+	case end == nil && crashLooping: // the kubelet no longer reports the termination
 		return cause{reason: v1alpha1.ReasonCrashLooping, message: containerText(container, "", "CrashLoopBackOff", container.State.Waiting.Message)}, true
 	case end == nil || end.ExitCode == 0 && !crashLooping:
 		return cause{}, false // not terminated, or successful, as init containers are

@@ -254,7 +254,7 @@ func TestEventsExplainOnlyTheCurrentStateOfThePod(t *testing.T) {
 	missing := `MountVolume.SetUp failed for volume "v" : secret "s" not found`
 	initializing := pod("a-1-x", waiting("PodInitializing", ""))
 	initializing.Status.InitContainerStatuses = []corev1.ContainerStatus{{Name: "proxy", State: runningSince(0).State}}
-	beside := pod("a-1-x", runningSince(0), corev1.ContainerStatus{Name: "other", Ready: true, State: runningSince(0).State})
+	twoContainers := pod("a-1-x", runningSince(0), corev1.ContainerStatus{Name: "other", Ready: true, State: runningSince(0).State})
 	of := func(container string, event status.PodEvent) []status.PodEvent {
 		event.Container = container
 		return []status.PodEvent{event}
@@ -271,7 +271,7 @@ func TestEventsExplainOnlyTheCurrentStateOfThePod(t *testing.T) {
 		{"a probe fails", up, []status.PodEvent{podEvent("a-1-x", "Unhealthy", "Readiness probe failed: 503", 0)}, "ProbeFailing: pod a-1-x: Readiness probe failed: 503"},
 		{"a probe of a container fails", up, of("agent", podEvent("a-1-x", "Unhealthy", "Readiness probe failed: 503", 0)), "ProbeFailing: pod a-1-x: container agent: Readiness probe failed: 503"},
 		{"a probe of a sidecar that the agent waits for", initializing, of("proxy", podEvent("a-1-x", "Unhealthy", "Startup probe failed", 0)), "ProbeFailing: pod a-1-x: container proxy: Startup probe failed"},
-		{"a probe of a container that is ready now", beside, of("other", podEvent("a-1-x", "Unhealthy", "old", 0)), ""},
+		{"a probe of a container that is ready now", twoContainers, of("other", podEvent("a-1-x", "Unhealthy", "old", 0)), ""},
 		{"a mount that succeeded before the init containers", initializing, []status.PodEvent{podEvent("a-1-x", "FailedMount", missing, 0)}, ""},
 		{"the latest Event", up, []status.PodEvent{podEvent("a-1-x", "Unhealthy", "first", time.Minute), podEvent("a-1-x", "Unhealthy", "last", 0), podEvent("a-1-x", "Unhealthy", "between", time.Second)}, "ProbeFailing: pod a-1-x: last"},
 		{"an Event of another pod", up, []status.PodEvent{podEvent("a-1-z", "Unhealthy", "theirs", 0)}, ""},

@@ -21,9 +21,9 @@ type FailureHold struct {
 	created    int32
 }
 
-// HoldFailure decides which pod creation failure to report beside what the Deployment reports now, empty for none. The ReplicaSet
-// controller withdraws a failure whenever it syncs between two tries. Without debouncing, an Agent whose quota admits some pods
-// would alternate between two reasons. recheck is when the answer can change by itself, 0 for never.
+// HoldFailure decides which pod creation failure to report in addition to those that the Deployment reports now, empty for none. The
+// ReplicaSet controller withdraws a failure whenever it syncs between two tries. Without debouncing, an Agent whose quota admits
+// some pods would alternate between two reasons. recheck is when the answer can change by itself, 0 for never.
 func HoldFailure(last FailureHold, generation int64, deployment *appsv1.Deployment, now time.Time) (next FailureHold, failure string, recheck time.Duration) {
 	if deployment == nil {
 		return last, "", 0

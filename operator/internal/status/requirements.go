@@ -89,7 +89,7 @@ var requirements = []struct {
 	{"disruption-budget", missingBudget},
 }
 
-// Requirements returns what a spec lacks for high availability, in the guide's words. children are what the Agent renders to, before
+// Requirements returns the requirements of the guide that a spec does not meet. children are what the Agent renders to, before
 // they are applied.
 func Requirements(agent *v1alpha1.Agent, children render.Children) []Requirement {
 	var missing []Requirement
