@@ -57,8 +57,16 @@ up() {
     kind export kubeconfig --kubeconfig "$folder/kubeconfig" >&2 ||
       fail "the cluster $name was not made to its end" "Remove it and try again: make kind-down kind-up"
   fi
-  watch_over "kind $name: all nodes are ready" kubectl wait --for=condition=Ready nodes --all --timeout=180s
+  watch_over "kind $name: waiting until all nodes are ready" wait_ready
   summary
+}
+
+# wait_ready: after a restart of the engine, the API server takes a while to serve and to bootstrap RBAC. Until then, kubectl wait
+# fails at once.
+wait_ready() {
+  local deadline=$((SECONDS + 120))
+  until kubectl get nodes --request-timeout=5s >/dev/null 2>&1 || ((SECONDS >= deadline)); do sleep 1; done
+  kubectl wait --for=condition=Ready nodes --all --timeout=180s
 }
 
 check_engine() {
