@@ -40,7 +40,7 @@ func TestRequestsAreCountedByWhatTheyAre(t *testing.T) {
 	}, c, "a name found free is no failure; leases and watches are left out")
 }
 
-func TestTheBusiestSecondIsFoundWhereverItBegins(t *testing.T) {
+func TestTheBusiestSecondMayStartAtAnyTime(t *testing.T) {
 	began := time.Now()
 	var calls []harness.Call
 	for _, at := range []int{0, 900, 1000, 1100, 1899, 1900, 5000} { // milliseconds
@@ -60,7 +60,7 @@ func TestNodesTakeAllPodsOfARoll(t *testing.T) {
 	require.NotEqual(t, node(299).Status.Addresses, node(49).Status.Addresses)
 }
 
-func TestSidesTakeTurnsAndWhoBeginsChanges(t *testing.T) {
+func TestSidesAlternateAndSoDoesTheFirst(t *testing.T) {
 	b := bench{options: options{sizes: []int{3, 5}, rounds: 2, replicas: 1, scenarios: []string{report.Scale, report.Slow}}}
 	var plan []string
 	for _, one := range b.plan() {
@@ -84,7 +84,7 @@ func TestEveryScenarioIsPlanned(t *testing.T) {
 	require.Equal(t, scenarios, slices.Compact(planned))
 }
 
-func TestAMistakeOnTheCommandLineNamesTheWayOut(t *testing.T) {
+func TestCommandLineErrorsNameTheFix(t *testing.T) {
 	t.Chdir("../../..")
 	for text, args := range map[string][]string{
 		`"many" is no number of Agents: write numbers`: {"-sizes", "300,many"},
@@ -116,7 +116,7 @@ func TestAProcessIsAtRestSinceItStoppedUsingCPU(t *testing.T) {
 	require.ErrorIs(t, err, harness.ErrNoProc)
 }
 
-func TestWhoLeadsIsSeenByTheLease(t *testing.T) {
+func TestTheLeaseNamesTheLeader(t *testing.T) {
 	lease := func(verb, namespace string, code int) harness.Request {
 		r := request(verb, "leases", "", code)
 		r.ObjectRef.Namespace, r.ObjectRef.Name, r.RequestReceivedTimestamp = namespace, "flokoa-operator", time.Unix(int64(code), 0)

@@ -25,7 +25,7 @@ func packages(t *testing.T) []string {
 	return files
 }
 
-func TestWhatIsReleasedDoesNotChange(t *testing.T) {
+func TestReleasedChartsAreImmutable(t *testing.T) {
 	done, err := released(root)
 	require.NoError(t, err)
 	charts, err := current(root)

@@ -194,7 +194,7 @@ func number(bound *int64) *float64 {
 }
 
 // Each way of breaking an upgrade, one at a time, on what the charts render now.
-func TestWhatBreaksAnUpgradeIsFound(t *testing.T) {
+func TestBreakingChangesAreDetected(t *testing.T) {
 	operator := render(t, "flokoa-operator")
 	for line, change := range map[string]func(object map[string]any){
 		"Deployment flokoa-system/flokoa-operator is gone": func(object map[string]any) {
@@ -215,7 +215,7 @@ func TestWhatBreaksAnUpgradeIsFound(t *testing.T) {
 	require.Empty(t, broken(t, operator, render(t, "flokoa-operator")))
 }
 
-func TestAnAPIThatTakesLessIsFound(t *testing.T) {
+func TestANarrowerAPIIsDetected(t *testing.T) {
 	before := render(t, "flokoa-crds")
 	require.Len(t, before, 1)
 	for line, patch := range map[string]string{

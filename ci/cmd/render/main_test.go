@@ -47,7 +47,7 @@ func TestDiffSaysWhatComesAndGoes(t *testing.T) {
 	require.Equal(t, "From production to production, names apart:\n\ncluster: nothing changes\n\nnamespace: nothing changes\n", output(t, "diff", "production", "production"))
 }
 
-func TestAMistakeSaysWhatThereIs(t *testing.T) {
+func TestErrorsListTheAllowedValues(t *testing.T) {
 	for _, args := range [][]string{{"render", "prod"}, {"render", ""}, {"diff", "prod", "dev"}, {"diff", "dev", ""}} {
 		err := run(root, args, &bytes.Buffer{})
 		require.ErrorContains(t, err, "it is one of dev, staging, production")

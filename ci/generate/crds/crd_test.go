@@ -137,7 +137,7 @@ func TestTheBoundsOfOurFieldsAreThoseOfTheContract(t *testing.T) {
 // One Agent that Go types cannot read would take the list of all Agents from the operator. The API server holds numbers to
 // their format by itself (that of 1.35 only where they have a bound), but knows neither the size of an int-or-string nor what a quantity is: Go fails on some that the
 // pattern of controller-gen lets through, and computes for hours on others (1e-2147483647).
-func TestWhatTheSchemaLetsThroughCanBeRead(t *testing.T) {
+func TestValuesThatTheSchemaAcceptsCanBeDecoded(t *testing.T) {
 	usual := []string{
 		"1", "-1", "+1", "1.", ".5", "0.5", "100m", "1u", "1n", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei", "1e9", "1E-9", "1e+09",
 	}
@@ -244,7 +244,7 @@ func TestEveryRuleSaysWhatToDo(t *testing.T) {
 	require.Greater(t, rules, 10)
 }
 
-func TestColumnsAreThoseOfTheContract(t *testing.T) {
+func TestPrinterColumns(t *testing.T) {
 	var narrow, wide []string
 	for _, column := range embeddedCRD(t).Spec.Versions[0].AdditionalPrinterColumns {
 		if column.Priority == 0 {

@@ -22,7 +22,7 @@ func TestTheChartHasTheCRDThatIsEmbedded(t *testing.T) {
 	require.Equal(t, read(t, "../../../charts/flokoa-crds/templates/agents.yaml"), read(t, chart))
 }
 
-func TestBadInputIsRefused(t *testing.T) {
+func TestInvalidInputIsRejected(t *testing.T) {
 	folder := t.TempDir()
 	unknown := filepath.Join(folder, "unknown.yaml")
 	require.NoError(t, os.WriteFile(unknown, []byte("spec: {nonsense: 1}"), 0o600))
@@ -109,7 +109,7 @@ properties:
               nodeSelector: {description: kept, default: {}, type: object, maxProperties: 64, additionalProperties: {type: string, description: kept, maxLength: 65536}}
 `
 
-func TestASchemaIsFinished(t *testing.T) {
+func TestAGeneratedSchemaIsComplete(t *testing.T) {
 	got, expected := &schema{}, &schema{}
 	require.NoError(t, yaml.UnmarshalStrict([]byte(unfinished), got))
 	require.NoError(t, yaml.UnmarshalStrict([]byte(finished), expected))
@@ -118,7 +118,7 @@ func TestASchemaIsFinished(t *testing.T) {
 	require.Equal(t, asYAML(t, expected.Properties["status"]), asYAML(t, got.Properties["status"]))
 }
 
-func TestWhatIsNoPartOfAManifestIsNotWritten(t *testing.T) {
+func TestFieldsThatManifestsLackAreNotWritten(t *testing.T) {
 	crd := &apiextensionsv1.CustomResourceDefinition{}
 	require.NoError(t, yaml.Unmarshal([]byte(`{metadata: {name: n, annotations: {controller-gen: v1}}, status: {conditions: []}}`), crd))
 	out, err := marshal(crd)

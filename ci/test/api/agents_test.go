@@ -209,7 +209,7 @@ var policies = []struct {
 	{"flokoa-replicas", counts(), "Audit", "Deny"},
 }
 
-func TestEachPolicyJudgesWhatItShouldByEnvironment(t *testing.T) {
+func TestEachPolicyActsAsItsEnvironmentConfigures(t *testing.T) {
 	somebody := as(t, "")
 	for _, policy := range policies {
 		t.Run(policy.name, func(t *testing.T) {
@@ -266,13 +266,13 @@ func requireActions(t *testing.T, policy string, rows []judgment, actions map[st
 }
 
 // Where no label says which environment a namespace is, nothing is judged.
-func TestANamespaceWithoutTheLabelIsNotGuarded(t *testing.T) {
+func TestPoliciesIgnoreNamespacesWithoutTheLabel(t *testing.T) {
 	somebody := as(t, "")
 	require.NoError(t, somebody.Create(t.Context(), newAgent("default", "a", image("a:latest"), replicas(1), env("TOKEN", "x1y2")), client.DryRunAll))
 	require.Empty(t, somebody.warned())
 }
 
-func TestTheGuidesAgentIsWelcomeInEveryEnvironment(t *testing.T) {
+func TestEveryEnvironmentAdmitsTheGuidesAgent(t *testing.T) {
 	somebody := as(t, "")
 	for _, namespace := range environments {
 		agent := guides()

@@ -42,7 +42,7 @@ func scale(t *testing.T, who client.Client, agent *v1alpha1.Agent, to int32) err
 	return who.SubResource("scale").Update(t.Context(), agent.DeepCopy(), client.WithSubResourceBody(wanted), &client.SubResourceUpdateOptions{UpdateOptions: client.UpdateOptions{DryRun: []string{metav1.DryRunAll}}})
 }
 
-func TestAnAgentFromBeforeThePoliciesCanStillBeRun(t *testing.T) {
+func TestAnAgentOlderThanThePoliciesKeepsRunning(t *testing.T) {
 	probeless := func(a *v1alpha1.Agent) {
 		a.Spec.Availability = &v1alpha1.Availability{Probes: v1alpha1.ProbesNone}
 		a.Spec.Runtime.Spec.Container.LivenessProbe = nil
@@ -78,7 +78,7 @@ func TestAnAgentFromBeforeThePoliciesCanStillBeRun(t *testing.T) {
 	require.NoError(t, admin.Delete(t.Context(), old))
 }
 
-func TestScaleIsJudgedLikeTheSpec(t *testing.T) {
+func TestScaleIsValidatedLikeTheSpec(t *testing.T) {
 	agent := newAgent("production", "scaled", replicas(4))
 	require.NoError(t, admin.Create(t.Context(), agent))
 	require.NoError(t, scale(t, admin, agent, 3))
@@ -92,7 +92,7 @@ func TestScaleIsJudgedLikeTheSpec(t *testing.T) {
 	require.NoError(t, admin.Delete(t.Context(), agent))
 }
 
-func TestProbesThatAreSwitchedOffAreAChangeOfProbes(t *testing.T) {
+func TestDisabledProbesAreReportedAsAProbeChange(t *testing.T) {
 	agent := newAgent("production", "probed", container(func(c *corev1.Container) { c.LivenessProbe, c.ReadinessProbe = nil, nil }))
 	require.NoError(t, admin.Create(t.Context(), agent))
 	require.ErrorContains(t, merge(t, admin, agent, `{"spec":{"availability":{"probes":"None"}}}`), "spec.availability.probes is None: remove it")

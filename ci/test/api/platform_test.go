@@ -46,7 +46,7 @@ func namespaceOf(kind string) *corev1.Namespace {
 	return namespace
 }
 
-func TestOnlyThePlatformSaysWhichEnvironmentANamespaceIs(t *testing.T) {
+func TestOnlyThePlatformTeamAssignsEnvironments(t *testing.T) {
 	larry := landlord(t)
 	require.NoError(t, larry.Create(t.Context(), namespaceOf("dev"), client.DryRunAll), "larry may assign dev")
 	err := larry.Create(t.Context(), namespaceOf("production"), client.DryRunAll)

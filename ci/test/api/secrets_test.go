@@ -115,7 +115,7 @@ func requireRefused(t *testing.T, err error, message string) {
 	require.ErrorContains(t, err, message)
 }
 
-func TestEveryDoorIsGuardedInEveryEnvironment(t *testing.T) {
+func TestEveryReferenceNeedsPermissionInEveryEnvironment(t *testing.T) {
 	p := author(t, "dora")
 	for name, door := range doors {
 		for _, namespace := range environments {
@@ -129,7 +129,7 @@ func TestEveryDoorIsGuardedInEveryEnvironment(t *testing.T) {
 	}
 }
 
-func TestTheAccountThatEveryPodHasIsAskedForWhenItsTokenIsGiven(t *testing.T) {
+func TestTheDefaultServiceAccountIsCheckedIfItsTokenIsMounted(t *testing.T) {
 	p := author(t, "dan")
 	for name, row := range defaults {
 		t.Run(name, func(t *testing.T) {
@@ -145,7 +145,7 @@ func TestTheAccountThatEveryPodHasIsAskedForWhenItsTokenIsGiven(t *testing.T) {
 	}
 }
 
-func TestAModelIsAskedForInItsOwnNamespace(t *testing.T) {
+func TestModelAccessIsCheckedInTheModelsNamespace(t *testing.T) {
 	p := author(t, "moira")
 	elsewhere := func(a *v1alpha1.Agent) { a.Spec.Model = &v1alpha1.ModelReference{Name: held, Namespace: "default"} }
 	requireRefused(t, p.Create(t.Context(), newAgent("production", "a", elsewhere), client.DryRunAll), refusal("models", held, "default"))
@@ -206,7 +206,7 @@ func TestEveryChangeButHarmlessOnesChecksAllSecrets(t *testing.T) {
 }
 
 // A finalizer keeps an Agent that is being deleted for as long as its author likes.
-func TestAnAgentThatIsBeingDeletedIsNotLetOff(t *testing.T) {
+func TestPoliciesApplyToTerminatingAgents(t *testing.T) {
 	p := author(t, "fin")
 	agent := newAgent("production", "dying", func(a *v1alpha1.Agent) { a.Finalizers = []string{"example.com/f"} })
 	require.NoError(t, p.Create(t.Context(), agent))
@@ -220,7 +220,7 @@ func TestAnAgentThatIsBeingDeletedIsNotLetOff(t *testing.T) {
 	require.NoError(t, p.Update(t.Context(), agent), "it can always go")
 }
 
-func TestSixteenNamesAreAskedForAndSeventeenAreTooMany(t *testing.T) {
+func TestSixteenReferencesAreCheckedAndSeventeenRejected(t *testing.T) {
 	names := make([]string, 17)
 	for i := range names {
 		names[i] = fmt.Sprintf("s%02d", i)
@@ -273,7 +273,7 @@ func TestTheLargestAgentIsNotTooMuchForThePolicies(t *testing.T) {
 }
 
 // Comparing all names with each other costs their number squared.
-func TestMoreReferencesThanCanBeComparedAreRefusedByWords(t *testing.T) {
+func TestTooManyReferencesAreRejectedWithAClearMessage(t *testing.T) {
 	wide := newAgent("production", "wide")
 	for at := range 10 {
 		c := other()
@@ -288,7 +288,7 @@ func TestMoreReferencesThanCanBeComparedAreRefusedByWords(t *testing.T) {
 
 // --- tokens -------------------------------------------------------------------------------------------------------------
 
-func TestASecretThatHoldsATokenIsForWhoMayAskForThatToken(t *testing.T) {
+func TestATokenSecretNeedsPermissionToCreateTheToken(t *testing.T) {
 	secrets := rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"secrets"}, Verbs: []string{"create"}}
 	tokens := rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"serviceaccounts/token"}, ResourceNames: []string{"own"}, Verbs: []string{"create"}}
 	let(t, "production", "sam", secrets)

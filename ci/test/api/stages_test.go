@@ -71,7 +71,7 @@ func settle(t *testing.T, namespace string) {
 	}
 }
 
-func TestAStageMakesAnEnvironmentAsItsAccountAndThenNothingMoves(t *testing.T) {
+func TestAFluxStageAppliesAnEnvironmentIdempotently(t *testing.T) {
 	stage := fluxAccounts(t)
 	for _, environment := range environments {
 		t.Run(environment, func(t *testing.T) {
@@ -82,7 +82,7 @@ func TestAStageMakesAnEnvironmentAsItsAccountAndThenNothingMoves(t *testing.T) {
 	}
 }
 
-func TestTheAccountThatMakesEnvironmentsMakesNothingElse(t *testing.T) {
+func TestTheEnvironmentAccountCreatesNothingElse(t *testing.T) {
 	stage := fluxAccounts(t)
 	apply(t, stage, built(t, "overlays/dev"))
 	namespaced := metav1.ObjectMeta{Namespace: "flokoa-dev", Name: "sneaky"}
@@ -115,7 +115,7 @@ func TestTheAccountThatMakesEnvironmentsMakesNothingElse(t *testing.T) {
 }
 
 // A team's Agent names a Secret. What its stage is applied as may not give it that, until the environment says so.
-func TestATeamsStageIsHeldToWhatItsAccountMay(t *testing.T) {
+func TestATeamsStageIsLimitedToItsServiceAccount(t *testing.T) {
 	stage := fluxAccounts(t)
 	for _, environment := range environments {
 		t.Run(environment, func(t *testing.T) {

@@ -179,7 +179,7 @@ func TestAnOutsideAutoscalerMayScaleTheAgent(t *testing.T) {
 	require.EqualValues(t, 3, s.waitReady("a").Status.AvailableReplicas)
 }
 
-func TestAnAutoscalerAimedAtTheDeploymentIsTold(t *testing.T) {
+func TestAnAutoscalerThatTargetsTheDeploymentIsReported(t *testing.T) {
 	t.Parallel()
 	s := newFixture(t)
 	s.create("a", replicas(1))
@@ -230,7 +230,7 @@ func versionsOf(s *fixture, kinds ...client.ObjectList) map[string]string {
 	return all
 }
 
-func TestACardIsAFileThatRollsThePodsWhenItChanges(t *testing.T) {
+func TestAChangedAgentCardRollsThePods(t *testing.T) {
 	t.Parallel()
 	s := newFixture(t)
 	s.create("a", replicas(2), func(a *v1alpha1.Agent) { a.Spec.Card = &v1alpha1.Card{Description: "Answers.", Version: "1"} })
@@ -255,7 +255,7 @@ func TestACardIsAFileThatRollsThePodsWhenItChanges(t *testing.T) {
 	s.eventually("the ConfigMap is gone", waitTimeout, func() error { return s.checkDeleted("a-card", &corev1.ConfigMap{}) })
 }
 
-func TestAStrangersConfigMapIsNotTheCard(t *testing.T) {
+func TestAForeignConfigMapIsNotUsedAsTheAgentCard(t *testing.T) {
 	t.Parallel()
 	s := newFixture(t)
 	s.kubectl("create", "configmap", "a-card", "--from-literal=agent-card.json=theirs")

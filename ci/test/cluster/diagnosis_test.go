@@ -66,10 +66,10 @@ func failureCases() map[string][]failureCase {
 
 // coveredElsewhere are the tests of what does not fit into a row.
 var coveredElsewhere = map[string]func(*testing.T){
-	v1alpha1.ReasonInvalidSpec: TestASpecStoredUnderOlderRulesIsToldAndHealsWithAnother,
+	v1alpha1.ReasonInvalidSpec: TestAnInvalidStoredSpecIsReportedUntilItIsFixed,
 }
 
-func TestEveryReasonOfReadyIsSetWithItsCauseAndClearedWithoutIt(t *testing.T) {
+func TestEveryReasonOfReadyIsSetAndClearedWithItsCause(t *testing.T) {
 	t.Parallel()
 	for reason, ways := range failureCases() {
 		for _, way := range ways {
@@ -82,7 +82,7 @@ func TestEveryReasonOfReadyIsSetWithItsCauseAndClearedWithoutIt(t *testing.T) {
 }
 
 // The reasons are those that conditions.go declares: a new one needs a row here.
-func TestEveryReasonOfReadyFalseHasAWayToComeAbout(t *testing.T) {
+func TestEveryReasonOfReadyFalseHasATest(t *testing.T) {
 	t.Parallel()
 	file, err := parser.ParseFile(token.NewFileSet(), fromRoot("operator/api/v1alpha1/conditions.go"), nil, parser.ParseComments)
 	require.NoError(t, err)
@@ -448,7 +448,7 @@ func lostReplica() failureCase {
 }
 
 // The cause is what Ready names; that nothing moves any more is what Stalled says, whatever the cause.
-func TestAStuckRolloutIsStalledAndItsCauseIsTold(t *testing.T) {
+func TestAStuckRolloutIsStalledAndReportsItsCause(t *testing.T) {
 	t.Parallel()
 	s := newFixture(t)
 	const stuck = "no progress for 5 s: 1 of 1 replicas updated, 0 available; old replicas keep running until the rollout proceeds"
@@ -476,7 +476,7 @@ func TestAStuckRolloutIsStalledAndItsCauseIsTold(t *testing.T) {
 }
 
 // What keeps an Agent from being ready changes all the time, and a healthy one is rolled beside it: neither costs a question more.
-func TestEventsAreAskedForOnceAMinuteAndNeverForAHealthyAgent(t *testing.T) {
+func TestEventsAreListedOnceAMinuteForUnhealthyAgentsOnly(t *testing.T) {
 	t.Parallel()
 	s := newFixture(t)
 	s.create("a", replicas(2), neverReady)

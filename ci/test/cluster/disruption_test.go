@@ -41,7 +41,7 @@ func (s *fixture) drain(node string) {
 	s.kubectl("drain", node, "--pod-selector", v1alpha1.LabelAgent, "--timeout=60s")
 }
 
-func TestADrainOfEveryNodeInTurnNeverTakesMoreThanOneReplica(t *testing.T) {
+func TestDrainingEachNodeEvictsOneReplicaAtATime(t *testing.T) {
 	t.Parallel()
 	s := newFixture(t)
 	nodes := s.newPool("a", "b", "c", "a")
@@ -74,7 +74,7 @@ func TestADrainIsNotBlockedByASingleReplica(t *testing.T) {
 	s.waitReady("a")
 }
 
-func TestABudgetFollowsTheReplicasAndIsPutBack(t *testing.T) {
+func TestAPodDisruptionBudgetFollowsTheReplicasAndIsRestored(t *testing.T) {
 	t.Parallel()
 	s := newFixture(t)
 	s.create("a", replicas(2))
@@ -101,7 +101,7 @@ func TestABudgetFollowsTheReplicasAndIsPutBack(t *testing.T) {
 	s.eventually("none was asked for", waitTimeout, func() error { return s.checkDeleted("a", &policyv1.PodDisruptionBudget{}) })
 }
 
-func TestALostNodeIsToldAndAnotherStandsIn(t *testing.T) {
+func TestALostNodeIsReportedAndItsReplicaReplaced(t *testing.T) {
 	t.Parallel()
 	s := newFixture(t)
 	nodes := s.newPool("a", "b", "c", "c")
@@ -119,7 +119,7 @@ func TestALostNodeIsToldAndAnotherStandsIn(t *testing.T) {
 	s.note("noticed after %.0fs, made good after %.0fs", noticed.Seconds(), time.Since(began).Seconds())
 }
 
-func TestALostZoneIsToldAndTheOthersStandIn(t *testing.T) {
+func TestALostZoneIsReportedAndItsReplicasReplaced(t *testing.T) {
 	t.Parallel()
 	s := newFixture(t)
 	nodes := s.newPool("a", "a", "b", "b", "c")
@@ -131,7 +131,7 @@ func TestALostZoneIsToldAndTheOthersStandIn(t *testing.T) {
 	s.kubectl("label", "node", nodes[0], nodes[1], "simulation/lost-")
 }
 
-func TestPlacementIsJudgedAgainWhenNodesAndPodsChange(t *testing.T) {
+func TestPlacementIsReevaluatedWhenNodesAndPodsChange(t *testing.T) {
 	t.Parallel()
 	s := newFixture(t)
 	nodes := s.newPool("a", "b", "c")
@@ -198,7 +198,7 @@ func TestStackedRulesSpreadOverHostsAndZones(t *testing.T) {
 	require.Len(t, s.hosts("a"), 6)
 }
 
-func TestARolloutThatCouldNeverEndIsForetoldAndSoIsTheWayOut(t *testing.T) {
+func TestARolloutThatCannotFinishIsPredictedWithTheFix(t *testing.T) {
 	t.Parallel()
 	s := newFixture(t)
 	nodes := s.newPool("a", "b", "c")

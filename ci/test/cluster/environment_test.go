@@ -30,9 +30,9 @@ type environment struct {
 // minReplicas is how many an environment asks of each Agent.
 var minReplicas = map[string]int32{"dev": 1, "staging": 2, "production": 3}
 
-// TestEveryEnvironmentKeepsItsPromises asks the same of each environment, however it was installed. What is asked of one is asked
+// TestEveryEnvironmentMeetsItsGuarantees asks the same of each environment, however it was installed. What is asked of one is asked
 // in turn, for a quota is all of it; the environments themselves are side by side, as on a cluster that they share.
-func TestEveryEnvironmentKeepsItsPromises(t *testing.T) {
+func TestEveryEnvironmentMeetsItsGuarantees(t *testing.T) {
 	t.Parallel()
 	// Two at a time: a whole quota that rolls is a load that other tests, which tell seconds apart, should not feel.
 	room := make(chan struct{}, 2)

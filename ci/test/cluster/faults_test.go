@@ -41,7 +41,7 @@ func maxAttempts(within, first, last time.Duration) int {
 	return count
 }
 
-func TestAnOperatorOutlivesWhateverTheAPIServerAnswers(t *testing.T) {
+func TestAnOperatorSurvivesAPIServerErrors(t *testing.T) {
 	s := newFixture(t)
 	p, err := harness.NewProxy(cluster.Config)
 	require.NoError(t, err)

@@ -86,7 +86,7 @@ func TestTheGuidesAgentIsSpreadOverThreeNodesAndThreeZones(t *testing.T) {
 	s.note("placement %d nodes, %d zones", agent.Status.Placement.Nodes, agent.Status.Placement.Zones)
 }
 
-func TestTheGuidesCommandsDoWhatTheySay(t *testing.T) {
+func TestTheGuidesCommandsWork(t *testing.T) {
 	t.Parallel()
 	s := newFixture(t)
 	applyGuide(s)

@@ -198,7 +198,7 @@ func (s *installFixture) remaining(objects []unstructured.Unstructured) []string
 	return names
 }
 
-func TestHelmInstallsUpgradesLeavesAndReturns(t *testing.T) {
+func TestHelmInstallsUpgradesAndReinstalls(t *testing.T) {
 	t.Parallel()
 	s, began := newInstallFixture(t, "flokoa-test-helm"), time.Now()
 	var objects []unstructured.Unstructured

@@ -94,7 +94,7 @@ func measureRequests(s *fixture) (slowest func() time.Duration) {
 	}
 }
 
-func TestAHundredRolloutsOutliveTheOperatorThatBeganThem(t *testing.T) {
+func TestAHundredRolloutsFinishAfterALeaderChange(t *testing.T) {
 	const agents = 100
 	s := newFixture(t)
 	createMany(s, agents)

@@ -17,7 +17,7 @@ import (
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
-func TestDeletingAnAgentRemovesEverythingItConsistedOf(t *testing.T) {
+func TestDeletingAnAgentDeletesItsChildren(t *testing.T) {
 	t.Parallel()
 	for _, cascade := range []string{"background", "foreground"} {
 		t.Run(cascade, func(t *testing.T) {
@@ -45,7 +45,7 @@ func TestDeletingAnAgentRemovesEverythingItConsistedOf(t *testing.T) {
 	}
 }
 
-func TestDeletedAndMadeAgainAtOnceItWaitsForItsOldChildren(t *testing.T) {
+func TestARecreatedAgentWaitsForItsOldChildren(t *testing.T) {
 	t.Parallel()
 	slow := simulate("delete-after", "5s")
 	for name, remove := range map[string]func(*fixture){
@@ -112,7 +112,7 @@ func followReasons(s *fixture) func() []string {
 	}
 }
 
-func TestADeploymentThatSomebodyDeletesIsMadeAgain(t *testing.T) {
+func TestADeletedDeploymentIsRecreated(t *testing.T) {
 	t.Parallel()
 	s := newFixture(t)
 	s.create("a")

@@ -31,7 +31,7 @@ func missingMetric(scraped string, names []string) error {
 	return nil
 }
 
-func TestTheOperatorExportsEverythingThatAlertsAndDashboardAskFor(t *testing.T) {
+func TestTheOperatorExportsAllMetricsOfAlertsAndDashboard(t *testing.T) {
 	t.Parallel()
 	s := newFixture(t)
 	s.create("a", simulate("never-ready", "true")) // so that there is a reason, and something that high availability misses
@@ -84,7 +84,7 @@ func (s *fixture) gauges(agent string) string {
 }
 
 // A standby exports the gauges as well, so this needs no leader.
-func TestAnOperatorExportsNoGaugesOfAgentsWhenItIsToldNotTo(t *testing.T) {
+func TestAgentGaugesCanBeDisabled(t *testing.T) {
 	t.Parallel()
 	s := newFixture(t)
 	s.create("a")

@@ -38,7 +38,7 @@ func rulesWithoutNodes(t *testing.T) []rbacv1.PolicyRule {
 	return rules
 }
 
-func TestWithoutPermissionToReadNodesItSaysWhatItCouldNotJudge(t *testing.T) {
+func TestSkippedPlacementChecksAreReportedWithoutNodeAccess(t *testing.T) {
 	t.Parallel()
 	s := newFixture(t)
 	server := newAPIServer(t)

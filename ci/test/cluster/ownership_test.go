@@ -26,7 +26,7 @@ import (
 // recoveryTimeout is how soon an Agent must be well again once the object in its way is gone.
 const recoveryTimeout = time.Minute
 
-func TestAHandEditedFieldIsPutBack(t *testing.T) {
+func TestDriftIsReverted(t *testing.T) {
 	t.Parallel()
 	s := newFixture(t)
 	s.create("a", replicas(2))
@@ -64,7 +64,7 @@ func TestAHandEditedFieldIsPutBack(t *testing.T) {
 
 // The number of a container's port is the key of its list, so Server-Side Apply takes a renumbered one for somebody else's,
 // and the API server refuses two ports of one name. Until the hand that did it takes it back, the Agent says so.
-func TestAContainerPortRenumberedByHandIsToldInTheStatus(t *testing.T) {
+func TestAManuallyRenumberedContainerPortIsReported(t *testing.T) {
 	t.Parallel()
 	s := newFixture(t)
 	s.create("a", replicas(1))
@@ -104,7 +104,7 @@ func firstError(all ...error) error {
 	return nil
 }
 
-func TestWhatOthersAddIsLeftAloneAlsoByTheNextRoll(t *testing.T) {
+func TestFieldsOfOtherManagersSurviveARollout(t *testing.T) {
 	t.Parallel()
 	s := newFixture(t)
 	s.create("a")
@@ -167,7 +167,7 @@ func foreignObjects() map[string]client.Object {
 	}
 }
 
-func TestAForeignObjectIsNeverTouchedAndItsDeletionHealsTheAgent(t *testing.T) {
+func TestAForeignObjectIsLeftAloneUntilItIsDeleted(t *testing.T) {
 	t.Parallel()
 	for kind, stranger := range foreignObjects() {
 		t.Run(kind, func(t *testing.T) {
@@ -236,7 +236,7 @@ func checkWarning(s *fixture, name, reason string) error {
 	return fmt.Errorf("no Warning %s", reason)
 }
 
-func TestOrphansAreTakenOverOnlyByTheAnnotationAndNoPodRestarts(t *testing.T) {
+func TestOrphansAreAdoptedByAnnotationWithoutPodRestarts(t *testing.T) {
 	t.Parallel()
 	s := newFixture(t)
 	s.create("a", replicas(2))

@@ -86,7 +86,7 @@ func TestTheOperatorsAccountMayNotTouchSecretsShellsOrRoles(t *testing.T) {
 }
 
 // Kubernetes' controller adds the chart's rules to its own role a moment after both are there.
-func TestWhoMayViewANamespaceMayReadItsAgentsAndNoMore(t *testing.T) {
+func TestTheViewRoleReadsAgentsOnly(t *testing.T) {
 	t.Parallel()
 	s := newFixture(t)
 	s.kubectl("create", "rolebinding", "viewers", "--clusterrole=view", "--user=viewer")

@@ -266,7 +266,7 @@ func shortGracePeriod(a *v1alpha1.Agent) {
 
 // The only way for such a spec to be stored is to have been stored before there was the rule. It runs alone: the CRD is
 // everybody's.
-func TestASpecStoredUnderOlderRulesIsToldAndHealsWithAnother(t *testing.T) {
+func TestAnInvalidStoredSpecIsReportedUntilItIsFixed(t *testing.T) {
 	s := newFixture(t)
 	refused := func() error { return api.Create(t.Context(), s.newAgent("trial", shortGracePeriod), client.DryRunAll) }
 	require.ErrorContains(t, refused(), "must be greater than availability.drainSeconds")

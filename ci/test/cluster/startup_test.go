@@ -197,7 +197,7 @@ func withoutField(t *testing.T, of *unstructured.Unstructured, field string) *un
 	return older
 }
 
-func TestAnOperatorRefusesAClusterThatIsNotMadeReadyForIt(t *testing.T) {
+func TestAnOperatorDoesNotStartOnAnUnpreparedCluster(t *testing.T) {
 	t.Parallel()
 	s := newFixture(t)
 	server := newAPIServer(t)

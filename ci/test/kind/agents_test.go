@@ -18,7 +18,7 @@ import (
 )
 
 // What is done to one Agent leaves the others alone, so these run side by side, each with its own callers.
-func TestAnAgentThatIsChangedOrHitLosesNoRequest(t *testing.T) {
+func TestAnAgentLosesNoRequestDuringDisruptions(t *testing.T) {
 	for _, row := range []struct {
 		name, environment string
 		test              func(*fixture)

@@ -15,7 +15,7 @@ import (
 )
 
 // Agents go on without the operator, and without the API server: neither stands between them and their callers.
-func TestAgentsGoOnWithoutTheirControlPlane(t *testing.T) {
+func TestAgentsServeWithoutTheControlPlane(t *testing.T) {
 	s := newFixture(t, "production")
 	s.create("steady", 3)
 	l := s.startLoad("steady")

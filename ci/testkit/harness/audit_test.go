@@ -18,7 +18,7 @@ const lines = `{"stage":"ResponseComplete","verb":"patch","user":{"username":"us
 {"stage":"ResponseComplete","verb":"patch","user":{"username":"them"},"objectRef":{"resource":"deployments"},"responseStatus":{"code":200}}
 `
 
-func TestAnAccountsRequestsAreReadFromAMarkOn(t *testing.T) {
+func TestRequestsOfAnAccountAreReadFromAMark(t *testing.T) {
 	log := AuditLog(filepath.Join(t.TempDir(), "audit.log"))
 	require.NoError(t, os.WriteFile(string(log), []byte("before\n"), 0o600))
 	mark, err := log.End()
@@ -40,7 +40,7 @@ func TestAnAccountsRequestsAreReadFromAMarkOn(t *testing.T) {
 	require.ErrorContains(t, err, "begun anew")
 }
 
-func TestALineThatIsNoJSONIsAnError(t *testing.T) {
+func TestALineThatIsNotJSONIsAnError(t *testing.T) {
 	_, err := requestsIn(strings.NewReader(`{"username":"us"`+"\n"), "us")
 	require.Error(t, err)
 }

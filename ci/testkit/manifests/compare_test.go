@@ -17,7 +17,7 @@ func object(t *testing.T, text string) []unstructured.Unstructured {
 	return []unstructured.Unstructured{o}
 }
 
-func TestWhatDiffersIsToldByFieldAndNothingElse(t *testing.T) {
+func TestOnlyDifferingFieldsAreReported(t *testing.T) {
 	for name, r := range map[string]struct {
 		from, to string
 		want     []string
@@ -45,7 +45,7 @@ func TestWhatDiffersIsToldByFieldAndNothingElse(t *testing.T) {
 	}
 }
 
-func TestObjectsThatComeAndGoAreTold(t *testing.T) {
+func TestAddedAndRemovedObjectsAreReported(t *testing.T) {
 	one := object(t, "{}")
 	require.Equal(t, "+ Thing t", Compare(nil, one)[0].String())
 	require.Equal(t, "- Thing t", Compare(one, nil)[0].String())

@@ -74,7 +74,7 @@ func TestAStreamEndsAsOpenAIsDoes(t *testing.T) {
 	require.Equal(t, 8, pieces)
 }
 
-func TestASlowModelTakesAsLongAsItsNameSays(t *testing.T) {
+func TestASlowModelTakesTheTimeInItsName(t *testing.T) {
 	for name, row := range map[string]struct {
 		body   string
 		pieces int
@@ -112,7 +112,7 @@ func TestPiecesArriveAsTheyAreMade(t *testing.T) {
 	leave() // the server can only close when the handler has noticed
 }
 
-func TestACallerThatGoesAwayEndsItsAnswer(t *testing.T) {
+func TestACanceledRequestEndsItsResponse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, leave := context.WithTimeout(t.Context(), time.Second)
 		defer leave()

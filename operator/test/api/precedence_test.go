@@ -189,7 +189,7 @@ func TestTheMoreSpecificOperatorWinsInItsNamespaceOnly(t *testing.T) {
 	t.Logf("taken over %.1fs after a graceful stop", took.Seconds())
 }
 
-func TestAForgedLeaseStopsNobodyElsewhereAndEndsWhenNobodyRenewsIt(t *testing.T) {
+func TestAForgedLeaseAffectsItsNamespaceOnlyUntilItExpires(t *testing.T) {
 	t.Parallel()
 	stranger, team := newNamespace(t), newNamespace(t)
 	forge(t, stranger)
@@ -225,7 +225,7 @@ func notes(t *testing.T, namespace string) []string {
 	return found
 }
 
-func TestOfTwoOperatorsForANamespaceOneWaitsAndWorksInItsOthers(t *testing.T) {
+func TestASecondOperatorSkipsTheNamespacesOfTheFirst(t *testing.T) {
 	t.Parallel()
 	shared, own := newNamespace(t), newNamespace(t)
 	first := work(t, "team/first", true, shared)
@@ -260,7 +260,7 @@ func TestAReplicaContinuesTheLeasesOfItsInstallationAtOnce(t *testing.T) {
 	require.Zero(t, all.logged("this operator reconciles the namespace"))
 }
 
-func TestANamespaceThatIsGoneStopsNoOperator(t *testing.T) {
+func TestADeletedNamespaceDoesNotStopAnOperator(t *testing.T) {
 	t.Parallel()
 	team := newNamespace(t)
 	own := work(t, "team/own", true, team, "gone")

@@ -188,7 +188,7 @@ func TestChildrenAreAppliedByOneManagerAndNothingElse(t *testing.T) {
 	}
 }
 
-func TestAHandEditOfAnOwnedFieldIsPutBackAndAForeignFieldIsLeft(t *testing.T) {
+func TestDriftInOwnedFieldsIsRevertedAndForeignFieldsAreKept(t *testing.T) {
 	b := newBench(t)
 	stored := b.create(t, agenttest.Container(func(c *corev1.Container) {
 		c.Env = []corev1.EnvVar{{Name: "LEVEL", Value: "info"}}
@@ -229,7 +229,7 @@ func TestAHandEditOfAnOwnedFieldIsPutBackAndAForeignFieldIsLeft(t *testing.T) {
 	require.NotContains(t, names, "LEVEL")
 }
 
-func TestAHandEditOfAnyOtherChildIsPutBack(t *testing.T) {
+func TestDriftInEveryOtherChildIsReverted(t *testing.T) {
 	b := newBench(t)
 	stored := b.create(t, agenttest.Replicas(3), func(a *v1alpha1.Agent) {
 		a.Spec.Card = &v1alpha1.Card{Description: "d", Version: "1"}
@@ -265,7 +265,7 @@ func TestAHandEditOfAnyOtherChildIsPutBack(t *testing.T) {
 	}
 }
 
-func TestAStrangerOfTheSameNameIsNotTouchedAndTheRestGoesOn(t *testing.T) {
+func TestAForeignObjectIsLeftAloneAndOtherChildrenAreApplied(t *testing.T) {
 	b := newBench(t)
 	stranger := &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Name: "a", Namespace: b.namespace},
@@ -288,7 +288,7 @@ func TestAStrangerOfTheSameNameIsNotTouchedAndTheRestGoesOn(t *testing.T) {
 	require.NotEqual(t, stranger.UID, child(t, stored, &corev1.Service{}).UID)
 }
 
-func TestAnObjectIsTakenOverOnlyByTheAnnotationThatAPersonPutsOnIt(t *testing.T) {
+func TestAnObjectIsAdoptedOnlyWithItsAnnotation(t *testing.T) {
 	b := newBench(t)
 	orphan := &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Name: "a", Namespace: b.namespace, Annotations: map[string]string{v1alpha1.AnnotationAdopt: "a"}},
@@ -302,7 +302,7 @@ func TestAnObjectIsTakenOverOnlyByTheAnnotationThatAPersonPutsOnIt(t *testing.T)
 	require.True(t, metav1.IsControlledBy(adopted, stored))
 }
 
-func TestTheChildrenOfAnEarlierAgentAreWaitedFor(t *testing.T) {
+func TestAnAgentWaitsForTheChildrenOfItsPredecessor(t *testing.T) {
 	b := newBench(t)
 	earlier := b.create(t)
 	b.place(t, earlier)
@@ -322,7 +322,7 @@ func TestTheChildrenOfAnEarlierAgentAreWaitedFor(t *testing.T) {
 	require.True(t, metav1.IsControlledBy(child(t, again, &appsv1.Deployment{}), again))
 }
 
-func TestWhatTheAPIServerRefusesStandsInTheStatusInItsOwnWords(t *testing.T) {
+func TestTheStatusQuotesAPIServerRejections(t *testing.T) {
 	b := newBench(t)
 	stored := b.create(t, agenttest.Container(func(c *corev1.Container) {
 		c.VolumeMounts = []corev1.VolumeMount{{Name: "nowhere", MountPath: "/data"}}
@@ -371,7 +371,7 @@ func TestTheServiceFollowsThePorts(t *testing.T) {
 	require.Equal(t, "tcp-9090", child(t, stored, &corev1.Service{}).Spec.Ports[0].Name)
 }
 
-func TestAPortThatWasRenumberedByHandIsPutBack(t *testing.T) {
+func TestAManuallyRenumberedPortIsRestored(t *testing.T) {
 	b := newBench(t)
 	stored := b.create(t)
 	b.place(t, stored)
@@ -406,7 +406,7 @@ func TestStatusFollowsTheDeployment(t *testing.T) {
 }
 
 // Nothing else would make the operator look again: the words on a Deployment stay as they are while no pod gets through.
-func TestPodsThatContendForAQuotaAreLookedAtAgain(t *testing.T) {
+func TestPodsBlockedByAQuotaAreRechecked(t *testing.T) {
 	b := newBench(t)
 	stored := b.create(t, agenttest.Replicas(2))
 	b.place(t, stored)

@@ -31,7 +31,7 @@ func reread(t *testing.T, agent *unstructured.Unstructured) *unstructured.Unstru
 	return again
 }
 
-func TestWhatIsStoredIsWhatWasWrittenAndTheDocumentedDefaults(t *testing.T) {
+func TestStoredAgentsHaveOnlyDocumentedDefaults(t *testing.T) {
 	got := stored(t, manifest(t, runtimeSpec(`container: {ports: [{containerPort: 1}, {containerPort: 2, protocol: UDP}]},
 		sidecars: [{name: s, image: i, ports: [{containerPort: 3}]}], initContainers: [{name: b, image: i, ports: [{containerPort: 4}]}], strategy: {}, service: {}`)))
 	require.Equal(t, `runtime:
@@ -85,7 +85,7 @@ func TestTheGuidesManifestIsStoredAsItIs(t *testing.T) {
 	require.Equal(t, asYAML(t, want.Object["spec"]), asYAML(t, reread(t, applied).Object["spec"]))
 }
 
-func TestAnUnknownFieldIsRefusedOrElseNotStored(t *testing.T) {
+func TestAnUnknownFieldIsRejectedOrPruned(t *testing.T) {
 	for field, overlay := range map[string]string{
 		"spec.replica":                                          "spec: {replica: 3}",
 		"spec.configRollout":                                    "spec: {configRollout: Immediate}",
@@ -119,7 +119,7 @@ func TestAVariableMayBeThereOnlyOnce(t *testing.T) {
 
 // One Agent that Go types cannot read would take the list of all Agents from the operator; one quantity that Go computes
 // for hours would take the operator itself.
-func TestWhatGoCannotReadIsRefused(t *testing.T) {
+func TestValuesThatGoCannotDecodeAreRejected(t *testing.T) {
 	limit := func(quantity string) string {
 		return runtimeSpec(`container: {resources: {limits: {cpu: "` + quantity + `"}}}`)
 	}
@@ -189,7 +189,7 @@ func typed(agent *unstructured.Unstructured) *v1alpha1.Agent {
 	return &v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: agent.GetNamespace(), Name: agent.GetName()}}
 }
 
-func TestTheScaleSubresourceTellsWhatRuns(t *testing.T) {
+func TestTheScaleSubresourceReportsRunningReplicas(t *testing.T) {
 	agent := stored(t, manifest(t, minimal))
 	merge(agent.Object, parse(t, "status: {replicas: 4, selector: flokoa.ai/agent=a}"))
 	require.NoError(t, api.Status().Update(t.Context(), agent))
@@ -198,7 +198,7 @@ func TestTheScaleSubresourceTellsWhatRuns(t *testing.T) {
 	require.Equal(t, autoscalingv1.ScaleStatus{Replicas: 4, Selector: "flokoa.ai/agent=a"}, scale.Status)
 }
 
-func TestAWriteOfTheSpecLeavesTheStatusAloneAndTheOtherWayRound(t *testing.T) {
+func TestSpecAndStatusAreWrittenSeparately(t *testing.T) {
 	agent := stored(t, manifest(t, "spec: {framework: x}\nstatus: {replicas: 7}"))
 	require.Equal(t, int64(0), agent.Object["status"].(map[string]any)["replicas"])
 	merge(agent.Object, parse(t, "spec: {framework: changed}\nstatus: {replicas: 7}"))

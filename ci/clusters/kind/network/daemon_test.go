@@ -94,7 +94,7 @@ func TestAnAddressThatIsGivenOutRaisesAChange(t *testing.T) {
 	}
 }
 
-func TestAnAttachmentTellsAPodsAddressBeforeItsStatusDoes(t *testing.T) {
+func TestAnAttachmentHasAPodsAddressBeforeItsStatus(t *testing.T) {
 	address := netip.MustParseAddr("10.244.1.9")
 	attached := func(change func(*attachment)) attachment {
 		a := attachment{namespace: "a", name: "web", uid: "uid-of-pod", address: address, since: time.Unix(10, 0)}
@@ -128,7 +128,7 @@ func TestAnAttachmentTellsAPodsAddressBeforeItsStatusDoes(t *testing.T) {
 	}
 }
 
-func TestOfAPodIsKeptWhatRulesNeed(t *testing.T) {
+func TestPodsAreTrimmedToWhatRulesNeed(t *testing.T) {
 	whole := pod("web", "self", "10.244.1.2")
 	whole.Annotations = map[string]string{"large": "text"}
 	whole.Spec.Containers = []corev1.Container{{Name: "c", Image: "i", Ports: []corev1.ContainerPort{{Name: "http", ContainerPort: 80}}}, {Name: "d"}}
@@ -201,7 +201,7 @@ func (r *recorder) eventually(t *testing.T, what string, met func() bool) {
 	}, 10*time.Second, 5*time.Millisecond, what)
 }
 
-func TestTheCNIConfigurationAwaitsTheNodesRangeAndWorkingRules(t *testing.T) {
+func TestTheCNIConfigurationWaitsForPodCIDRAndRuleset(t *testing.T) {
 	host := &recorder{failures: 2}
 	client, _ := start(t, host, node("self", "", "172.18.0.2"))
 	host.eventually(t, "rules are loaded after failures", func() bool { return host.rules != "" })
@@ -225,7 +225,7 @@ func TestANewPodsRulesFollowItsAttachment(t *testing.T) {
 	host.eventually(t, "the new address is isolated", func() bool { return strings.Contains(host.rules, "chain ingress-of-10.244.1.9") })
 }
 
-func TestWithoutItsVariablesTheProgramSaysWhichToSet(t *testing.T) {
+func TestMissingVariablesAreNamed(t *testing.T) {
 	err := run(t.Context(), slog.New(slog.DiscardHandler), func(string) string { return "" })
 	require.ErrorContains(t, err, "NODE_NAME is not set")
 }

@@ -54,7 +54,7 @@ func TestItReapsOnEverySIGCHLDAndEndsOnAnyOtherSignal(t *testing.T) {
 }
 
 // The program says nothing when it is ready: the end of a child of its own shows that, because a child is reaped only then.
-func TestItReapsItsChildrenAndEndsWithZeroWhenItIsAskedTo(t *testing.T) {
+func TestItReapsChildrenAndExitsZeroOnSIGTERM(t *testing.T) {
 	for _, signal := range []os.Signal{unix.SIGTERM, unix.SIGINT} {
 		program := exec.Command("/bin/sh", "-c", "sleep 0.1 & exec /proc/"+strconv.Itoa(os.Getpid())+"/exe")
 		program.Env = append(os.Environ(), asPause+"=1")

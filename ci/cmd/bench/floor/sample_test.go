@@ -122,7 +122,7 @@ func TestTheStatusIsTheSamplesAtTheAgentsGeneration(t *testing.T) {
 	require.Equal(t, int64(1), sample.status.ObservedGeneration, "the sample is left as it was")
 }
 
-func TestRolledOutIsWhenNothingElseIsLeft(t *testing.T) {
+func TestARolloutIsDoneWhenNoOldPodIsLeft(t *testing.T) {
 	d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Generation: 2}}
 	d.Spec.Template.Spec.Containers = []corev1.Container{{Image: "i"}}
 	d.Status = appsv1.DeploymentStatus{ObservedGeneration: 2, Replicas: 1, UpdatedReplicas: 1, AvailableReplicas: 1}

@@ -90,7 +90,7 @@ requests per second, slow, by that of a good one     0.10                <= 1  m
 `, out.String())
 }
 
-func TestABarIsForItsSize(t *testing.T) {
+func TestABarAppliesToItsSizeOnly(t *testing.T) {
 	statuses := row{bars: []bar{{2, atMost, one}, {4, atMost, several}}}
 	b, has := statuses.bar(group{Scale, 300, 3})
 	require.True(t, has)

@@ -16,7 +16,7 @@ import (
 	"github.com/flokoa/flokoa/ci/cmd/traffic/report"
 )
 
-func TestAKeptConnectionThatFailsIsAFailureWithItsCause(t *testing.T) {
+func TestAFailedKeepAliveConnectionIsRecordedWithItsCause(t *testing.T) {
 	for want, behave := range map[string]func(p *peer, id string){
 		report.EOF:         func(*peer, string) {},
 		report.Reset:       func(p *peer, _ string) { p.reset() },
@@ -55,7 +55,7 @@ func TestAKeptConnectionThatFailsIsAFailureWithItsCause(t *testing.T) {
 	}
 }
 
-func TestAnAnswerThatIsNotToThisRequestIsBad(t *testing.T) {
+func TestAResponseToAnotherRequestIsAFailure(t *testing.T) {
 	for name, body := range map[string]string{
 		"another id": result("other"), "no result": `{"jsonrpc":"2.0","id":"1"}`, "a null result": `{"jsonrpc":"2.0","id":"1","result":null}`,
 		"no JSON": "hello", "nothing": "",
@@ -70,7 +70,7 @@ func TestAnAnswerThatIsNotToThisRequestIsBad(t *testing.T) {
 	}
 }
 
-func TestAFailedRequestNamesThePodThatItsConnectionLedTo(t *testing.T) {
+func TestAFailedRequestNamesItsPod(t *testing.T) {
 	g := generator(t, options(serve(t, func(_ int, p *peer) {
 		id, _ := p.read()
 		p.say(200, "", result(id))
@@ -83,7 +83,7 @@ func TestAFailedRequestNamesThePodThatItsConnectionLedTo(t *testing.T) {
 	require.Equal(t, "pod-1", failed.Pod)
 }
 
-func TestNobodyListens(t *testing.T) {
+func TestConnectingToAClosedPort(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	require.NoError(t, listener.Close())

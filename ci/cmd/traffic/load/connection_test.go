@@ -9,7 +9,7 @@ import (
 	"github.com/flokoa/flokoa/ci/cmd/traffic/report"
 )
 
-func TestAConnectionThatTheServerSaysItClosesIsNotUsedAgain(t *testing.T) {
+func TestAConnectionWithConnectionCloseIsNotReused(t *testing.T) {
 	var connections atomic.Int64
 	g := generator(t, options(serve(t, func(_ int, p *peer) {
 		connections.Add(1)

@@ -116,7 +116,7 @@ func TestRequestsBeyondThoseThatMayBeInFlightAreOverruns(t *testing.T) {
 	require.Equal(t, 3, s.Requests-s.Failures)
 }
 
-func TestStopLetsWhatIsInFlightEnd(t *testing.T) {
+func TestStopDrainsRequestsInFlight(t *testing.T) {
 	asked, hold := make(chan struct{}, 999), make(chan struct{})
 	o := options(serve(t, func(_ int, p *peer) {
 		id, _ := p.read()
@@ -139,7 +139,7 @@ func TestStopLetsWhatIsInFlightEnd(t *testing.T) {
 	require.Equal(t, before, count(g))
 }
 
-func TestAWindowIsWholeWhenAllThatWasDueInItHasEnded(t *testing.T) {
+func TestAWindowIsCompleteWhenAllItsRequestsHaveEnded(t *testing.T) {
 	asked, hold := make(chan struct{}, 999), make(chan struct{})
 	g := generator(t, options(serve(t, func(_ int, p *peer) {
 		id, _ := p.read()
@@ -191,7 +191,7 @@ func TestRequestsAlternateAndShareNewConnectionsEvenly(t *testing.T) {
 	}
 }
 
-func TestOptionsThatCannotBeAreRefused(t *testing.T) {
+func TestInvalidOptionsAreRejected(t *testing.T) {
 	for want, change := range map[string]func(*Options){
 		"target":          func(o *Options) { o.Target = "https://agent" },
 		"rate":            func(o *Options) { o.Rate = -1 },

@@ -58,7 +58,7 @@ func TestAStreamFinishesOrIsCut(t *testing.T) {
 	}
 }
 
-func TestAStreamThatDoesNotBeginHasItsCause(t *testing.T) {
+func TestAStreamThatDoesNotStartRecordsItsCause(t *testing.T) {
 	for want, behave := range map[string]func(p *peer){
 		report.EOF:       func(*peer) {},
 		"status 503":     func(p *peer) { p.say(503, "", "busy") },
@@ -74,7 +74,7 @@ func TestAStreamThatDoesNotBeginHasItsCause(t *testing.T) {
 	}
 }
 
-func TestAsManyStreamsAsAskedForAreOpenAtAllTimes(t *testing.T) {
+func TestTheRequestedNumberOfStreamsStaysOpen(t *testing.T) {
 	var open atomic.Int64
 	finish, ids := make(chan struct{}), make(chan int, 99)
 	o := options(serve(t, func(n int, p *peer) {

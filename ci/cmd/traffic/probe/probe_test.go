@@ -51,7 +51,7 @@ func port(address net.Addr) int {
 	return 0
 }
 
-func TestConnectTellsWhatBecameOfIt(t *testing.T) {
+func TestConnectReportsTheOutcome(t *testing.T) {
 	tcp, udp := listen(t), listenPacket(t)
 	go func() { _ = serve.TCP(t.Context(), tcp) }()
 	go func() { _ = serve.UDP(t.Context(), udp) }()
@@ -80,7 +80,7 @@ func TestConnectTellsWhatBecameOfIt(t *testing.T) {
 	}
 }
 
-func TestWhatIsNotAnEchoIsDenied(t *testing.T) {
+func TestOtherICMPIsDenied(t *testing.T) {
 	for want, back := range map[string]string{"not an echo": strings.Repeat("x", 99), "bytes came back": "x"} {
 		t.Run(want, func(t *testing.T) {
 			listener := listen(t)
@@ -99,7 +99,7 @@ func TestWhatIsNotAnEchoIsDenied(t *testing.T) {
 	}
 }
 
-func TestARefusalIsToldFromSilence(t *testing.T) {
+func TestProbeErrorsMapToVerdictAndCause(t *testing.T) {
 	dial := func(err error) error { return fmt.Errorf("get: %w", &net.OpError{Op: "dial", Err: err}) }
 	for name, test := range map[string]struct {
 		err            error
@@ -204,14 +204,14 @@ func TestResolveUsesOneProtocolOnly(t *testing.T) {
 	require.Zero(t, asked[0].Load(), "UDP was not asked for")
 }
 
-func TestAnAnswerThatDoesNotFitIntoUDPIsNotAskedForOverTCP(t *testing.T) {
+func TestATruncatedUDPResponseIsNotRetriedOverTCP(t *testing.T) {
 	udp, _, _ := resolvers(t, true)
 	v := Ask(t.Context(), Question{Kind: Resolve, Host: "agent.example.", Server: udp, TimeoutSeconds: patient})
 	require.Equal(t, Denied, v.Verdict)
 	require.Contains(t, v.Cause, "does not fit")
 }
 
-func TestABatchAnswersEveryQuestionAndAFewAtATime(t *testing.T) {
+func TestABatchRunsEveryProbeWithBoundedConcurrency(t *testing.T) {
 	var now, most atomic.Int64
 	full := make(chan struct{})
 	open := sync.OnceFunc(func() { close(full) })
@@ -247,13 +247,13 @@ func TestABatchAnswersEveryQuestionAndAFewAtATime(t *testing.T) {
 	require.EqualValues(t, 4, most.Load())
 }
 
-func TestALineThatIsNoQuestionEndsABatchWithAnError(t *testing.T) {
+func TestAnInvalidProbeEndsABatchWithAnError(t *testing.T) {
 	var out bytes.Buffer
 	err := Batch(t.Context(), strings.NewReader("{\"id\":\"1\",\"kind\":\"x\"}\nnonsense\n"), &out, 4)
 	require.ErrorContains(t, err, "question 2")
 	require.Contains(t, out.String(), `"id":"1"`)
 }
 
-func TestABatchOfNothingIsDone(t *testing.T) {
+func TestAnEmptyBatchSucceeds(t *testing.T) {
 	require.NoError(t, Batch(t.Context(), strings.NewReader(""), io.Discard, 4))
 }

@@ -82,7 +82,7 @@ func TestRecordsAreReadAsTheyWereWritten(t *testing.T) {
 	require.Equal(t, records[:2], read)
 }
 
-func TestResultsThatLackAPartAreRefused(t *testing.T) {
+func TestIncompleteResultsAreRejected(t *testing.T) {
 	var text bytes.Buffer
 	require.NoError(t, Encode(&text, []Record{good(1, ms, "a"), good(2, ms, "b")}, 0, 0))
 	lines := strings.SplitAfter(text.String(), "\n")

@@ -25,7 +25,7 @@ func but(changed series) series {
 	return gauges
 }
 
-func TestAlertsFireWhenTheyShouldAndEndWhenTheyShould(t *testing.T) {
+func TestAlertsFireAndResolve(t *testing.T) {
 	const (
 		unavailable = `FlokoaAgentUnavailable{agent="a", namespace="flokoa-production", severity="critical"}`
 		incomplete  = `FlokoaAgentNotFullyAvailable{agent="a", namespace="flokoa-production", severity="warning"}`

@@ -33,7 +33,7 @@ func readWorkflow(t *testing.T, name string) workflow {
 	return w
 }
 
-func TestContinuousIntegrationTypesWhatAPersonTypes(t *testing.T) {
+func TestCIRunsTheDocumentedCommands(t *testing.T) {
 	for name, job := range readWorkflow(t, "ci.yaml").Jobs {
 		runs := 0
 		for _, step := range job.Steps {
@@ -47,7 +47,7 @@ func TestContinuousIntegrationTypesWhatAPersonTypes(t *testing.T) {
 	}
 }
 
-func TestWorkflowsMayReadAndJobsAskForWhatTheyWriteByName(t *testing.T) {
+func TestWorkflowsReadAndJobsDeclareTheirWritePermissions(t *testing.T) {
 	for _, name := range []string{"ci.yaml", "release.yaml"} {
 		w := readWorkflow(t, name)
 		require.Equal(t, map[string]string{"contents": "read"}, w.Permissions, name)

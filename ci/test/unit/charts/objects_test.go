@@ -65,7 +65,7 @@ func TestEveryObjectIsWhereItBelongs(t *testing.T) {
 
 // Deleting a CRD or a Namespace deletes every Agent in it, and deleting a policy disarms production: neither Helm, Flux nor Argo CD
 // does so because a release, a stage or an Application is gone.
-func TestWhatMustOutliveAReleaseIsKept(t *testing.T) {
+func TestCRDsNamespacesAndPoliciesAreKeptOnUninstall(t *testing.T) {
 	kept := map[string]bool{}
 	for name, objects := range renderings(t) {
 		for _, object := range objects {

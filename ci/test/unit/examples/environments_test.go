@@ -113,7 +113,7 @@ func TestAnAgentIsPromotedByHelmAndByKustomizeAlike(t *testing.T) {
 }
 
 // Of what check finds, only the count is missing outside production, and that is meant: dev asks for one, staging for two.
-func TestAPromotedAgentLacksNothingButReplicas(t *testing.T) {
+func TestAPromotedAgentLacksOnlyReplicas(t *testing.T) {
 	for environment, want := range map[string]outcome{
 		"dev":        {missing, "\n  replicas: 1, the guide asks for three or more\n\n1 Agent checked: 0 highly available, 1 not", ""},
 		"staging":    {missing, "\n  replicas: 2, the guide asks for three or more\n\n1 Agent checked: 0 highly available, 1 not", ""},
@@ -133,7 +133,7 @@ func TestAPromotedAgentLacksNothingButReplicas(t *testing.T) {
 }
 
 // A promotion is one line that a reviewer sees: the tag. Each file says all that an environment has of its own.
-func TestWhatDiffersBetweenEnvironmentsIsAtAGlance(t *testing.T) {
+func TestEnvironmentDifferencesAreShort(t *testing.T) {
 	for _, environment := range manifests.Environments {
 		for _, file := range []string{"helm/" + environment + ".yaml", "kustomize/" + environment + "/kustomization.yaml"} {
 			text, err := os.ReadFile(filepath.Join(promotion, file))

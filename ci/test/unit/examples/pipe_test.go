@@ -44,7 +44,7 @@ func summary(t *testing.T, o outcome) map[string]int {
 	return report.Summary
 }
 
-func TestWhatHelmPrintsCanBePipedIn(t *testing.T) {
+func TestHelmOutputCanBePipedIn(t *testing.T) {
 	rendered := helmTemplate(t, "--namespace", "team-a")
 	got := check(t, rendered, "-f", "-", "-o", "json")
 	require.Equal(t, highlyAvailable, got.code, got.stdout)
@@ -63,14 +63,14 @@ func TestWhatHelmPrintsCanBePipedIn(t *testing.T) {
 	require.Equal(t, 2, strings.Count(got.stdout, "spec.runtime.spec.replicas takes a whole number, not a string\n"), got.stdout)
 }
 
-func TestAChartThatWasNotRenderedIsToldFromAgents(t *testing.T) {
+func TestAnUnrenderedChartIsReportedAsSuch(t *testing.T) {
 	got := check(t, "", "testdata/chart")
 	require.Equal(t, invalid, got.code)
 	require.Contains(t, got.stdout, "error: testdata/chart/templates/agents.yaml:")
 	require.Contains(t, got.stdout, "this looks like a Helm template that was not rendered: pipe in what helm template prints, with -f -\n")
 }
 
-func TestWhatKustomizePrintsCanBePipedIn(t *testing.T) {
+func TestKustomizeOutputCanBePipedIn(t *testing.T) {
 	got := check(t, kustomizeBuild(t, "testdata/overlays/production"), "-f", "-", "-o", "json")
 	require.Equal(t, highlyAvailable, got.code, got.stdout)
 	require.Equal(t, map[string]int{"agents": 1, "highlyAvailable": 1, "errors": 0, "skipped": 1}, summary(t, got))
@@ -82,7 +82,7 @@ func TestWhatKustomizePrintsCanBePipedIn(t *testing.T) {
 	}
 }
 
-func TestRenderedObjectsCanBeJudgedOnTheirWayThroughAPipe(t *testing.T) {
+func TestRenderedObjectsCanBeCheckedThroughAPipe(t *testing.T) {
 	got := check(t, kustomizeBuild(t, "testdata/overlays/production"), "-f", "-", "--render")
 	require.Equal(t, highlyAvailable, got.code)
 	require.Contains(t, got.stderr, "production/planner (standard input:")
@@ -92,14 +92,14 @@ func TestRenderedObjectsCanBeJudgedOnTheirWayThroughAPipe(t *testing.T) {
 	require.Contains(t, again.stdout, "3 other objects skipped\n", "but every document can be read: Deployment, Service, PodDisruptionBudget")
 }
 
-func TestAPipeThatAShellMakesCanBeNamed(t *testing.T) {
+func TestProcessSubstitutionIsAccepted(t *testing.T) {
 	script := `"$1" check -f <(cat "$2") -f <(cat "$3")`
 	out, err := exec.CommandContext(t.Context(), "bash", "-c", script, "bash", binary, agents+"/autoscaled.yaml", agents+"/"+guideAgent).CombinedOutput()
 	require.NoError(t, err, string(out))
 	require.Contains(t, string(out), "\n2 Agents checked: 2 highly available, 0 not\n")
 }
 
-func TestHelpIsFoundFromTheOperatorsOwn(t *testing.T) {
+func TestOperatorHelpPointsToCheckHelp(t *testing.T) {
 	require.Contains(t, run(t, "", "--help").stdout+run(t, "", "--help").stderr, "flokoa-operator check --help\n")
 	got := check(t, "", "--help")
 	require.Equal(t, highlyAvailable, got.code)
@@ -107,7 +107,7 @@ func TestHelpIsFoundFromTheOperatorsOwn(t *testing.T) {
 	require.Empty(t, got.stderr)
 }
 
-func TestAWrongCommandLineEndsAsAMistake(t *testing.T) {
+func TestAnInvalidCommandLineExitsWithAUsageError(t *testing.T) {
 	got := check(t, "", "--rendr")
 	require.Equal(t, outcome{invalid, "", "flokoa-operator check: flag provided but not defined: -rendr: see check --help\n"}, got)
 

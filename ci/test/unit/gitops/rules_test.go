@@ -31,7 +31,7 @@ func text(object map[string]any, path ...string) string {
 }
 
 // Without serviceAccountName Flux applies as cluster-admin; with postBuild it would substitute ${...} in an Agent.
-func TestEveryStageOfFluxIsSomebodyAndSubstitutesNothing(t *testing.T) {
+func TestEveryFluxStageImpersonatesAndSubstitutesNothing(t *testing.T) {
 	accounts := of(t, "flux", "ServiceAccount")
 	for name, stage := range of(t, "flux", "Kustomization") {
 		namespace, account := text(stage, "metadata", "namespace"), text(stage, "spec", "serviceAccountName")
@@ -143,7 +143,7 @@ func toLua(state *lua.LState, value any) lua.LValue {
 	}
 }
 
-func TestArgoCDTellsHowAnAgentIs(t *testing.T) {
+func TestArgoCDReportsAnAgentsHealth(t *testing.T) {
 	ready := func(status, reason string, others ...any) map[string]any {
 		conditions := append(others, map[string]any{"type": "Ready", "status": status, "reason": reason, "message": "so it is"})
 		return map[string]any{"observedGeneration": 2, "conditions": conditions}

@@ -115,7 +115,7 @@ func faults(t *testing.T, schema *apiextensions.JSONSchemaProps, object unstruct
 	return found
 }
 
-func TestEveryExampleIsAsItsDefinitionAsks(t *testing.T) {
+func TestEveryExampleMatchesItsSchema(t *testing.T) {
 	known := schemas(t)
 	checked := map[string]int{}
 	for _, folder := range []string{"flux", "argocd"} {
@@ -134,7 +134,7 @@ func TestEveryExampleIsAsItsDefinitionAsks(t *testing.T) {
 	require.Equal(t, map[string]int{"AppProject": 2, "Application": 1, "ApplicationSet": 2, "GitRepository": 4, "Kustomization": 8}, checked)
 }
 
-func TestAMistakeInAnExampleIsFound(t *testing.T) {
+func TestAnInvalidExampleIsDetected(t *testing.T) {
 	schema := schemas(t)["kustomize.toolkit.fluxcd.io/v1 Kustomization"]
 	object := examples(t, "flux")[filepath.Join(root, "examples/gitops/flux/cluster/platform.yaml")][0]
 	require.Empty(t, faults(t, schema, object))

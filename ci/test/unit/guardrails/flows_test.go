@@ -217,7 +217,7 @@ func TestNoAgentReachesWhatIsNotPublic(t *testing.T) {
 }
 
 // What nobody decided is denied: without any value, an Agent reaches its neighbors and DNS, and in dev the public internet.
-func TestFlowsThatNobodyDecided(t *testing.T) {
+func TestFlowsWithDefaultValues(t *testing.T) {
 	policies := cluster(t, nil)
 	for name, to := range ends {
 		for _, port := range []int32{53, 80, 443, 3128, 8080} {

@@ -171,7 +171,7 @@ func selects(t *testing.T, selector *metav1.LabelSelector, set labels.Set) bool 
 }
 
 // The judge itself is judged: each row is a rule of the NetworkPolicy API.
-func TestNetworkJudgesAsTheAPISays(t *testing.T) {
+func TestNetworkFollowsTheNetworkPolicyAPI(t *testing.T) {
 	client := pod("a", "10.0.0.1", labels.Set{"app": "client"})
 	server := pod("b", "10.0.0.2", labels.Set{"app": "server"})
 	server.ports = map[string]int32{"http": 8080}

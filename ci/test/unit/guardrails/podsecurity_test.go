@@ -33,7 +33,7 @@ func TestEveryEnvironmentLetsTheOperatorsPodsIn(t *testing.T) {
 }
 
 // The same pod with one thing more that it may do.
-func TestEnvironmentsRefusePodsThatCanDoMore(t *testing.T) {
+func TestEnvironmentsRejectPrivilegedPods(t *testing.T) {
 	for name, row := range map[string]struct {
 		change          func(*corev1.PodSpec)
 		dev, elsewhere  bool // let in

@@ -66,7 +66,7 @@ func TestQuotaHoldsTheChildrenOfEveryAgent(t *testing.T) {
 }
 
 // The sum above would see it, were any one number of a quota too small by the least that there is.
-func TestSumNoticesEveryNumberThatIsTooSmall(t *testing.T) {
+func TestSumDetectsEveryNumberThatIsTooSmall(t *testing.T) {
 	for _, environment := range manifests.Environments {
 		hard, demand := rollingUpdate(t, environment)
 		require.Len(t, demand, 5)

@@ -13,7 +13,7 @@ import (
 )
 
 // The tables of the README say what the values files say. A column is an environment.
-func TestReadmeSaysTheNumbers(t *testing.T) {
+func TestReadmeHasTheNumbers(t *testing.T) {
 	readme, err := os.ReadFile(environmentChart + "/README.md")
 	require.NoError(t, err)
 	type row struct {

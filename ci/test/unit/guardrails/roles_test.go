@@ -72,7 +72,7 @@ func TestRoles(t *testing.T) {
 }
 
 // What no Role may ever have, in words of the API: a new permission must pass here, too, before it gets into the table.
-func TestNoRoleLeadsFurther(t *testing.T) {
+func TestNoRoleAllowsEscalation(t *testing.T) {
 	forbiddenVerbs := []string{"*", "impersonate", "bind", "escalate", "approve", "sign", "assign", "deletecollection", "proxy"}
 	forbiddenResources := []string{
 		"*", "pods/exec", "pods/attach", "pods/portforward", "pods/proxy", "pods/ephemeralcontainers", "pods/eviction", "services/proxy",
@@ -116,7 +116,7 @@ func TestNoRoleLeadsFurther(t *testing.T) {
 }
 
 // Without a name to use there is no rule at all, in particular none without names.
-func TestNothingMayBeUsedUntilItIsNamed(t *testing.T) {
+func TestSecretUserHasNoRulesWithoutNames(t *testing.T) {
 	for _, environment := range manifests.Environments {
 		for _, role := range all[rbacv1.Role](t, render(t, environment, nil), "Role") {
 			if role.Name == "secret-user" {

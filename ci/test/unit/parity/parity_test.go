@@ -81,7 +81,7 @@ func TestADifferenceIsFoundAndNamed(t *testing.T) {
 	require.Contains(t, lines(manifests.Compare(helm[1:], kustomize)), "+ "+manifests.Identity(helm[0])+"\n")
 }
 
-func TestEnvironmentsDifferInWhatTheyShould(t *testing.T) {
+func TestEnvironmentsDifferOnlyAsIntended(t *testing.T) {
 	staging, production := halves(t, "staging", "helm"), halves(t, "production", "helm")
 	require.NotEmpty(t, manifests.Compare(staging["namespace"], production["namespace"]))
 }

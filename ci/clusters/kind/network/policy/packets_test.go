@@ -138,7 +138,7 @@ func (s segment) dial(from, address string) (net.Conn, error) {
 	return connection, err
 }
 
-func TestPacketsPassAsPoliciesSay(t *testing.T) {
+func TestPacketsFollowNetworkPolicies(t *testing.T) {
 	s := newSegment(t)
 	const webAddress, cliAddress, dbAddress = "10.244.1.2:8080", "10.244.1.3:8080", "10.244.2.2:8080"
 	for name, row := range map[string]struct {

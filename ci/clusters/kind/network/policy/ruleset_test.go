@@ -120,7 +120,7 @@ var rows = map[string]row{
 	},
 }
 
-func TestWhatAPolicyAllows(t *testing.T) {
+func TestAllowedPackets(t *testing.T) {
 	for name, row := range rows {
 		t.Run(name, func(t *testing.T) {
 			text := row.ruleset(t)
@@ -171,7 +171,7 @@ table ip flokoa-network {
 `, text)
 }
 
-func TestTheOrderOfAViewMeansNothing(t *testing.T) {
+func TestTheRulesetIgnoresTheOrderOfAView(t *testing.T) {
 	second := forWeb(from(nil, port("TCP", 80)))
 	second.Name = "q"
 	view := world(forWeb(from(peers(pods("cli")))), second)
