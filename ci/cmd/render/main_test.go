@@ -26,7 +26,9 @@ func TestRenderPrintsBothHalvesByEitherTool(t *testing.T) {
 		require.True(t, strings.HasPrefix(text, "# cluster of staging: "))
 		require.Contains(t, namespace, "namespace: flokoa-staging\n")
 		require.NotContains(t, namespace, "CustomResourceDefinition")
-		for _, document := range strings.Split(text, "---\n")[1:] {
+		documents := strings.Split(text, "---\n")[1:]
+		require.NotEmpty(t, documents)
+		for _, document := range documents {
 			require.NoError(t, yaml.Unmarshal([]byte(document), &map[string]any{}))
 		}
 	}

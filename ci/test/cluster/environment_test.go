@@ -354,6 +354,7 @@ func (w *rolloutWatch) requireNoFlapping(s *fixture) {
 	s.Helper()
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
+	require.NotEmpty(s, w.readiness)
 	for name, steps := range w.readiness {
 		require.LessOrEqual(s, len(steps), 5, "%s: %v", name, steps)
 		require.Equal(s, stepComplete, steps[len(steps)-1], "%s: %v", name, steps)

@@ -98,11 +98,14 @@ func TestTheGuidesCommandsWork(t *testing.T) {
 		`-p=[{"op": "replace", "path": "/spec/runtime/spec/container/image", "value": "`+image+`"}]`)
 	require.Equal(t, image, s.waitReady(guideAgent).Status.Image)
 	require.Equal(t, image, read(s, guideAgent, &appsv1.Deployment{}).Spec.Template.Spec.Containers[0].Image)
+	running := 0
 	for _, pod := range s.list(&corev1.PodList{}, client.MatchingLabels{v1alpha1.LabelAgent: guideAgent}) {
 		if pod.GetDeletionTimestamp() == nil {
+			running++
 			require.Equal(t, image, pod.(*corev1.Pod).Spec.Containers[0].Image)
 		}
 	}
+	require.Equal(t, 5, running)
 
 	// Applied again, the manifest is the truth again.
 	s.kubectl("apply", "-f", guideManifest)

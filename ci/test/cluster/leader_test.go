@@ -121,7 +121,9 @@ func TestAHundredRolloutsFinishAfterALeaderChange(t *testing.T) {
 		require.NoError(t, finish())
 		s.eventually("all Agents are ready with the new image", waitTimeout, func() error { return checkRolledOut(s, agents, row.image) })
 		requireOneWriteEach(s, agents, row.interrupted, leader, standby)
-		for name, generation := range generations(s) {
+		after := generations(s)
+		require.Len(t, after, agents)
+		for name, generation := range after {
 			require.Equal(t, before[name]+1, generation, "Deployment %s was changed once", name)
 		}
 	}

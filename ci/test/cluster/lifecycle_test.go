@@ -29,15 +29,15 @@ func TestDeletingAnAgentDeletesItsChildren(t *testing.T) {
 			s.waitReady("a")
 			s.setImage("a", "registry.example/agent:v2") // so that there is an old ReplicaSet too
 			s.waitReady("a")
+			kinds := []client.ObjectList{&appsv1.DeploymentList{}, &appsv1.ReplicaSetList{}, &corev1.PodList{}, &corev1.ServiceList{}}
+			ofAgent := client.MatchingLabels{v1alpha1.LabelAgent: "a"}
+			for _, kind := range kinds {
+				require.NotEmpty(t, s.list(kind, ofAgent), "%T", kind)
+			}
 			s.kubectl("delete", "agent", "a", "--cascade="+cascade, "--timeout=90s")
-			for _, kind := range []client.ObjectList{&appsv1.DeploymentList{}, &appsv1.ReplicaSetList{}, &corev1.PodList{}, &corev1.ServiceList{}} {
-				s.eventually(fmt.Sprintf("%T of the Agent are gone", kind), waitTimeout, func() error {
-					for _, object := range s.list(kind) {
-						if object.GetLabels()[v1alpha1.LabelAgent] == "a" {
-							return fmt.Errorf("%s is there", object.GetName())
-						}
-					}
-					return nil
+			for _, kind := range kinds {
+				s.eventually(fmt.Sprintf("%T of the Agent is empty", kind), waitTimeout, func() error {
+					return checkEqual("objects", 0, len(s.list(kind, ofAgent)))
 				})
 			}
 			require.True(t, isReady(read(s, "bystander", &v1alpha1.Agent{})))

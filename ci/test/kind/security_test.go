@@ -77,7 +77,9 @@ func TestPodsRunRestricted(t *testing.T) {
 	}
 
 	s.create("restricted", 3)
-	for _, pod := range s.pods("restricted") {
+	pods := s.pods("restricted")
+	require.Len(t, pods, 3)
+	for _, pod := range pods {
 		container := pod.Spec.Containers[0].SecurityContext
 		require.True(t, *container.ReadOnlyRootFilesystem)
 		require.False(t, *container.AllowPrivilegeEscalation)

@@ -157,6 +157,7 @@ func child[T client.Object](t *testing.T, of *v1alpha1.Agent, into T) T {
 func TestASecondPassSendsNoWriteAndMovesNoResourceVersion(t *testing.T) {
 	files, err := filepath.Glob("../../internal/render/testdata/*/agent.yaml")
 	require.NoError(t, err)
+	require.NotEmpty(t, files)
 	for _, file := range append(files, "../../../examples/agents/production-agent.yaml") {
 		t.Run(filepath.Base(filepath.Dir(file)), func(t *testing.T) {
 			b := newBench(t)

@@ -66,6 +66,7 @@ func read(t *testing.T) dashboard {
 	t.Helper()
 	var read dashboard
 	require.NoError(t, json.Unmarshal(dashboardJSON(t), &read))
+	require.NotEmpty(t, read.queries())
 	return read
 }
 
@@ -125,11 +126,14 @@ func TestEveryPanelShowsWhatItSaysOfAFleetInWhichMuchIsWrong(t *testing.T) {
 func TestCountsAreZeroAndNotEmptyWhereThereIsNothingToCount(t *testing.T) {
 	d := read(t)
 	shown := d.shown(t, world{})
+	counts := 0
 	for _, panel := range d.Panels {
 		if panel.Type == "stat" && panel.FieldConfig.Defaults.Unit == "none" {
+			counts++
 			require.Equal(t, []string{"{} 0"}, shown[panel.Title], panel.Title)
 		}
 	}
+	require.Equal(t, 5, counts)
 }
 
 // fleet is an Agent that is well, one that is down, one in a stuck rollout and one that is suspended, and an operator at work.

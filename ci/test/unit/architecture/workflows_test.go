@@ -51,15 +51,18 @@ func TestWorkflowsReadAndJobsDeclareTheirWritePermissions(t *testing.T) {
 	for _, name := range []string{"ci.yaml", "release.yaml"} {
 		w := readWorkflow(t, name)
 		require.Equal(t, map[string]string{"contents": "read"}, w.Permissions, name)
+		uses := 0
 		for job, asked := range w.Jobs {
 			for what := range asked.Permissions {
 				require.Contains(t, []string{"contents", "packages", "id-token"}, what, "%s: job %s", name, job)
 			}
 			for _, step := range asked.Steps {
 				if step.Uses != "" {
+					uses++
 					require.Contains(t, step.Uses, "@v", "%s: %s has no version", name, step.Uses)
 				}
 			}
 		}
+		require.Positive(t, uses, name)
 	}
 }

@@ -278,6 +278,7 @@ func pods(t *testing.T) map[string]corev1.PodTemplateSpec {
 			require.NoError(t, err)
 			for _, object := range append(render(t, dir, values), hooks...) {
 				if pod, has := podTemplate(t, object); has {
+					require.NotEmpty(t, pod.Spec.Containers, "%s %s", name, object.GetName())
 					all[name+"/"+object.GetKind()+"/"+object.GetName()] = pod
 				}
 			}

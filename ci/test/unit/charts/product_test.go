@@ -72,11 +72,14 @@ func TestOperatorChartNamesTheImageThatItRuns(t *testing.T) {
 	var named []struct{ Image string }
 	require.NoError(t, yaml.Unmarshal([]byte(load(t, operatorChart).Metadata.Annotations["artifacthub.io/images"]), &named))
 	require.Len(t, named, 1)
+	pods := 0
 	for _, object := range render(t, operatorChart, nil) {
 		if pod, has := podTemplate(t, object); has {
+			pods++
 			require.Equal(t, pod.Spec.Containers[0].Image, named[0].Image)
 		}
 	}
+	require.Equal(t, 1, pods)
 }
 
 func operatorArgs(t *testing.T, objects []unstructured.Unstructured) []string {

@@ -22,6 +22,7 @@ func of(t *testing.T, folder, kind string) map[string]map[string]any {
 			}
 		}
 	}
+	require.NotEmpty(t, all, "no %s in %s", kind, folder)
 	return all
 }
 

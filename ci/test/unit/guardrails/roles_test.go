@@ -117,13 +117,16 @@ func TestNoRoleAllowsEscalation(t *testing.T) {
 
 // Without a name to use there is no rule at all, in particular none without names.
 func TestSecretUserHasNoRulesWithoutNames(t *testing.T) {
+	roles := 0
 	for _, environment := range manifests.Environments {
 		for _, role := range all[rbacv1.Role](t, render(t, environment, nil), "Role") {
 			if role.Name == "secret-user" {
+				roles++
 				require.Empty(t, role.Rules, environment)
 			}
 		}
 	}
+	require.Equal(t, len(manifests.Environments), roles)
 }
 
 // Whom the Roles are given to. A group of one environment has nothing in another.

@@ -98,6 +98,7 @@ func kustomizations(t *testing.T, kind string) []string {
 		}
 		return err
 	}))
+	require.NotEmpty(t, folders, kind)
 	return folders
 }
 
@@ -115,6 +116,7 @@ func TestEveryOverlayBuildsAndSaysWhatItShould(t *testing.T) {
 		t.Run(strings.TrimPrefix(folder, root+"/"), func(t *testing.T) {
 			objects, err := manifests.Overlay(folder)
 			require.NoError(t, err)
+			require.NotEmpty(t, objects)
 			for _, object := range objects {
 				require.NotEqual(t, "Secret", object.GetKind(), "a Secret has no place in an overlay")
 				if clusterScoped(object.GetKind()) {
@@ -123,6 +125,7 @@ func TestEveryOverlayBuildsAndSaysWhatItShould(t *testing.T) {
 				if object.GetKind() == "ResourceQuota" {
 					hard, _, err := unstructured.NestedStringMap(object.Object, "spec", "hard")
 					require.NoError(t, err)
+					require.NotEmpty(t, hard, manifests.Identity(object))
 					for what, most := range hard {
 						quantity, err := resource.ParseQuantity(most)
 						require.NoError(t, err)
@@ -164,6 +167,7 @@ func TestEveryKustomizationIsShortAndBuildsEverywhere(t *testing.T) {
 
 // A patch names its one object: one that matched more, or none, would say nothing.
 func TestEveryPatchNamesItsOneObject(t *testing.T) {
+	names := 0
 	for _, environment := range manifests.Environments {
 		content := read(t, filepath.Join(root, "overlays", environment, "guardrails", "kustomization.yaml"))
 		patches, _ := content["patches"].([]any)
@@ -175,9 +179,11 @@ func TestEveryPatchNamesItsOneObject(t *testing.T) {
 				require.NoError(t, yaml.UnmarshalStrict([]byte(document), &object.Object))
 				require.NotEmpty(t, object.GetKind())
 				require.NotEmpty(t, object.GetName())
+				names++
 			}
 		}
 	}
+	require.Equal(t, 12, names)
 }
 
 // Each component is a value of the chart, and makes the same of it.
@@ -201,6 +207,7 @@ func TestComponentsMakeWhatTheChartMakes(t *testing.T) {
 					withoutNamespace = append(withoutNamespace, object)
 				}
 			}
+			require.NotEmpty(t, withoutNamespace)
 			require.Empty(t, lines(manifests.Compare(withoutNamespace, neutral(kustomize))))
 		})
 	}
