@@ -102,7 +102,7 @@ func parse(body []byte) (rpcRequest, error) {
 
 // send answers message/send with a message.
 func (a *agent) send(ctx context.Context, params json.RawMessage) (*message, error) {
-	asked, text, err := userMessage(params)
+	received, text, err := userMessage(params)
 	if err != nil {
 		return nil, err
 	}
@@ -110,31 +110,31 @@ func (a *agent) send(ctx context.Context, params json.RawMessage) (*message, err
 	if err != nil {
 		return nil, err
 	}
-	return reply(asked.ContextID, "", answer), nil
+	return reply(received.ContextID, "", answer), nil
 }
 
 // stream answers message/stream with updates of a task: first that the agent works on it, then each piece of the answer, and last the
 // whole answer. An error replaces the last update.
 func (a *agent) stream(ctx context.Context, params json.RawMessage, event func(any) error) error {
-	asked, text, err := userMessage(params)
+	received, text, err := userMessage(params)
 	if err != nil {
 		return err
 	}
 	task := newID()
-	update := func(state string, said *message) error {
+	update := func(state string, sent *message) error {
 		now := time.Now().UTC().Format(time.RFC3339Nano)
-		return event(statusUpdate{"status-update", task, asked.ContextID, status{state, said, now}, state == "completed"})
+		return event(statusUpdate{"status-update", task, received.ContextID, status{state, sent, now}, state == "completed"})
 	}
 	if err := update("working", nil); err != nil {
 		return err
 	}
 	answer, err := a.model.answer(ctx, text, func(piece string) error {
-		return update("working", reply(asked.ContextID, task, piece))
+		return update("working", reply(received.ContextID, task, piece))
 	})
 	if err != nil {
 		return err
 	}
-	return update("completed", reply(asked.ContextID, task, answer))
+	return update("completed", reply(received.ContextID, task, answer))
 }
 
 // userMessage returns the message in the params, and its text. A message without a contextId starts a conversation.
@@ -145,24 +145,24 @@ func userMessage(params json.RawMessage) (message, string, error) {
 	if err := json.Unmarshal(params, &given); err != nil {
 		return message{}, "", &rpcError{codeInvalidParams, "params must be an object that contains a message"}
 	}
-	asked := given.Message
-	if asked.Role != "user" || asked.MessageID == "" || len(asked.Parts) == 0 {
+	received := given.Message
+	if received.Role != "user" || received.MessageID == "" || len(received.Parts) == 0 {
 		return message{}, "", &rpcError{codeInvalidParams, `params.message must have role "user", a messageId and parts`}
 	}
-	if asked.TaskID != "" {
+	if received.TaskID != "" {
 		return message{}, "", errNoSuchTask
 	}
 	var text strings.Builder
-	for _, p := range asked.Parts {
+	for _, p := range received.Parts {
 		if p.Kind != "text" {
 			return message{}, "", &rpcError{codeContentType, "params.message.parts: this agent supports only parts of kind text"}
 		}
 		text.WriteString(p.Text)
 	}
-	if asked.ContextID == "" {
-		asked.ContextID = newID()
+	if received.ContextID == "" {
+		received.ContextID = newID()
 	}
-	return asked, text.String(), nil
+	return received, text.String(), nil
 }
 
 // errNoSuchTask answers requests about a task: a task ends with its stream.

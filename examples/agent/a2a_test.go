@@ -30,7 +30,7 @@ func TestAMessageIsAnswered(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := start(t, row.env)
-			got := p.rpc(t, ask("message/send", "hello there"))
+			got := p.rpc(t, rpcText("message/send", "hello there"))
 			require.Nil(t, got.Error)
 			require.EqualValues(t, 7, got.ID)
 			require.Equal(t, "message", got.Result.Kind)
@@ -47,7 +47,7 @@ func TestAMessageIsAnswered(t *testing.T) {
 
 func TestAMessageWithoutAContextStartsAConversation(t *testing.T) {
 	p := start(t, nil)
-	got := p.rpc(t, strings.Replace(ask("message/send", "hello"), `"contextId":"c1",`, "", 1))
+	got := p.rpc(t, strings.Replace(rpcText("message/send", "hello"), `"contextId":"c1",`, "", 1))
 	require.NotEmpty(t, got.Result.ContextID)
 }
 
@@ -61,7 +61,7 @@ func TestAStreamSendsEachPieceThenTheWholeAnswer(t *testing.T) {
 		"by the provider's model":       {withProvider(t, "stub", modelstub.New(key)), "You said: hello there", 1 + 8 + 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := start(t, row.env).do(t, "POST", "/", ask("message/stream", "hello there"))
+			got := start(t, row.env).do(t, "POST", "/", rpcText("message/stream", "hello there"))
 			require.Equal(t, http.StatusOK, got.status)
 			require.Equal(t, "text/event-stream", got.header.Get("Content-Type"))
 			all := events(t, strings.NewReader(got.body))
@@ -88,7 +88,7 @@ func TestAStreamSendsEachPieceThenTheWholeAnswer(t *testing.T) {
 
 func TestEachInvalidRequestHasItsErrorCode(t *testing.T) {
 	p := start(t, nil)
-	good := ask("message/send", "hello")
+	good := rpcText("message/send", "hello")
 	change := func(old, text string) string {
 		require.Contains(t, good, old)
 		return strings.Replace(good, old, text, 1)
@@ -135,7 +135,7 @@ func TestEachInvalidRequestHasItsErrorCode(t *testing.T) {
 		require.Equal(t, -32602, all[0].Error.Code)
 	})
 	t.Run("too large", func(t *testing.T) {
-		got := p.do(t, "POST", "/", ask("message/send", strings.Repeat("a", 1<<20)))
+		got := p.do(t, "POST", "/", rpcText("message/send", strings.Repeat("a", 1<<20)))
 		require.Equal(t, http.StatusRequestEntityTooLarge, got.status)
 		require.Equal(t, -32600, decode(t, got.body).Error.Code)
 	})
@@ -172,11 +172,11 @@ func TestProviderErrorsNeverContainTheKey(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := start(t, row.env)
-			got := p.rpc(t, ask("message/send", "hello"))
+			got := p.rpc(t, rpcText("message/send", "hello"))
 			require.NotNil(t, got.Error)
 			require.Equal(t, -32603, got.Error.Code)
 			require.Equal(t, row.want, got.Error.Message)
-			all := events(t, strings.NewReader(p.do(t, "POST", "/", ask("message/stream", "hello")).body))
+			all := events(t, strings.NewReader(p.do(t, "POST", "/", rpcText("message/stream", "hello")).body))
 			require.Len(t, all, 2)
 			require.Equal(t, "working", all[0].Result.Status.State)
 			require.Equal(t, -32603, all[1].Error.Code)
@@ -197,7 +197,7 @@ func TestAnUnreadableAnswerIsAnError(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := start(t, withProvider(t, "stub", answering(200, row.body)))
-			got := p.do(t, "POST", "/", ask(row.method, "hello")).body
+			got := p.do(t, "POST", "/", rpcText(row.method, "hello")).body
 			require.Contains(t, got, `"code":-32603,"message":"`+row.want+`"`)
 			require.NotContains(t, got, `"final":true`)
 		})
@@ -209,7 +209,7 @@ func TestTheTimeoutAppliesToEachPieceOfAStream(t *testing.T) {
 	env["MODEL_TIMEOUT"] = "2s"
 	p := start(t, env)
 	begun := time.Now()
-	all := events(t, strings.NewReader(p.do(t, "POST", "/", ask("message/stream", "hello")).body))
+	all := events(t, strings.NewReader(p.do(t, "POST", "/", rpcText("message/stream", "hello")).body))
 	require.GreaterOrEqual(t, time.Since(begun), 3*time.Second)
 	require.True(t, all[len(all)-1].Result.Final)
 }

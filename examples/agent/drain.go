@@ -39,7 +39,7 @@ func (s *server) closeWhileDraining(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		answer := &closingWriter{ResponseWriter: w, draining: s.draining.Load}
 		next.ServeHTTP(answer, r)
-		answer.begin() // for a response without a body
+		answer.writeConnectionHeader() // for a response without a body
 	})
 }
 
@@ -47,23 +47,23 @@ func (s *server) closeWhileDraining(next http.Handler) http.Handler {
 type closingWriter struct {
 	http.ResponseWriter
 	draining func() bool
-	begun    bool
+	started  bool
 }
 
-func (w *closingWriter) begin() {
-	if !w.begun && w.draining() {
+func (w *closingWriter) writeConnectionHeader() {
+	if !w.started && w.draining() {
 		w.Header().Set("Connection", "close")
 	}
-	w.begun = true
+	w.started = true
 }
 
 func (w *closingWriter) WriteHeader(code int) {
-	w.begin()
+	w.writeConnectionHeader()
 	w.ResponseWriter.WriteHeader(code)
 }
 
 func (w *closingWriter) Write(text []byte) (int, error) {
-	w.begin()
+	w.writeConnectionHeader()
 	return w.ResponseWriter.Write(text)
 }
 

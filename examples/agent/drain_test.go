@@ -30,8 +30,8 @@ func (p *process) dial(t *testing.T) *wire {
 	return &wire{connection, bufio.NewReader(connection)}
 }
 
-// begin writes a request.
-func (w *wire) begin(t *testing.T, body string) {
+// writeRequest writes a request.
+func (w *wire) writeRequest(t *testing.T, body string) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://agent/", strings.NewReader(body))
 	require.NoError(t, err)
@@ -55,7 +55,7 @@ func (w *wire) head(t *testing.T) head {
 // exchange sends a request, reads the whole response, and returns whether the response has Connection: close.
 func (w *wire) exchange(t *testing.T) (closes bool) {
 	t.Helper()
-	w.begin(t, ask("message/send", "hello"))
+	w.writeRequest(t, rpcText("message/send", "hello"))
 	response := w.head(t)
 	body, err := io.ReadAll(response.body)
 	require.NoError(t, err)
@@ -111,7 +111,7 @@ func (p *process) sendUntilClosed() error {
 	defer func() { _ = connection.Close() }()
 	in := bufio.NewReader(connection)
 	for {
-		request, err := http.NewRequest(http.MethodPost, "http://agent/", strings.NewReader(ask("message/send", "hello")))
+		request, err := http.NewRequest(http.MethodPost, "http://agent/", strings.NewReader(rpcText("message/send", "hello")))
 		if err != nil {
 			return err
 		}
@@ -135,10 +135,10 @@ func TestRequestsInFlightFinishAfterTheDrain(t *testing.T) {
 	env["DRAIN_SECONDS"] = "1"
 	p := start(t, env)
 	idle, stream, whole := p.dial(t), p.dial(t), p.dial(t)
-	stream.begin(t, ask("message/stream", "hello"))
+	stream.writeRequest(t, rpcText("message/stream", "hello"))
 	streamed := stream.head(t)
 	require.True(t, streamed.closes, "a stream may outlive the drain, so its headers have Connection: close")
-	whole.begin(t, ask("message/send", "hello"))
+	whole.writeRequest(t, rpcText("message/send", "hello"))
 	p.terminate(t)
 	require.NoError(t, p.command.Process.Signal(syscall.SIGTERM), "a second signal changes nothing")
 	p.await(t, "waiting for requests in flight")
@@ -175,7 +175,7 @@ func TestShutdownCutsOffRequestsThatTakeTooLong(t *testing.T) {
 	env["DRAIN_SECONDS"], env["SHUTDOWN_SECONDS"] = "0", "1"
 	p := start(t, env)
 	stream := p.dial(t)
-	stream.begin(t, ask("message/stream", "hello"))
+	stream.writeRequest(t, rpcText("message/stream", "hello"))
 	stream.head(t)
 	p.terminate(t)
 	require.Equal(t, 0, p.ended(t))

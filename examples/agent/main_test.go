@@ -99,8 +99,8 @@ func launch(t *testing.T, env map[string]string) *process {
 	return p
 }
 
-// begin launches an agent and waits until it is alive.
-func begin(t *testing.T, env map[string]string) *process {
+// startProcess launches an agent and waits until it is alive.
+func startProcess(t *testing.T, env map[string]string) *process {
 	t.Helper()
 	p := launch(t, env)
 	p.await(t, "serving")
@@ -113,7 +113,7 @@ func begin(t *testing.T, env map[string]string) *process {
 // start launches an agent and waits until it is ready.
 func start(t *testing.T, env map[string]string) *process {
 	t.Helper()
-	p := begin(t, env)
+	p := startProcess(t, env)
 	p.await(t, "ready")
 	return p
 }
@@ -178,13 +178,13 @@ func (p *process) do(t *testing.T, method, path, body string) reply {
 	return reply{response.StatusCode, response.Header, string(text)}
 }
 
-// ask is a JSON-RPC request with one text part.
-func ask(method, text string) string {
+// rpcText is a JSON-RPC request with one text part.
+func rpcText(method, text string) string {
 	return fmt.Sprintf(`{"jsonrpc":"2.0","id":7,"method":%q,"params":{"message":{"kind":"message","role":"user","messageId":"m1","contextId":"c1","parts":[{"kind":"text","text":%q}]}}}`, method, text)
 }
 
-// said is the part of a JSON-RPC response that tests read: a message or a status-update.
-type said struct {
+// rpcResponse is the part of a JSON-RPC response that tests read: a message or a status-update.
+type rpcResponse struct {
 	JSONRPC string
 	ID      any
 	Result  struct {
@@ -207,25 +207,25 @@ type turn struct {
 	Parts                            []struct{ Kind, Text string }
 }
 
-func (p *process) rpc(t *testing.T, body string) said {
+func (p *process) rpc(t *testing.T, body string) rpcResponse {
 	t.Helper()
 	got := p.do(t, "POST", "/", body)
 	require.Equal(t, "application/json", got.header.Get("Content-Type"))
 	return decode(t, got.body)
 }
 
-func decode(t *testing.T, text string) said {
+func decode(t *testing.T, text string) rpcResponse {
 	t.Helper()
-	var answer said
+	var answer rpcResponse
 	require.NoError(t, json.Unmarshal([]byte(text), &answer), text)
 	require.Equal(t, "2.0", answer.JSONRPC)
 	return answer
 }
 
 // events reads all events of a stream.
-func events(t *testing.T, body io.Reader) []said {
+func events(t *testing.T, body io.Reader) []rpcResponse {
 	t.Helper()
-	var all []said
+	var all []rpcResponse
 	lines := bufio.NewScanner(body)
 	for lines.Scan() {
 		if data, found := strings.CutPrefix(lines.Text(), "data: "); found {

@@ -56,7 +56,7 @@ func (echo) answer(_ context.Context, text string, piece func(string) error) (st
 	return whole, nil
 }
 
-// A modelError says why there is no answer. The reason may be logged. The detail quotes the provider, which may repeat the question,
+// A modelError is the reason why there is no answer. It may be logged. The detail quotes the provider, which may repeat the question,
 // so only the caller gets it.
 type modelError struct{ reason, detail string }
 
@@ -84,14 +84,14 @@ func (p *provider) answer(ctx context.Context, text string, piece func(string) e
 	defer cancel(nil)
 	timer := time.AfterFunc(p.timeout, func() { cancel(errSlow) })
 	defer timer.Stop()
-	whole, err := p.ask(ctx, text, piece, func() { timer.Reset(p.timeout) })
+	whole, err := p.complete(ctx, text, piece, func() { timer.Reset(p.timeout) })
 	if err != nil && errors.Is(context.Cause(ctx), errSlow) {
 		return "", &modelError{reason: fmt.Sprintf("the model provider sent nothing for %s: try again, or raise MODEL_TIMEOUT", p.timeout)}
 	}
 	return whole, err
 }
 
-func (p *provider) ask(ctx context.Context, text string, piece func(string) error, alive func()) (string, error) {
+func (p *provider) complete(ctx context.Context, text string, piece func(string) error, alive func()) (string, error) {
 	reply, err := p.post(ctx, text, piece != nil)
 	if err != nil {
 		return "", err
@@ -188,18 +188,18 @@ func (p *provider) readStream(body io.Reader, piece func(string) error, alive fu
 // statusError describes an HTTP status that is not 200. It omits the body of a response that rejects the key, because that body
 // often contains a part of the key.
 func (p *provider) statusError(reply *http.Response) error {
-	said := fmt.Sprintf("the model provider answered %d", reply.StatusCode)
+	reason := fmt.Sprintf("the model provider answered %d", reply.StatusCode)
 	switch reply.StatusCode {
 	case http.StatusUnauthorized, http.StatusForbidden:
-		return &modelError{reason: said + ": the provider rejects the key; check API_KEY"}
+		return &modelError{reason: reason + ": the provider rejects the key; check API_KEY"}
 	case http.StatusTooManyRequests:
-		said += ": rate limit reached"
+		reason += ": rate limit reached"
 	}
 	var body completion
 	if json.NewDecoder(io.LimitReader(reply.Body, lineLimit)).Decode(&body) != nil || body.Error == nil {
-		return &modelError{reason: said}
+		return &modelError{reason: reason}
 	}
-	return &modelError{said, p.redact(body.Error.Message)}
+	return &modelError{reason, p.redact(body.Error.Message)}
 }
 
 // redact removes the key from a text of the provider.

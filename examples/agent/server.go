@@ -98,9 +98,9 @@ func serveRPC(a *agent, w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusOK, request.ID, nil, err)
 	case request.Method == "message/send":
 		method = request.Method
-		var said *message
-		said, err = a.send(r.Context(), request.Params)
-		answer(w, http.StatusOK, request.ID, said, err)
+		var sent *message
+		sent, err = a.send(r.Context(), request.Params)
+		answer(w, http.StatusOK, request.ID, sent, err)
 	case request.Method == "message/stream":
 		method = request.Method
 		err = a.serveStream(w, r, request)

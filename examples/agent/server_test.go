@@ -49,16 +49,16 @@ func TestADefaultCardIsServedIfNoneIsMounted(t *testing.T) {
 func TestTheAgentIsAliveBeforeItIsReady(t *testing.T) {
 	pipe := filepath.Join(t.TempDir(), "agent-card.json")
 	require.NoError(t, syscall.Mkfifo(pipe, 0o600))
-	p := begin(t, map[string]string{"AGENT_CARD_FILE": pipe})
+	p := startProcess(t, map[string]string{"AGENT_CARD_FILE": pipe})
 	require.Equal(t, http.StatusOK, p.do(t, "GET", "/health", "").status)
 	require.Equal(t, http.StatusServiceUnavailable, p.do(t, "GET", "/ready", "").status)
 	require.Equal(t, http.StatusServiceUnavailable, p.do(t, "GET", "/.well-known/agent-card.json", "").status)
-	require.Equal(t, http.StatusServiceUnavailable, p.do(t, "POST", "/", ask("message/send", "hello")).status)
+	require.Equal(t, http.StatusServiceUnavailable, p.do(t, "POST", "/", rpcText("message/send", "hello")).status)
 
 	require.NoError(t, os.WriteFile(pipe, []byte(mounted), 0o600))
 	p.await(t, "ready")
 	require.Equal(t, http.StatusOK, p.do(t, "GET", "/ready", "").status)
-	require.Nil(t, p.rpc(t, ask("message/send", "hello")).Error)
+	require.Nil(t, p.rpc(t, rpcText("message/send", "hello")).Error)
 }
 
 func TestEachResponseNamesPodAndVersion(t *testing.T) {
@@ -68,7 +68,7 @@ func TestEachResponseNamesPodAndVersion(t *testing.T) {
 		p := start(t, env)
 		for _, got := range []reply{
 			p.do(t, "GET", "/health", ""), p.do(t, "GET", "/ready", ""), p.do(t, "GET", "/none", ""), p.do(t, "POST", "/", "{"),
-			p.do(t, "POST", "/", ask("message/send", "hello")), p.do(t, "POST", "/", ask("message/stream", "hello")),
+			p.do(t, "POST", "/", rpcText("message/send", "hello")), p.do(t, "POST", "/", rpcText("message/stream", "hello")),
 		} {
 			require.Equal(t, host, got.header.Get("X-Agent-Pod"))
 			require.Equal(t, want, got.header.Get("X-Agent-Version"))

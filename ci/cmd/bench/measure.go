@@ -15,7 +15,7 @@ type side interface {
 	// created and rolled are told of every Agent that was just created or given another image.
 	created(agent *agent)
 	rolled(agent *agent)
-	// broken says why nothing more can be expected of it.
+	// broken reports why nothing more can be expected of it.
 	broken() error
 	// settle waits until it has nothing more to do.
 	settle(ctx context.Context) error
@@ -32,7 +32,7 @@ type measuring struct {
 	flags   []string
 	// samples are what the floor applies, by image.
 	samples map[string]*floor.Sample
-	tell    func(format string, args ...any)
+	logf    func(format string, args ...any)
 }
 
 // create has Agents made, and measures until all are ready.
@@ -68,11 +68,11 @@ func (m *measuring) phase(ctx context.Context, name string, s side, image string
 		return err
 	}
 	used := m.clocks(s)
-	seen, began := m.observer.begin(image, agents), time.Now()
+	seen, began := m.observer.startPhase(image, agents), time.Now()
 	if err := act(ctx); err != nil {
 		return err
 	}
-	if err := seen.await(ctx, s.broken, m.tell); err != nil {
+	if err := seen.await(ctx, s.broken, m.logf); err != nil {
 		return err
 	}
 	seconds := seen.last.Sub(began).Seconds()
@@ -83,7 +83,7 @@ func (m *measuring) phase(ctx context.Context, name string, s side, image string
 	}
 	m.spent(name+".cpu."+m.Side, used.side, s.cpu)
 	m.latencies(name, seen)
-	m.tell("%s: %d Agents ready after %.1fs", name, agents, seconds)
+	m.logf("%s: %d Agents ready after %.1fs", name, agents, seconds)
 	return m.count(name, mark)
 }
 

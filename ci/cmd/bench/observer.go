@@ -37,7 +37,7 @@ type phase struct {
 	done                   chan struct{}
 }
 
-// observe begins to watch, and returns when what is there has been seen.
+// observe watches, and returns when what is there has been seen.
 func observe(ctx context.Context, config *rest.Config) (*observer, error) {
 	o := &observer{}
 	return o, watch(ctx, config, map[client.Object]func(any){
@@ -76,8 +76,8 @@ func watch(ctx context.Context, config *rest.Config, kinds map[client.Object]fun
 	return nil
 }
 
-// begin begins a phase in which this many Agents come to run an image.
-func (o *observer) begin(image string, agents int) *phase {
+// startPhase begins a phase in which this many Agents come to run an image.
+func (o *observer) startPhase(image string, agents int) *phase {
 	o.mutex.Lock()
 	defer o.mutex.Unlock()
 	o.now = &phase{
@@ -119,7 +119,7 @@ func (o *observer) send(key client.ObjectKey, at time.Time) {
 	}
 }
 
-// first remembers the first time of a key, and tells whether it was the first.
+// first remembers the first time of a key, and reports whether it was the first.
 func first(times map[client.ObjectKey]time.Time, key client.ObjectKey, at time.Time) bool {
 	if _, known := times[key]; known {
 		return false
@@ -128,7 +128,7 @@ func first(times map[client.ObjectKey]time.Time, key client.ObjectKey, at time.T
 	return true
 }
 
-// isReady tells whether an Agent's status says that what is asked for now runs, and that it is an image.
+// isReady reports whether an Agent's status says that the desired spec now runs, and that it is an image.
 func isReady(agent *v1alpha1.Agent, image string) bool {
 	ready := meta.FindStatusCondition(agent.Status.Conditions, v1alpha1.ConditionReady)
 	return ready != nil && ready.Status == metav1.ConditionTrue && ready.ObservedGeneration == agent.Generation &&
@@ -138,13 +138,13 @@ func isReady(agent *v1alpha1.Agent, image string) bool {
 const (
 	// stalled is how long no Agent may get ready before it is given up.
 	stalled = 3 * time.Minute
-	// telling is how often it is told how many are.
-	telling = 30 * time.Second
+	// logInterval is how often it is told how many are.
+	logInterval = 30 * time.Second
 )
 
 // await waits until all Agents are ready, as long as they go on getting ready and nothing is broken.
-func (p *phase) await(ctx context.Context, broken func() error, tell func(string, ...any)) error {
-	ready, since, told := 0, time.Now(), time.Now()
+func (p *phase) await(ctx context.Context, broken func() error, logf func(string, ...any)) error {
+	ready, since, logged := 0, time.Now(), time.Now()
 	for every := time.Tick(time.Second); ; {
 		select {
 		case <-p.done:
@@ -159,9 +159,9 @@ func (p *phase) await(ctx context.Context, broken func() error, tell func(string
 		if now := p.count(); now != ready {
 			ready, since = now, time.Now()
 		}
-		if time.Since(told) > telling {
-			tell("%d of %d Agents are ready", ready, p.agents)
-			told = time.Now()
+		if time.Since(logged) > logInterval {
+			logf("%d of %d Agents are ready", ready, p.agents)
+			logged = time.Now()
 		}
 		if time.Since(since) > stalled {
 			return fmt.Errorf("%d of %d Agents are ready with image %s, and no other for %s", ready, p.agents, p.image, stalled)

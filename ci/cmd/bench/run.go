@@ -53,7 +53,7 @@ func run(ctx context.Context, o options, table, progress io.Writer) error {
 	if b.program, err = harness.Build(ctx, root, workshop, "bench"); err != nil {
 		return err
 	}
-	b.say("the operator is built")
+	b.logf("the operator is built")
 	b.results.Machine, b.results.Flags = machine(ctx), b.flags
 	failed := b.measureAll(ctx)
 	b.results.Seconds = time.Since(b.began).Seconds()
@@ -73,17 +73,17 @@ func (b *bench) lock() (*os.File, error) {
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return nil, err
 	}
-	return harness.Lock(filepath.Join(folder, clusterName+".bench"), func() { b.say("waiting for another run of the benchmark") })
+	return harness.Lock(filepath.Join(folder, clusterName+".bench"), func() { b.logf("waiting for another run of the benchmark") })
 }
 
 func (b *bench) measureAll(ctx context.Context) error {
 	var failed []error
 	all := b.plan()
 	for i, one := range all {
-		b.say("%d of %d: %s", i+1, len(all), one)
+		b.logf("%d of %d: %s", i+1, len(all), one)
 		if err := b.measure(ctx, one); err != nil {
 			failed = append(failed, fmt.Errorf("%s: %w", one, err))
-			b.say("FAILED: %s: %v", one, err)
+			b.logf("FAILED: %s: %v", one, err)
 		}
 		if ctx.Err() != nil {
 			return fmt.Errorf("interrupted: %w", errors.Join(failed...))
@@ -111,7 +111,7 @@ func (b *bench) measure(ctx context.Context, one planned) error {
 func (b *bench) on(ctx context.Context, w workload, into *report.Measurement, do func(context.Context, *measuring) error) error {
 	defer func() {
 		if err := harness.Down(context.WithoutCancel(ctx), root, clusterName); err != nil {
-			b.say("%v", err)
+			b.logf("%v", err)
 		}
 	}()
 	ctx, cancel := context.WithCancel(ctx) // whatever watches ends with it
@@ -121,12 +121,12 @@ func (b *bench) on(ctx context.Context, w workload, into *report.Measurement, do
 	if err != nil {
 		return err
 	}
-	b.say("control plane up in %.0fs", time.Since(began).Seconds())
+	b.logf("control plane up in %.0fs", time.Since(began).Seconds())
 	if b.results.Machine.Kubernetes == "" {
 		b.results.Machine.Kubernetes = kubernetesVersion(s)
 	}
 	return do(ctx, &measuring{
-		stage: s, Measurement: into, program: b.program, flags: b.flags, samples: b.samples[w.replicas], tell: b.say,
+		stage: s, Measurement: into, program: b.program, flags: b.flags, samples: b.samples[w.replicas], logf: b.logf,
 	})
 }
 
@@ -139,8 +139,8 @@ func (b *bench) sample(ctx context.Context, replicas int) error {
 	})
 }
 
-// say prints a line of progress, with the time since the beginning.
-func (b *bench) say(format string, args ...any) {
+// logf prints a line of progress, with the time since the beginning.
+func (b *bench) logf(format string, args ...any) {
 	elapsed := time.Since(b.began).Round(time.Second)
 	_, _ = fmt.Fprintf(b.progress, "bench %7s  %s\n", elapsed, fmt.Sprintf(format, args...))
 }
@@ -163,7 +163,7 @@ func (b *bench) report(table io.Writer) error {
 		if err := writeFile(path, file.write); err != nil {
 			return err
 		}
-		b.say("wrote %s", path)
+		b.logf("wrote %s", path)
 	}
 	return nil
 }
@@ -177,7 +177,7 @@ func writeFile(path string, write func(io.Writer) error) error {
 	return errors.Join(write(buffered), buffered.Flush(), file.Close())
 }
 
-// machine says where it is measured.
+// machine reports where it is measured.
 func machine(ctx context.Context) report.Machine {
 	m := report.Machine{
 		Time: time.Now().UTC().Format(time.RFC3339), Go: runtime.Version(), System: runtime.GOOS + "/" + runtime.GOARCH, CPUs: runtime.NumCPU(),

@@ -35,7 +35,7 @@ func (m *measuring) takeSamples(ctx context.Context) (map[string]*floor.Sample, 
 	specimen := m.workload.named("agent-zzzzz", m.workload.namespace(0))
 	samples := map[string]*floor.Sample{}
 	for _, image := range []string{firstImage, secondImage} {
-		seen := m.observer.begin(image, 1)
+		seen := m.observer.startPhase(image, 1)
 		specimen.Spec.Runtime.Spec.Container.Image = image
 		if image == firstImage {
 			err = m.api.Create(ctx, specimen)
@@ -45,7 +45,7 @@ func (m *measuring) takeSamples(ctx context.Context) (map[string]*floor.Sample, 
 		if err != nil {
 			return nil, err
 		}
-		if err := seen.await(ctx, o.broken, m.tell); err != nil {
+		if err := seen.await(ctx, o.broken, m.logf); err != nil {
 			return nil, err
 		}
 		if err := o.settle(ctx); err != nil {
@@ -178,10 +178,10 @@ func (m *measuring) watchRestart(ctx context.Context, mark harness.Mark, began t
 		return err
 	}
 	m.Values["restart.leads.seconds"] = leads.Sub(began).Seconds()
-	m.tell("restart: leads after %.1fs", leads.Sub(began).Seconds())
+	m.logf("restart: leads after %.1fs", leads.Sub(began).Seconds())
 	if done, err := awaitRest(ctx, again.cpu); err == nil {
 		m.Values["restart.busy.seconds"] = max(0, done.Sub(leads).Seconds())
-		m.tell("restart: at rest %.1fs later", m.Values["restart.busy.seconds"])
+		m.logf("restart: at rest %.1fs later", m.Values["restart.busy.seconds"])
 	} else if !errors.Is(err, harness.ErrNoProc) {
 		return err
 	}
@@ -296,6 +296,6 @@ func (m *measuring) takeover(ctx context.Context, name string, leader *operating
 		return err
 	}
 	m.Values["takeover."+name+".seconds"] = leads.Sub(began).Seconds()
-	m.tell("takeover: leader %s, the other leads %.1fs later", name, leads.Sub(began).Seconds())
+	m.logf("takeover: leader %s, the other leads %.1fs later", name, leads.Sub(began).Seconds())
 	return standby.settle(ctx)
 }

@@ -56,8 +56,8 @@ func large(ctx context.Context, m *measuring, o *operating) error {
 }
 
 const (
-	strangers    = 2000 // Secrets, and as many ConfigMaps
-	strangerSize = 10 << 10
+	unrelatedObjects = 2000 // Secrets, and as many ConfigMaps
+	unrelatedSize    = 10 << 10
 )
 
 // unrelated fills the cluster with Secrets and ConfigMaps that are nobody's business.
@@ -73,14 +73,14 @@ func unrelated(ctx context.Context, m *measuring, o *operating) error {
 	if err != nil {
 		return err
 	}
-	if err := forEach(ctx, 0, strangers, m.createStrangers); err != nil {
+	if err := forEach(ctx, 0, unrelatedObjects, m.createUnrelated); err != nil {
 		return err
 	}
 	if err := m.rest(ctx, o); err != nil {
 		return err
 	}
 	m.memory("after", o.PID())
-	m.tell("%d Secrets and ConfigMaps: the operator's RSS went from %.1f to %.1f MiB", strangers, m.Values["idle.rss"], m.Values["after.rss"])
+	m.logf("%d Secrets and ConfigMaps: the operator's RSS went from %.1f to %.1f MiB", unrelatedObjects, m.Values["idle.rss"], m.Values["after.rss"])
 	if err := m.count("unrelated", mark); err != nil {
 		return err
 	}
@@ -96,9 +96,9 @@ func unrelated(ctx context.Context, m *measuring, o *operating) error {
 	return nil
 }
 
-func (m *measuring) createStrangers(ctx context.Context, i int) error {
+func (m *measuring) createUnrelated(ctx context.Context, i int) error {
 	meta := metav1.ObjectMeta{Namespace: m.workload.namespace(i), Name: fmt.Sprintf("stranger-%05d", i)}
-	content := bytes.Repeat([]byte("flokoa, "), strangerSize/8)
+	content := bytes.Repeat([]byte("flokoa, "), unrelatedSize/8)
 	if err := m.api.Create(ctx, &corev1.Secret{ObjectMeta: meta, Data: map[string][]byte{"content": content}}); err != nil {
 		return err
 	}
@@ -123,7 +123,7 @@ func deleted(ctx context.Context, m *measuring, o *operating) error {
 		return err
 	}
 	m.Values["delete.seconds"] = time.Since(began).Seconds()
-	m.tell("delete: nothing is left after %.1fs", m.Values["delete.seconds"])
+	m.logf("delete: nothing is left after %.1fs", m.Values["delete.seconds"])
 	m.spent("delete.cpu.controlplane", used.cluster, m.CPU)
 	if err := o.settle(ctx); err != nil {
 		return err

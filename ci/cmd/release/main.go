@@ -36,7 +36,7 @@ func main() {
 	}
 }
 
-// ready tells what a tag would release that is not ready for it: charts of another version, a changelog that still says unreleased.
+// ready reports what a tag would release that is not ready for it: charts of another version, a changelog that still says unreleased.
 func ready(root, tag string) error {
 	version, isVersion := strings.CutPrefix(tag, "v")
 	if !isVersion {

@@ -19,7 +19,7 @@ import (
 	"github.com/flokoa/flokoa/ci/testkit/manifests"
 )
 
-// accepted is what an upgrade from a version does break, line by line as found below, each with a comment that says why and what
+// accepted is what an upgrade from a version does break, line by line as found below, each with a comment that gives the reason and what
 // the changelog tells users to do. A line that is not found any more fails too.
 var accepted = map[string][]string{}
 

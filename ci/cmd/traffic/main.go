@@ -1,4 +1,4 @@
-// Command traffic makes requests and answers them, inside the pods of a cluster, for the suite that judges high availability
+// Command traffic makes requests and answers them, inside the pods of a cluster, for the suite that checks high availability
 // there. See README.md.
 package main
 

@@ -46,16 +46,16 @@ func output(t *testing.T, args ...string) (string, int) {
 	return string(out), cmd.ProcessState.ExitCode()
 }
 
-// begin starts the program, and returns a function that ends it by SIGTERM and wants exit code 0.
-func begin(t *testing.T, args ...string) func() {
+// startProgram starts the program, and returns a function that ends it by SIGTERM and wants exit code 0.
+func startProgram(t *testing.T, args ...string) func() {
 	t.Helper()
 	cmd := program(t, args...)
-	var said bytes.Buffer
-	cmd.Stderr = &said
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
 	require.NoError(t, cmd.Start())
 	return func() {
 		require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
-		require.NoError(t, cmd.Wait(), said.String())
+		require.NoError(t, cmd.Wait(), stderr.String())
 	}
 }
 
@@ -93,7 +93,7 @@ func agent(t *testing.T) string {
 
 func TestASecondProcessReadsTheResultsOfTheFirst(t *testing.T) {
 	socket := "unix:" + filepath.Join(t.TempDir(), "control")
-	end := begin(t, "load", "--target", agent(t), "--streams", "1", "--control", socket)
+	end := startProgram(t, "load", "--target", agent(t), "--streams", "1", "--control", socket)
 	from, err := strconv.ParseInt(strings.TrimSpace(succeeds(t, "mark", "--control", socket)), 10, 64)
 	require.NoError(t, err)
 	require.InDelta(t, time.Now().UnixMilli(), from, 60_000)
@@ -137,7 +137,7 @@ func TestTheGeneratorEndsAtOnceWithRequestsInFlight(t *testing.T) {
 	}))
 	t.Cleanup(server.Close)
 	t.Cleanup(func() { close(hold) })
-	end := begin(t, "load", "--target", server.URL, "--timeout", "10m", "--control", "127.0.0.1:0")
+	end := startProgram(t, "load", "--target", server.URL, "--timeout", "10m", "--control", "127.0.0.1:0")
 	<-arrived
 	began := time.Now()
 	end()
@@ -165,7 +165,7 @@ func probeOf(t *testing.T, question string) string {
 
 func TestServeAnswersProbes(t *testing.T) {
 	first, second, closed := freePort(t), freePort(t), freePort(t)
-	end := begin(t, "serve", "--tcp", first+","+second, "--udp", first)
+	end := startProgram(t, "serve", "--tcp", first+","+second, "--udp", first)
 	for _, rest := range []string{
 		`"port":` + first, `"port":` + first + `,"protocol":"udp"`, `"port":` + second + `,"noEcho":true`,
 	} {
@@ -180,7 +180,7 @@ func TestServeAnswersProbes(t *testing.T) {
 
 func TestTheProviderChecksItsKey(t *testing.T) {
 	port := freePort(t)
-	end := begin(t, "provider", "--port", port)
+	end := startProgram(t, "provider", "--port", port)
 	for key, want := range map[string]int{"secret": http.StatusOK, "": http.StatusUnauthorized} {
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://127.0.0.1:"+port+"/v1/models", http.NoBody)
 		require.NoError(t, err)

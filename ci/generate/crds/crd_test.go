@@ -196,7 +196,7 @@ func TestEveryFieldOfOursIsDescribedAndNoneOfCoreIs(t *testing.T) {
 	})
 }
 
-// below tells whether a path is inside one of some fields; the fields themselves are our own.
+// below reports whether a path is inside one of some fields; the fields themselves are our own.
 func below(fields []string, path string) bool {
 	for _, field := range fields {
 		if strings.HasPrefix(path, field+".") {
@@ -206,7 +206,7 @@ func below(fields []string, path string) bool {
 	return false
 }
 
-// foreignFields are the paths of the fields below a type of ours whose type is a struct of somebody else's.
+// foreignFields are the paths of the fields below a type of ours whose type is a struct of another module.
 func foreignFields(kind reflect.Type, path string) []string {
 	var found []string
 	for i := range kind.NumField() {

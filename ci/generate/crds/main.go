@@ -216,7 +216,7 @@ func pick(bounds map[string]int64, path string) int64 {
 	return bounds[longest]
 }
 
-// endsWith tells whether a dotted path ends with whole names.
+// endsWith reports whether a dotted path ends with whole names.
 func endsWith(path, end string) bool {
 	return strings.HasSuffix("."+path, "."+end)
 }

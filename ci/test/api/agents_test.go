@@ -16,11 +16,11 @@ import (
 )
 
 // A judgment is what a policy says of an Agent that is made.
-type judgment struct {
+type policyCase struct {
 	name string
 	make change
-	// says is the whole message of the policy that finds it wrong; empty when nothing is.
-	says string
+	// message is the whole message of the policy that finds it wrong; empty when nothing is.
+	message string
 }
 
 const key = "sk-0123456789abcdefghijklmn" // no key: the shape of one
@@ -43,12 +43,12 @@ func other(changes ...func(*corev1.Container)) corev1.Container {
 	return c
 }
 
-func images() []judgment {
+func images() []policyCase {
 	floats := func(image string) string {
 		return `spec.runtime.spec: image "` + image + `" is not pinned: use a version tag (repository:v1.2.3, not latest) or a digest (repository@sha256:...)`
 	}
 	digest := "@sha256:" + strings.Repeat("0a", 32)
-	rows := []judgment{
+	rows := []policyCase{
 		{"another container's", sidecar(other(func(c *corev1.Container) { c.Image = "a/b:latest" })), floats("a/b:latest")},
 		{"an init container's", initContainer(other(func(c *corev1.Container) { c.Image = "a/b" })), floats("a/b")},
 		{"a volume's", runtimeSpec(func(s *v1alpha1.RuntimeSpec) {
@@ -63,18 +63,18 @@ func images() []judgment {
 		"a:v1": true, "reg:5000/a/b:v1": true, "a/b:latest-2024": true, "a/b:v1.2.3-rc.1": true,
 		"a/b" + digest: true, "a/b:latest" + digest: true, "a/b@sha256:short": false,
 	} {
-		says := ""
+		message := ""
 		if !pinned {
-			says = floats(image)
+			message = floats(image)
 		}
-		rows = append(rows, judgment{image, imageOf(image), says})
+		rows = append(rows, policyCase{image, imageOf(image), message})
 	}
 	return rows
 }
 
 func imageOf(reference string) change { return image(reference) }
 
-func resources() []judgment {
+func resources() []policyCase {
 	set := "every container in spec.runtime.spec needs requests and limits for CPU and memory: set "
 	without := func(kind, what string) change {
 		return container(func(c *corev1.Container) {
@@ -82,7 +82,7 @@ func resources() []judgment {
 			delete(lists[kind], corev1.ResourceName(what))
 		})
 	}
-	return []judgment{
+	return []policyCase{
 		{"no request for CPU", without("requests", "cpu"), set + "agent: resources.requests.cpu"},
 		{"no request for memory", without("requests", "memory"), set + "agent: resources.requests.memory"},
 		{"no limit for CPU", without("limits", "cpu"), set + "agent: resources.limits.cpu"},
@@ -96,7 +96,7 @@ func resources() []judgment {
 	}
 }
 
-func probes() []judgment {
+func probes() []policyCase {
 	own := func(readiness, liveness bool) change {
 		return container(func(c *corev1.Container) {
 			if !readiness {
@@ -112,7 +112,7 @@ func probes() []judgment {
 	udp := container(func(c *corev1.Container) { c.Ports[0].Protocol = corev1.ProtocolUDP })
 	off := "readiness and liveness probes are required, but spec.availability.probes is None: remove it, or set both readinessProbe and livenessProbe in spec.runtime.spec.container"
 	port := "readiness and liveness probes are required, but spec.runtime.spec.container has no TCP port to probe: add one to its ports, or set both its readinessProbe and livenessProbe"
-	return []judgment{
+	return []policyCase{
 		{"the operator adds both", own(false, false), ""},
 		{"it adds the one that is left out", own(true, false), ""},
 		{"switched off, and none of one's own", inTurn(own(false, false), none), off},
@@ -132,22 +132,22 @@ func inTurn(changes ...change) change {
 	}
 }
 
-func credentials() []judgment {
+func credentials() []policyCase {
 	found := func(where string) string {
 		return "spec.runtime.spec holds what looks like a credential in plain text (" + where + "): put it in a Secret and reference it with valueFrom.secretKeyRef"
 	}
-	var rows []judgment
+	var rows []policyCase
 	for _, name := range []string{
 		"OPENAI_API_KEY", "openai_api_key", "API_KEY", "APIKEY", "ANTHROPIC_KEY", "DB_PASSWORD", "PASSWD", "SECRET", "CLIENT_SECRET", "AWS_SECRET_ACCESS_KEY",
 		"TOKEN", "GITHUB_TOKEN", "SLACK_BOT_TOKEN", "JWT", "PRIVATE_KEY", "CREDENTIALS", "SSH_PASSPHRASE", "my.api-key",
 	} {
-		rows = append(rows, judgment{"by the name " + name, env(name, "opensesame"), found("agent: env " + name)})
+		rows = append(rows, policyCase{"by the name " + name, env(name, "opensesame"), found("agent: env " + name)})
 	}
 	for _, name := range []string{"MAX_TOKENS", "EOS_TOKEN", "TOKEN_URL", "API_KEY_FILE", "PUBLIC_KEY", "SECRET_NAME", "PASSWORD_POLICY", "TOKENIZER", "KEYBOARD", "ENVIRONMENT2"} {
-		rows = append(rows, judgment{"not by the name " + name, env(name, "opensesame"), ""})
+		rows = append(rows, policyCase{"not by the name " + name, env(name, "opensesame"), ""})
 	}
 	for _, value := range []string{"$(OTHER)", "none", "EMPTY", "dummy", "not-needed", "4096", "true"} {
-		rows = append(rows, judgment{"not with the value " + value, env("API_KEY", value), ""})
+		rows = append(rows, policyCase{"not with the value " + value, env("API_KEY", value), ""})
 	}
 	for what, value := range map[string]string{
 		"OpenAI": key, "AWS": "AKIA0123456789ABCDEF", "GitHub": "ghp_" + strings.Repeat("a", 36), "GitLab": "glpat-" + strings.Repeat("a", 20),
@@ -155,24 +155,24 @@ func credentials() []judgment {
 		"a JWT": "eyJ" + strings.Repeat("a", 10) + ".eyJ" + strings.Repeat("a", 10) + "." + strings.Repeat("a", 10),
 		"a key": "-----BEGIN RSA PRIVATE KEY-----", "a URL": "postgres://me:opensesame@db/agents", "a long one": strings.Repeat("a", 3000) + "-----BEGIN PRIVATE KEY-----",
 	} {
-		rows = append(rows, judgment{"by the shape of " + what, env("SETTING", value), found("agent: env SETTING")})
+		rows = append(rows, policyCase{"by the shape of " + what, env("SETTING", value), found("agent: env SETTING")})
 	}
 	return append(rows,
-		judgment{"not a URL without a password", env("SETTING", "https://api.example.com/v1"), ""},
-		judgment{"not a URL whose password is a reference", env("SETTING", "postgres://me:$(PW)@db/agents"), ""},
-		judgment{"not what only begins like one", env("SETTING", "risk-assessment-for-the-whole-company"), ""},
-		judgment{"not an empty value", env("API_KEY", ""), ""},
-		judgment{"not a reference to a Secret's neighbour", container(func(c *corev1.Container) {
+		policyCase{"not a URL without a password", env("SETTING", "https://api.example.com/v1"), ""},
+		policyCase{"not a URL whose password is a reference", env("SETTING", "postgres://me:$(PW)@db/agents"), ""},
+		policyCase{"not what only begins like one", env("SETTING", "risk-assessment-for-the-whole-company"), ""},
+		policyCase{"not an empty value", env("API_KEY", ""), ""},
+		policyCase{"not a reference to a Secret's neighbour", container(func(c *corev1.Container) {
 			c.Env = append(c.Env, corev1.EnvVar{Name: "API_KEY", ValueFrom: &corev1.EnvVarSource{ConfigMapKeyRef: &corev1.ConfigMapKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "c"}, Key: "k"}}})
 		}), ""},
-		judgment{"in an argument", container(func(c *corev1.Container) { c.Args = []string{"--key=" + key} }), found("agent: an argument")},
-		judgment{"in the command", container(func(c *corev1.Container) { c.Command = []string{"sh", "-c", "curl https://me:pw1@db"} }), found("agent: an argument")},
-		judgment{"in a sidecar", sidecar(other(func(c *corev1.Container) { c.Env = []corev1.EnvVar{{Name: "TOKEN", Value: "x1y2"}} })), found("other: env TOKEN")},
-		judgment{"in an init container", initContainer(other(func(c *corev1.Container) { c.Args = []string{key} })), found("other: an argument")},
+		policyCase{"in an argument", container(func(c *corev1.Container) { c.Args = []string{"--key=" + key} }), found("agent: an argument")},
+		policyCase{"in the command", container(func(c *corev1.Container) { c.Command = []string{"sh", "-c", "curl https://me:pw1@db"} }), found("agent: an argument")},
+		policyCase{"in a sidecar", sidecar(other(func(c *corev1.Container) { c.Env = []corev1.EnvVar{{Name: "TOKEN", Value: "x1y2"}} })), found("other: env TOKEN")},
+		policyCase{"in an init container", initContainer(other(func(c *corev1.Container) { c.Args = []string{key} })), found("other: an argument")},
 	)
 }
 
-func counts() []judgment {
+func counts() []policyCase {
 	few := func(n int) string {
 		return fmt.Sprintf("replicas is %d, but must be at least 3 in production: raise spec.runtime.spec.replicas, or stop the Agent with spec.suspend: true", n)
 	}
@@ -182,7 +182,7 @@ func counts() []judgment {
 		}
 	}
 	none := runtimeSpec(func(s *v1alpha1.RuntimeSpec) { s.Replicas = nil })
-	return []judgment{
+	return []policyCase{
 		{"three", replicas(3), ""},
 		{"two", replicas(2), few(2)},
 		{"none", replicas(0), few(0)},
@@ -199,7 +199,7 @@ func counts() []judgment {
 // Each policy, and what it does in dev and staging; in production each denies.
 var policies = []struct {
 	name         string
-	rows         []judgment
+	rows         []policyCase
 	dev, staging string
 }{
 	{"flokoa-pinned-images", images(), "Warn", "Deny"},
@@ -210,21 +210,21 @@ var policies = []struct {
 }
 
 func TestEachPolicyActsAsItsEnvironmentConfigures(t *testing.T) {
-	somebody := as(t, "")
+	user := as(t, "")
 	for _, policy := range policies {
 		t.Run(policy.name, func(t *testing.T) {
 			denied := 0
 			for _, row := range policy.rows {
 				t.Run(row.name, func(t *testing.T) {
-					err := somebody.Create(t.Context(), newAgent("production", "a", row.make), client.DryRunAll)
-					if row.says == "" {
+					err := user.Create(t.Context(), newAgent("production", "a", row.make), client.DryRunAll)
+					if row.message == "" {
 						require.NoError(t, err)
 						return
 					}
 					denied++
 					require.True(t, apierrors.IsForbidden(err), "%v", err)
 					require.EqualError(t, err, `agents.agent.flokoa.ai "a" is forbidden: ValidatingAdmissionPolicy '`+policy.name+`' with binding '`+policy.name+
-						`-production' denied request: `+row.says)
+						`-production' denied request: `+row.message)
 				})
 			}
 			require.Positive(t, denied)
@@ -235,49 +235,49 @@ func TestEachPolicyActsAsItsEnvironmentConfigures(t *testing.T) {
 
 // requireActions has the first Agent that a policy denies in production be made in other environments. Where fewer replicas are
 // enough, none are.
-func requireActions(t *testing.T, policy string, rows []judgment, actions map[string]string) {
+func requireActions(t *testing.T, policy string, rows []policyCase, actions map[string]string) {
 	t.Helper()
 	for _, row := range rows {
-		if row.says == "" {
+		if row.message == "" {
 			continue
 		}
 		for namespace, action := range actions {
-			somebody := as(t, "")
+			user := as(t, "")
 			wrong := newAgent(namespace, "a", row.make)
 			if policy == "flokoa-replicas" {
 				wrong = newAgent(namespace, "a", replicas(0))
 			}
-			err := somebody.Create(t.Context(), wrong, client.DryRunAll)
-			said := somebody.warned()
+			err := user.Create(t.Context(), wrong, client.DryRunAll)
+			warnings := user.warned()
 			switch action {
 			case "Deny":
 				require.ErrorContains(t, err, policy+"-"+namespace)
 			case "Warn":
 				require.NoError(t, err)
-				require.Contains(t, said, "'"+policy+"-"+namespace+"'")
-				require.Contains(t, said, row.says)
+				require.Contains(t, warnings, "'"+policy+"-"+namespace+"'")
+				require.Contains(t, warnings, row.message)
 			default:
 				require.NoError(t, err)
-				require.Empty(t, said)
+				require.Empty(t, warnings)
 			}
 		}
 		return
 	}
 }
 
-// Where no label says which environment a namespace is, nothing is judged.
+// Where no label says which environment a namespace is, nothing is checked.
 func TestPoliciesIgnoreNamespacesWithoutTheLabel(t *testing.T) {
-	somebody := as(t, "")
-	require.NoError(t, somebody.Create(t.Context(), newAgent("default", "a", image("a:latest"), replicas(1), env("TOKEN", "x1y2")), client.DryRunAll))
-	require.Empty(t, somebody.warned())
+	user := as(t, "")
+	require.NoError(t, user.Create(t.Context(), newAgent("default", "a", image("a:latest"), replicas(1), env("TOKEN", "x1y2")), client.DryRunAll))
+	require.Empty(t, user.warned())
 }
 
 func TestEveryEnvironmentAdmitsTheGuidesAgent(t *testing.T) {
-	somebody := as(t, "")
+	user := as(t, "")
 	for _, namespace := range environments {
 		agent := guides()
 		agent.Namespace = namespace
-		require.NoError(t, somebody.Create(t.Context(), agent, client.DryRunAll), namespace)
-		require.Empty(t, somebody.warned(), namespace)
+		require.NoError(t, user.Create(t.Context(), agent, client.DryRunAll), namespace)
+		require.Empty(t, user.warned(), namespace)
 	}
 }

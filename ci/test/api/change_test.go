@@ -65,7 +65,7 @@ func TestAnAgentOlderThanThePoliciesKeepsRunning(t *testing.T) {
 		require.NoError(t, merge(t, admin, old, patch), name)
 	}
 	require.NoError(t, admin.Status().Patch(t.Context(), old.DeepCopy(), client.RawPatch(types.MergePatchType, []byte(`{"status":{"replicas":1}}`))), "the operator's word")
-	for patch, says := range map[string]string{
+	for patch, message := range map[string]string{
 		`[{"op":"replace","path":"/spec/runtime/spec/container/image","value":"b:latest"}]`:                                                                   "flokoa-",
 		`[{"op":"add","path":"/spec/runtime/spec/container/env/-","value":{"name":"A","value":"b"}}]`:                                                         "flokoa-",
 		`[{"op":"add","path":"/spec/runtime/spec/sidecars","value":[{"name":"s","image":"b:v1"}]}]`:                                                           "flokoa-",
@@ -73,7 +73,7 @@ func TestAnAgentOlderThanThePoliciesKeepsRunning(t *testing.T) {
 		`[{"op":"add","path":"/spec/autoscaling","value":{"minReplicas":1,"maxReplicas":1}},{"op":"replace","path":"/spec/runtime/spec/replicas","value":0}]`: "replicas",
 	} {
 		err := admin.Patch(t.Context(), old.DeepCopy(), client.RawPatch(types.JSONPatchType, []byte(patch)), client.DryRunAll)
-		require.ErrorContains(t, err, says, patch)
+		require.ErrorContains(t, err, message, patch)
 	}
 	require.NoError(t, admin.Delete(t.Context(), old))
 }

@@ -168,9 +168,9 @@ func (p *person) HandleWarningHeader(_ int, _, text string) {
 func (p *person) warned() string {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
-	said := strings.Join(p.warnings, "\n")
+	warnings := strings.Join(p.warnings, "\n")
 	p.warnings = nil
-	return said
+	return warnings
 }
 
 // let gives somebody verbs in a namespace, and waits until the API server heeds it.

@@ -131,16 +131,16 @@ func TestTheOperatorWritesOnlyWhatAnAgentOfThatNameControls(t *testing.T) {
 	}
 	binding(operator)
 	binding("somebody")
-	them, somebody := as(t, operator), as(t, "somebody")
+	them, user := as(t, operator), as(t, "somebody")
 	owned := workload("production", "a", owner("Agent", "a", true))
 	require.Eventually(t, func() bool { return them.Create(t.Context(), owned.DeepCopy(), client.DryRunAll) == nil }, taking, taking/300)
 	require.Eventually(t, func() bool {
-		return somebody.Create(t.Context(), workload("kube-system", "a"), client.DryRunAll) == nil
+		return user.Create(t.Context(), workload("kube-system", "a"), client.DryRunAll) == nil
 	}, taking, taking/300)
 	only := "a Flokoa operator may write only Deployments whose metadata.ownerReferences name an Agent of the same name as controller: create an Agent instead"
 	for name, row := range map[string]struct {
 		deployment *appsv1.Deployment
-		says       string
+		message    string
 	}{
 		"nobody's":                    {workload("production", "a"), only},
 		"an Agent's of another name":  {workload("production", "a", owner("Agent", "b", true)), only},
@@ -152,11 +152,11 @@ func TestTheOperatorWritesOnlyWhatAnAgentOfThatNameControls(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := them.Create(t.Context(), row.deployment.DeepCopy(), client.DryRunAll)
-			if row.says == "" {
+			if row.message == "" {
 				require.NoError(t, err)
 			} else {
-				require.ErrorContains(t, err, row.says)
-				require.NoError(t, somebody.Create(t.Context(), row.deployment.DeepCopy(), client.DryRunAll), "nobody else is confined")
+				require.ErrorContains(t, err, row.message)
+				require.NoError(t, user.Create(t.Context(), row.deployment.DeepCopy(), client.DryRunAll), "nobody else is confined")
 			}
 		})
 	}
@@ -165,18 +165,18 @@ func TestTheOperatorWritesOnlyWhatAnAgentOfThatNameControls(t *testing.T) {
 
 func requireAdoption(t *testing.T, them client.Client) {
 	t.Helper()
-	stranger := workload("production", "found")
-	require.NoError(t, admin.Create(t.Context(), stranger))
+	foreign := workload("production", "found")
+	require.NoError(t, admin.Create(t.Context(), foreign))
 	take := func() error {
-		taken := stranger.DeepCopy()
+		taken := foreign.DeepCopy()
 		taken.OwnerReferences = []metav1.OwnerReference{owner("Agent", "found", true)}
 		return them.Update(t.Context(), taken, client.DryRunAll)
 	}
 	require.ErrorContains(t, take(), "a Flokoa operator may adopt only a Deployment with the annotation flokoa.ai/adopt set to its own name: annotate it, or rename the Agent")
-	stranger.Annotations = map[string]string{v1alpha1.AnnotationAdopt: "another"}
-	require.NoError(t, admin.Update(t.Context(), stranger))
+	foreign.Annotations = map[string]string{v1alpha1.AnnotationAdopt: "another"}
+	require.NoError(t, admin.Update(t.Context(), foreign))
 	require.ErrorContains(t, take(), "flokoa.ai/adopt", "for another Agent")
-	stranger.Annotations = map[string]string{v1alpha1.AnnotationAdopt: "found"}
-	require.NoError(t, admin.Update(t.Context(), stranger))
+	foreign.Annotations = map[string]string{v1alpha1.AnnotationAdopt: "found"}
+	require.NoError(t, admin.Update(t.Context(), foreign))
 	require.NoError(t, take())
 }

@@ -306,9 +306,9 @@ func TestATokenSecretNeedsPermissionToCreateTheToken(t *testing.T) {
 	require.Eventually(t, func() bool {
 		return tom.Create(t.Context(), secret("production", "own", corev1.SecretTypeServiceAccountToken), client.DryRunAll) == nil
 	}, taking, taking/300)
-	says := "a Secret of type kubernetes.io/service-account-token needs the verb create on serviceaccounts/token of its ServiceAccount: use kubectl create token, which issues a token that expires"
+	message := "a Secret of type kubernetes.io/service-account-token needs the verb create on serviceaccounts/token of its ServiceAccount: use kubectl create token, which issues a token that expires"
 	require.EqualError(t, sam.Create(t.Context(), secret("production", "own", corev1.SecretTypeServiceAccountToken), client.DryRunAll),
-		`secrets "t" is forbidden: ValidatingAdmissionPolicy 'flokoa-token-secrets' with binding 'flokoa-token-secrets-production' denied request: `+says)
-	require.ErrorContains(t, tom.Create(t.Context(), secret("production", "another", corev1.SecretTypeServiceAccountToken), client.DryRunAll), says)
+		`secrets "t" is forbidden: ValidatingAdmissionPolicy 'flokoa-token-secrets' with binding 'flokoa-token-secrets-production' denied request: `+message)
+	require.ErrorContains(t, tom.Create(t.Context(), secret("production", "another", corev1.SecretTypeServiceAccountToken), client.DryRunAll), message)
 	require.NoError(t, sam.Create(t.Context(), secret("default", "own", corev1.SecretTypeServiceAccountToken), client.DryRunAll), "not an environment")
 }

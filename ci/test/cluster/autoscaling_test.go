@@ -26,7 +26,7 @@ import (
 // hpaTimeout is how long an autoscaler may take to count: it looks every 15 s.
 const hpaTimeout = 2 * time.Minute
 
-// checkEvents says how often an event about an Agent with a reason and words is there, if it is not this often.
+// checkEvents reports how often an event about an Agent with a reason and words is there, if it is not this often.
 func (s *fixture) checkEvents(agent, reason, words string, want int) error {
 	s.Helper()
 	count, others := 0, []string{}

@@ -375,7 +375,7 @@ func (e *environment) requireQuotaReported() {
 	require.GreaterOrEqual(e, stormy.Status.AvailableReplicas, minReplicas[e.kind])
 }
 
-// absentFromCluster says that an object that lives in no namespace exists, nil when it does not.
+// absentFromCluster reports that an object that lives in no namespace exists, nil when it does not.
 func absentFromCluster(t *testing.T, object client.Object) error {
 	t.Helper()
 	err := api.Get(t.Context(), client.ObjectKeyFromObject(object), object)

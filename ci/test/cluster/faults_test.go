@@ -77,7 +77,7 @@ const (
 
 // oneIsHeldAndNoStatusIsWritten has the first write of one Agent's Deployment go without an answer for as long as the operator
 // waits for it, and refuses all statuses while other Agents are made and rolled. How it ends takes a minute, in which other
-// things are done to the operator: theRestIsDone judges it. It returns how long the one write was waited for, and when statuses
+// things are done to the operator: theRestIsDone checks it. It returns how long the one write was waited for, and when statuses
 // could be written again.
 func oneIsHeldAndNoStatusIsWritten(s *fixture, p *harness.Proxy) (held <-chan time.Duration, statusWorks time.Time) {
 	s.Helper()
@@ -119,7 +119,7 @@ func oneIsHeldAndNoStatusIsWritten(s *fixture, p *harness.Proxy) (held <-chan ti
 	return gaveUp, time.Now()
 }
 
-// theRestIsDone judges how it ended.
+// theRestIsDone checks how it ended.
 func theRestIsDone(s *fixture, held <-chan time.Duration, statusWorks time.Time) {
 	s.Helper()
 	select {
@@ -237,7 +237,7 @@ func checkWriteRate(s *fixture, calls []harness.Call, limit int) error {
 	return nil
 }
 
-// requireLogLines judges lines of a log: each is a record of its own that says what went wrong, not which objects there are.
+// requireLogLines checks lines of a log: each is a record of its own that says what went wrong, not which objects there are.
 func requireLogLines(s *fixture, lines []string) {
 	s.Helper()
 	for _, line := range lines {
@@ -247,7 +247,7 @@ func requireLogLines(s *fixture, lines []string) {
 	}
 }
 
-// checkAvailable says how many Deployments of the namespace do not have all replicas available with an image.
+// checkAvailable reports how many Deployments of the namespace do not have all replicas available with an image.
 func checkAvailable(s *fixture, agents, replicas int, image string) error {
 	available := 0
 	for _, object := range s.list(&appsv1.DeploymentList{}) {
@@ -369,7 +369,7 @@ func cutWatchesRegularly(s *fixture, p *harness.Proxy) (stop func() int) {
 	}
 }
 
-// checkHalf says how many Deployments of the namespace want this many replicas of an image, if it is not yet half of them.
+// checkHalf reports how many Deployments of the namespace want this many replicas of an image, if it is not yet half of them.
 func checkHalf(s *fixture, agents int, replicas int32, image string) error {
 	have := 0
 	for _, object := range s.list(&appsv1.DeploymentList{}) {
@@ -399,7 +399,7 @@ func checkAgents(s *fixture, names []string, replicas int, image string) error {
 	return checkAvailable(s, len(names), replicas, image)
 }
 
-// checkChildren says which objects of the namespace are not those of these Agents, which have two replicas, or are missing.
+// checkChildren reports which objects of the namespace are not those of these Agents, which have two replicas, or are missing.
 func checkChildren(s *fixture, names []string) error {
 	for _, kind := range []client.ObjectList{&appsv1.DeploymentList{}, &corev1.ServiceList{}, &policyv1.PodDisruptionBudgetList{}} {
 		var have []string

@@ -36,7 +36,7 @@ type fixture struct {
 	notes []string
 }
 
-// newFixture begins a test. It prints one line when the test ends: how it went, how long it took and what was measured.
+// newFixture starts a test. It prints one line when the test ends: how it went, how long it took and what was measured.
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "e2e-", Labels: testNamespaces}}
@@ -44,7 +44,7 @@ func newFixture(t *testing.T) *fixture {
 	return fixtureIn(t, namespace.Name)
 }
 
-// fixtureIn begins a test in a namespace of that name, which is there or will be made by what is tested.
+// fixtureIn starts a test in a namespace of that name, which is there or will be made by what is tested.
 func fixtureIn(t *testing.T, namespace string) *fixture {
 	t.Helper()
 	began := time.Now()
@@ -123,7 +123,7 @@ func (s *fixture) kubectl(args ...string) string {
 	return string(out)
 }
 
-// eventually polls until something holds; the error that it returns otherwise says what is missing.
+// eventually polls until something holds; otherwise it fails with the last error.
 func (s *fixture) eventually(what string, limit time.Duration, missing func() error) {
 	s.Helper()
 	var last error
@@ -176,7 +176,7 @@ func (s *fixture) newAgent(name string, changes ...change) *v1alpha1.Agent {
 	return agent
 }
 
-// patch changes an Agent by a JSON patch, and returns it as it was stored.
+// patch changes an Agent by a JSON patch, and returns it as stored.
 func (s *fixture) patch(name, patch string) *v1alpha1.Agent {
 	s.Helper()
 	agent := &v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: name}}
@@ -197,7 +197,7 @@ func read[T client.Object](s *fixture, name string, into T) T {
 	return into
 }
 
-// checkDeleted says that an object of the namespace exists, nil when it does not.
+// checkDeleted reports that an object of the namespace exists, nil when it does not.
 func (s *fixture) checkDeleted(name string, object client.Object) error {
 	err := api.Get(s.Context(), client.ObjectKey{Namespace: s.namespace, Name: name}, object)
 	if err == nil {

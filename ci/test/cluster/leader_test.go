@@ -173,7 +173,7 @@ func setImageRetrying(ctx context.Context, namespace, name, image string) error 
 	return nil
 }
 
-// checkRolledOut says how many Agents of the namespace are not ready with an image.
+// checkRolledOut reports how many Agents of the namespace are not ready with an image.
 func checkRolledOut(s *fixture, agents int, image string) error {
 	ready := 0
 	for _, object := range s.list(&v1alpha1.AgentList{}) {
@@ -187,7 +187,7 @@ func checkRolledOut(s *fixture, agents int, image string) error {
 	return nil
 }
 
-// requireOneWriteEach judges what two operators wrote between them. Each Deployment is written once, by one of them; only one that a
+// requireOneWriteEach checks what two operators wrote between them. Each Deployment is written once, by one of them; only one that a
 // killed leader had just asked for, and that the API server then broke off, may be asked for again. And the two never work at
 // the same time.
 func requireOneWriteEach(s *fixture, agents, maxInterrupted int, leader, standby *process) {

@@ -70,7 +70,7 @@ func silenceLibraries() {
 	}
 }
 
-// setUp brings up everything that tests use, and says how long each step took.
+// setUp brings up everything that tests use, and reports how long each step took.
 func setUp() error {
 	ctx, cancel := context.WithTimeout(context.Background(), setupTimeout)
 	defer cancel()
@@ -97,7 +97,7 @@ func setUp() error {
 	return nil
 }
 
-// tearDown ends what setUp began, but for the control plane, which the next run finds warm. After a whole run it judges what
+// tearDown ends what setUp began, but for the control plane, which the next run finds warm. After a whole run it checks what
 // only a whole run shows.
 func tearDown() error {
 	defer func() { _ = os.RemoveAll(workDir) }()

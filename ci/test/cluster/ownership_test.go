@@ -62,7 +62,7 @@ func TestDriftIsReverted(t *testing.T) {
 	require.Equal(t, deployment.UID, read(s, "a", &appsv1.Deployment{}).UID)
 }
 
-// The number of a container's port is the key of its list, so Server-Side Apply takes a renumbered one for somebody else's,
+// The number of a container's port is the key of its list, so Server-Side Apply takes a renumbered one for another owner's,
 // and the API server refuses two ports of one name. Until the hand that did it takes it back, the Agent says so.
 func TestAManuallyRenumberedContainerPortIsReported(t *testing.T) {
 	t.Parallel()
@@ -82,7 +82,7 @@ func TestAManuallyRenumberedContainerPortIsReported(t *testing.T) {
 	s.waitReady("a")
 }
 
-// checkEqual says how two values differ, nil when they do not.
+// checkEqual reports how two values differ, nil when they do not.
 func checkEqual(what string, want, have any) error {
 	w, err := json.Marshal(want)
 	if err != nil {
@@ -149,7 +149,7 @@ func envOf(container corev1.Container) map[string]string {
 	return env
 }
 
-// foreignObjects are objects that somebody else made under the name that an Agent will have.
+// foreignObjects are objects that another user made under the name that an Agent will have.
 func foreignObjects() map[string]client.Object {
 	return map[string]client.Object{
 		"Deployment": &appsv1.Deployment{Spec: appsv1.DeploymentSpec{
@@ -200,7 +200,7 @@ func TestAForeignObjectIsLeftAloneUntilItIsDeleted(t *testing.T) {
 	}
 }
 
-// observed says that controllers of Kubernetes have still to write to an object; afterwards, a new resourceVersion is the
+// observed reports that controllers of Kubernetes have still to write to an object; afterwards, a new resourceVersion is the
 // operator's doing.
 func observed(s *fixture, object client.Object) error {
 	read(s, object.GetName(), object)
@@ -210,7 +210,7 @@ func observed(s *fixture, object client.Object) error {
 	return nil
 }
 
-// checkOtherChild says whether the child is missing that no stranger stands in the way of.
+// checkOtherChild reports whether the child is missing that no stranger stands in the way of.
 func checkOtherChild(s *fixture, kind string) error {
 	var child client.Object = &corev1.Service{}
 	if kind == "Service" {
@@ -225,7 +225,7 @@ func checkOtherChild(s *fixture, kind string) error {
 	return nil
 }
 
-// checkWarning says that a Warning with a reason is missing about an Agent.
+// checkWarning reports that a Warning with a reason is missing about an Agent.
 func checkWarning(s *fixture, name, reason string) error {
 	for _, object := range s.list(&eventsv1.EventList{}) {
 		event := object.(*eventsv1.Event)

@@ -176,7 +176,7 @@ func probeName(verb string) string {
 	return ""
 }
 
-// sendProbe sends the request, as a trial where it would change something, and tells whether it was let through to what comes after
+// sendProbe sends the request, as a trial where it would change something, and reports whether it was let through to what comes after
 // authorization: that nothing is found, or the body is not good.
 func (s *fixture) sendProbe(theirs rest.Interface, verb, resource string) bool {
 	parts := append(strings.Split(resource, "/"), "")
@@ -263,7 +263,7 @@ func (e *environment) requireSecretsProtected() {
 	e.kubectl("delete", "secret", "model-key")
 }
 
-// as are the arguments by which kubectl is somebody else.
+// as are the arguments by which kubectl is another user.
 func as(user string, groups ...string) []string {
 	args := []string{"--as=" + user}
 	for _, group := range append(groups, "system:authenticated") {

@@ -54,7 +54,7 @@ func (s *fixture) addNode(name, zone string) {
 	s.Cleanup(func() { _ = api.Delete(context.Background(), node) })
 }
 
-// nodeReady says why a node takes no pods of its pool, nil when it does. The taint of a node that is not ready goes a moment
+// nodeReady reports why a node takes no pods of its pool, nil when it does. The taint of a node that is not ready goes a moment
 // after it is.
 func nodeReady(s *fixture, name string) error {
 	node := &corev1.Node{}

@@ -17,7 +17,7 @@ func setPorts(s *fixture, value string) *v1alpha1.Agent {
 	return s.waitReady("a")
 }
 
-// requireServicePort says what is wrong with a Service: it should have one port with this name and number and a ready pod behind it.
+// requireServicePort reports what is wrong with a Service: it should have one port with this name and number and a ready pod behind it.
 func requireServicePort(s *fixture, name string, number int32) {
 	s.Helper()
 	service := read(s, "a", &corev1.Service{})

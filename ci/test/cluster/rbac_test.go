@@ -124,7 +124,7 @@ type grant struct {
 // String is a grant as notUsed and messages name it.
 func (g grant) String() string { return g.verb + " " + g.group + "/" + g.resource }
 
-// covers tells whether a request is allowed by a grant. RBAC knows no name in a create.
+// covers reports whether a request is allowed by a grant. RBAC knows no name in a create.
 func (g grant) covers(r request) bool {
 	return g.verb == r.Verb && g.group == r.ObjectRef.APIGroup && g.resource == r.Resource() &&
 		(g.namespace == "" || g.namespace == r.ObjectRef.Namespace) &&

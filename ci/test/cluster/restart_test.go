@@ -29,7 +29,7 @@ var apiServerRestarts []restart
 
 type restart struct{ killed, back time.Time }
 
-// duringRestart tells whether a request was received while the API server came up.
+// duringRestart reports whether a request was received while the API server came up.
 func duringRestart(r request) bool {
 	return slices.ContainsFunc(apiServerRestarts, func(down restart) bool {
 		return r.RequestReceivedTimestamp.After(down.killed) && r.RequestReceivedTimestamp.Before(down.back)

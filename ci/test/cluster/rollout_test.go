@@ -38,7 +38,7 @@ type rolloutWatch struct {
 	finished bool
 }
 
-// watchRollout begins to watch the namespace of Agents, once every pod that is available is an endpoint: slices are written after
+// watchRollout watches the namespace of Agents, once every pod that is available is an endpoint: slices are written after
 // the Agent is told to be ready. done waits until the Agents have been seen as they then are; afterwards nothing is noted any more.
 func watchRollout(s *fixture, wanted int) (w *rolloutWatch, done func()) {
 	s.Helper()
@@ -68,7 +68,7 @@ func watchRollout(s *fixture, wanted int) (w *rolloutWatch, done func()) {
 	}
 }
 
-// checkCaughtUp says what the watch has still to tell of the Agents.
+// checkCaughtUp reports what the watch has still to tell of the Agents.
 func (w *rolloutWatch) checkCaughtUp(s *fixture) error {
 	for _, agent := range s.list(&v1alpha1.AgentList{}) {
 		w.mutex.Lock()
@@ -177,7 +177,7 @@ func (w *rolloutWatch) requireSteps(t *testing.T, want map[string][]string) {
 	require.Equal(t, want, w.told)
 }
 
-// isServing tells whether a pod gets traffic: it is ready and not on its way out.
+// isServing reports whether a pod gets traffic: it is ready and not on its way out.
 func isServing(pod *corev1.Pod) bool {
 	for _, condition := range pod.Status.Conditions {
 		if condition.Type == corev1.PodReady {
@@ -266,7 +266,7 @@ func TestNoConditionFlapsWhileAnAgentIsMadeAndScaled(t *testing.T) {
 	}
 }
 
-// checkPodsReplaced says which pods the rollout has still to replace.
+// checkPodsReplaced reports which pods the rollout has still to replace.
 func (w *rolloutWatch) checkPodsReplaced() error {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
@@ -276,7 +276,7 @@ func (w *rolloutWatch) checkPodsReplaced() error {
 	return nil
 }
 
-// checkEndpoints says how many ready endpoints a Service has, if it is not this many.
+// checkEndpoints reports how many ready endpoints a Service has, if it is not this many.
 func checkEndpoints(s *fixture, name string, want int) error {
 	have := 0
 	for _, slice := range s.list(&discoveryv1.EndpointSliceList{}, client.MatchingLabels{discoveryv1.LabelServiceName: name}) {

@@ -42,7 +42,7 @@ func uids(s *fixture, kind client.ObjectList) map[string]types.UID {
 	return all
 }
 
-// checkDisjoint says which object is in both of two sets.
+// checkDisjoint reports which object is in both of two sets.
 func checkDisjoint(a, b map[string]types.UID) error {
 	for name, uid := range a {
 		if b[name] == uid {

@@ -238,7 +238,7 @@ func forEach(names []string, atATime int, do func(name string) error) error {
 	return errors.Join(failures...)
 }
 
-// checkReady says how many Agents of the namespace are not ready.
+// checkReady reports how many Agents of the namespace are not ready.
 func checkReady(s *fixture, count int) error {
 	ready := 0
 	for _, agent := range s.list(&v1alpha1.AgentList{}) {

@@ -100,8 +100,8 @@ func failingChanges(s *fixture) {
 			`[{"op":"remove","path":"` + container + `readinessProbe"}]`,
 			v1alpha1.ReasonProbeFailing, []string{"404"}},
 	} {
-		told := criterion{neverBelow(3).text + "; Ready says " + row.reason, neverBelow(3).holds}
-		l.measure(row.what+", then taken back", 3, told, func() {
+		expected := criterion{neverBelow(3).text + "; Ready says " + row.reason, neverBelow(3).holds}
+		l.measure(row.what+", then taken back", 3, expected, func() {
 			s.patch("broken", row.patch)
 			s.waitNotReady("broken", row.reason, row.words...)
 			s.patch("broken", row.undo)

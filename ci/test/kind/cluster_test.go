@@ -91,11 +91,11 @@ func findNodes(ctx context.Context) error {
 	return nil
 }
 
-// testLabels tells what these tests made from what others did.
+// testLabels mark the objects that these tests create.
 var testLabels = client.MatchingLabels{"made-by": "flokoa-live"}
 
-// callerNamespaces are the namespaces of everybody in these tests who is not an Agent.
-var callerNamespaces = []string{"live-gateway", "live-monitoring", "live-provider", "live-stranger"}
+// callerNamespaces are the namespaces of the pods in these tests that belong to no Agent.
+var callerNamespaces = []string{"live-gateway", "live-monitoring", "live-provider", "live-unrelated"}
 
 // outsideNamespace is the namespace of who answers at addresses that are not the cluster's. Its pod uses the node's network.
 const outsideNamespace = "live-outside"
@@ -248,7 +248,7 @@ func helm(ctx context.Context, args ...string) *exec.Cmd {
 	return command
 }
 
-// waitFor polls until something holds; the error that it returns otherwise says what is missing.
+// waitFor polls until something holds; otherwise it fails with the last error.
 func waitFor(ctx context.Context, what string, limit time.Duration, missing func(context.Context) error) error {
 	var last error
 	err := wait.PollUntilContextTimeout(ctx, 500*time.Millisecond, limit, true, func(ctx context.Context) (bool, error) {

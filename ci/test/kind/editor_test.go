@@ -27,7 +27,7 @@ func (s *fixture) editor() string {
 	s.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(s, err)
-	asked, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{
+	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{
 		Subject: pkix.Name{CommonName: "eddie", Organization: []string{"flokoa:production:editors"}}}, key)
 	require.NoError(s, err)
 	encoded, err := x509.MarshalECPrivateKey(key)
@@ -36,7 +36,7 @@ func (s *fixture) editor() string {
 	kubeconfig := clientcmdapi.NewConfig()
 	kubeconfig.Clusters["it"] = &clientcmdapi.Cluster{Server: cluster.config.Host, CertificateAuthorityData: cluster.config.CAData}
 	kubeconfig.AuthInfos["eddie"] = &clientcmdapi.AuthInfo{
-		ClientCertificateData: s.sign(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: asked})),
+		ClientCertificateData: s.sign(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: csr})),
 		ClientKeyData:         pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: encoded}),
 	}
 	kubeconfig.Contexts["it"] = &clientcmdapi.Context{Cluster: "it", AuthInfo: "eddie", Namespace: s.namespace}

@@ -29,7 +29,7 @@ type fixture struct {
 	namespace string
 }
 
-// newFixture begins a test in an environment. When it fails it shows what is there.
+// newFixture starts a test in an environment. When it fails it shows what is there.
 func newFixture(t *testing.T, environment string) *fixture {
 	t.Helper()
 	s := &fixture{T: t, namespace: "flokoa-" + environment}

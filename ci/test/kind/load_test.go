@@ -153,7 +153,7 @@ func neverBelow(wanted int32) criterion {
 	}}
 }
 
-// measure does something while the Agent is called, judges what became of the calls, and adds the row to the table.
+// measure does something while the Agent is called, checks what became of the calls, and adds the row to the table.
 func (l *load) measure(what string, wanted int32, criterion criterion, do func()) outcome {
 	l.Helper()
 	minAvailable := l.watchAvailable(wanted)

@@ -65,7 +65,7 @@ func withTimeout(limit time.Duration, do func(context.Context) error) error {
 	return do(ctx)
 }
 
-// setUp brings onto the cluster what all tests use, and says how long each step took.
+// setUp brings onto the cluster what all tests use, and reports how long each step took.
 func setUp(ctx context.Context) error {
 	return runSteps(ctx, []step{
 		{"cluster reached", loadCluster},

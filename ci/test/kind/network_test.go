@@ -34,7 +34,7 @@ const (
 )
 
 // flows are those of the environments, as the network policies promise them. Whoever is denied is denied a place that is there
-// and answers somebody else: requireEveryPlaceToAnswer asks from where no policy is.
+// and answers another user: requireEveryPlaceToAnswer asks from where no policy is.
 var flows = []flow{
 	// Agents call each other inside of an environment, and nobody in another.
 	{"dev", "dev's agent", "tcp", 8080, yes},
@@ -53,19 +53,19 @@ var flows = []flow{
 	{"staging", "provider", "tcp", providerPort, yes},
 	{"dev", "provider", "tcp", providerPort, no},
 	{"production", "gateway", "tcp", 8080, no},
-	{"production", "stranger", "tcp", 8080, no},
+	{"production", "unrelated", "tcp", 8080, no},
 	// Who calls in.
 	{"gateway", "production's agent", "tcp", 8080, yes},
 	{"gateway", "dev's agent", "tcp", 8080, yes},
 	{"gateway", "production's agent", "tcp", 9090, no},
 	{"console", "production's agent", "tcp", 8080, no},
-	{"stranger", "production's agent", "tcp", 8080, no},
-	{"stranger", "dev's agent", "tcp", 8080, no},
+	{"unrelated", "production's agent", "tcp", 8080, no},
+	{"unrelated", "dev's agent", "tcp", 8080, no},
 	{"prometheus", "production's agent", "tcp", 9090, yes},
 	{"prometheus", "dev's agent", "tcp", 9090, yes},
 	{"prometheus", "production's agent", "tcp", 8080, no},
 	{"grafana", "production's agent", "tcp", 9090, no},
-	{"stranger", "production's agent", "tcp", 9090, no},
+	{"unrelated", "production's agent", "tcp", 9090, no},
 	// DNS is all that everybody may ask.
 	{"dev", "DNS", "udp", 53, yes},
 	{"dev", "DNS", "tcp", 53, yes},
@@ -126,7 +126,7 @@ func newNetwork(t *testing.T) *network {
 	newFixture(t, "production") // says how it went
 	n := &network{T: t, pods: map[string]corev1.Pod{}, addresses: map[string]string{}}
 	var others []*corev1.Pod
-	for who, where := range map[string]string{"gateway": "live-gateway", "console": "live-gateway", "prometheus": "live-monitoring", "grafana": "live-monitoring", "stranger": "live-stranger"} {
+	for who, where := range map[string]string{"gateway": "live-gateway", "console": "live-gateway", "prometheus": "live-monitoring", "grafana": "live-monitoring", "unrelated": "live-unrelated"} {
 		others = append(others, trafficPod(where, who, who, []string{"serve", "--tcp", "8080", "--udp", "8080"}))
 	}
 	tool := trafficPod("flokoa-production", "tool", "tool", []string{"serve", "--tcp", "8080"})
@@ -206,12 +206,12 @@ type flowResult struct {
 // probe tries flows, all those from one pod by one command in it.
 func (n *network) probe(flows []flow) []flowResult {
 	n.Helper()
-	questions := map[string][]string{}
+	requests := map[string][]string{}
 	for i, f := range flows {
-		questions[f.from] = append(questions[f.from], n.question(i, f))
+		requests[f.from] = append(requests[f.from], n.request(i, f))
 	}
-	answered := make([]flowResult, len(flows))
-	for who, lines := range questions {
+	results := make([]flowResult, len(flows))
+	for who, lines := range requests {
 		pod, there := n.pods[who]
 		require.True(n, there, "there is no %s", who)
 		out, err := traffic(n.Context(), pod.Namespace, pod.Name, strings.Join(lines, "\n"), "probe")
@@ -223,22 +223,22 @@ func (n *network) probe(flows []flow) []flowResult {
 			var i int
 			_, err := fmt.Sscan(verdict.ID, &i)
 			require.NoError(n, err)
-			answered[i] = flowResult{flows[i], verdict}
+			results[i] = flowResult{flows[i], verdict}
 		}
 	}
-	return answered
+	return results
 }
 
-// question is a flow as a probe. The API server and DNS do not echo: a handshake, or a name's address, is their answer.
-func (n *network) question(i int, f flow) string {
+// request is a flow as a probe. The API server and DNS do not echo: a handshake, or a name's address, is their answer.
+func (n *network) request(i int, f flow) string {
 	n.Helper()
 	host, there := n.addresses[f.to]
 	require.True(n, there, "there is no %s", f.to)
-	question := probe.Question{ID: fmt.Sprint(i), Kind: probe.Connect, Protocol: f.protocol, Host: host, Port: f.port, NoEcho: f.to == "API server" || f.to == "provider"}
+	request := probe.Request{ID: fmt.Sprint(i), Kind: probe.Connect, Protocol: f.protocol, Host: host, Port: f.port, NoEcho: f.to == "API server" || f.to == "provider"}
 	if f.to == "DNS" {
-		question = probe.Question{ID: fmt.Sprint(i), Kind: probe.Resolve, Protocol: f.protocol, Host: "kubernetes.default.svc.cluster.local"}
+		request = probe.Request{ID: fmt.Sprint(i), Kind: probe.Resolve, Protocol: f.protocol, Host: "kubernetes.default.svc.cluster.local"}
 	}
-	text, err := json.Marshal(question)
+	text, err := json.Marshal(request)
 	require.NoError(n, err)
 	return string(text)
 }
@@ -255,7 +255,7 @@ func (n *network) requireTargetsReachable(tried []flow) {
 		if f.allowed {
 			answers[podOption] = true
 		} else if !strings.Contains(f.to, "'s ") && !answers[podOption] {
-			open = append(open, flow{"stranger", f.to, f.protocol, f.port, yes})
+			open = append(open, flow{"unrelated", f.to, f.protocol, f.port, yes})
 		}
 	}
 	for began := time.Now(); ; {

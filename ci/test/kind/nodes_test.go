@@ -112,7 +112,7 @@ func checkNodeLoss(o outcome, lost string) (string, error) {
 	return fmt.Sprintf("withdrawn after %.0f s, %d failed later; an answer every %.1f s at least", float64(last)/1000, late, o.LongestGap/1000), nil
 }
 
-// checkReplaced says why there are not yet as many replicas as wanted without a lost pod.
+// checkReplaced reports why there are not yet as many replicas as wanted without a lost pod.
 func (s *fixture) checkReplaced(agent string, lost corev1.Pod) error {
 	if available := s.agent(agent).Status.AvailableReplicas; available != 3 {
 		return fmt.Errorf("%d available", available)

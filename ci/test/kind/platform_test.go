@@ -31,7 +31,7 @@ func waitAgentsCounted(ctx context.Context) error {
 	})
 }
 
-// checkQuotaCounted says what a quota does not count yet.
+// checkQuotaCounted reports what a quota does not count yet.
 func checkQuotaCounted(ctx context.Context, quota *corev1.ResourceQuota) error {
 	if err := api.Get(ctx, client.ObjectKeyFromObject(quota), quota); err != nil {
 		return err
@@ -101,7 +101,7 @@ func installCPUMetrics(ctx context.Context) error {
 	})
 }
 
-// hasCPUMetrics tells whether anybody serves what pods use.
+// hasCPUMetrics reports whether anybody serves what pods use.
 func hasCPUMetrics(ctx context.Context) bool {
 	return kubectl(ctx, "get", "--raw", "/apis/metrics.k8s.io/v1beta1/nodes").Run() == nil
 }

@@ -49,7 +49,7 @@ func TestAnEditorGetsNoSecret(t *testing.T) {
 	require.NoError(t, err, "an Agent without a Secret is let through: %s", out)
 }
 
-// kubectlAs runs kubectl as somebody else.
+// kubectlAs runs kubectl as another user.
 func kubectlAs(t *testing.T, kubeconfig, stdin string, args ...string) (string, error) {
 	t.Helper()
 	command := kubectl(t.Context(), append([]string{"--kubeconfig", kubeconfig}, args...)...)

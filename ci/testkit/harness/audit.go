@@ -83,12 +83,12 @@ func requestsIn(text io.Reader, account string) ([]Request, error) {
 	}
 }
 
-// SentBy tells whether a request was sent with a credential.
+// SentBy reports whether a request was sent with a credential.
 func (r Request) SentBy(credential string) bool {
 	return slices.Contains(r.User.Extra["authentication.kubernetes.io/credential-id"], credential)
 }
 
-// IsWrite tells whether a request asks to change something that is Flokoa's business: not the lease, not an event.
+// IsWrite reports whether a request asks to change something that is Flokoa's business: not the lease, not an event.
 func (r Request) IsWrite() bool {
 	if r.ObjectRef.Resource == "leases" || r.ObjectRef.Resource == "events" {
 		return false

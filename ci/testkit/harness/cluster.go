@@ -68,20 +68,20 @@ func loadCluster(ctx context.Context, root, assign string) (Cluster, error) {
 }
 
 // Up brings a control plane up, or back, and returns what the script said, which is shown as it goes where show is not nil.
-func Up(ctx context.Context, root, name string, show io.Writer) (said string, err error) {
+func Up(ctx context.Context, root, name string, show io.Writer) (output string, err error) {
 	return run(ctx, root, show, "up", name)
 }
 
 // Down removes a control plane, also one that is half up; that there is none is no error.
 func Down(ctx context.Context, root, name string) error {
-	said, err := run(ctx, root, nil, "down", name)
+	output, err := run(ctx, root, nil, "down", name)
 	if err != nil {
-		return fmt.Errorf("%w\n%s", err, said)
+		return fmt.Errorf("%w\n%s", err, output)
 	}
 	return nil
 }
 
-func run(ctx context.Context, root string, show io.Writer, args ...string) (said string, err error) {
+func run(ctx context.Context, root string, show io.Writer, args ...string) (output string, err error) {
 	var text strings.Builder
 	command := exec.CommandContext(ctx, script, args...)
 	command.Dir, command.Stderr = root, &text // by a pipe: what it starts must not hold ours open

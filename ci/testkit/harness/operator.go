@@ -38,7 +38,7 @@ const (
 	Account = "system:serviceaccount:" + System + ":flokoa-operator"
 	// StartTimeout bounds the time until an operator is ready, and until it leads when no other does.
 	StartTimeout = 30 * time.Second
-	// stopTimeout bounds the time an operator takes to end once it is asked to; its own limit is 30 s for the work under way.
+	// stopTimeout bounds the time an operator takes to end once it receives SIGTERM; its own limit is 30 s for the work under way.
 	stopTimeout = 40 * time.Second
 )
 
@@ -102,7 +102,7 @@ func (o *Operator) Restart() (*Operator, error) {
 	return &next, next.Start()
 }
 
-// Ended tells whether an operator has.
+// Ended reports whether an operator has.
 func (o *Operator) Ended() bool {
 	select {
 	case <-o.done:
@@ -115,13 +115,13 @@ func (o *Operator) Ended() bool {
 // Done is closed when an operator that was started has ended.
 func (o *Operator) Done() <-chan struct{} { return o.done }
 
-// Started tells whether it was started.
+// Started reports whether it was started.
 func (o *Operator) Started() bool { return o.command != nil }
 
 // PID is the number of the process of an operator that was started.
 func (o *Operator) PID() int { return o.command.Process.Pid }
 
-// State says how an operator ended; nil before.
+// State reports how an operator ended; nil before.
 func (o *Operator) State() *os.ProcessState { return o.command.ProcessState }
 
 // Start starts it, and waits for nothing.
@@ -205,13 +205,13 @@ func (o *Operator) WaitFor(ctx context.Context, what string, limit time.Duration
 	return nil
 }
 
-// Ready tells whether an operator says that it is ready.
+// Ready reports whether an operator says that it is ready.
 func (o *Operator) Ready(ctx context.Context) bool {
 	_, err := get(ctx, "http://"+o.Health+"/readyz")
 	return err == nil
 }
 
-// IsLeader tells whether an operator says that it holds the lease.
+// IsLeader reports whether an operator says that it holds the lease.
 func (o *Operator) IsLeader(ctx context.Context) bool {
 	return o.Metric(ctx, "leader_election_master_status") >= 1 // one more for each namespace whose Lease it holds
 }
@@ -240,7 +240,7 @@ func (o *Operator) Metric(ctx context.Context, name string, labels ...string) fl
 	return sum
 }
 
-// Alive tells whether an operator answers at all.
+// Alive reports whether an operator answers at all.
 func (o *Operator) Alive(ctx context.Context) bool {
 	_, err := get(ctx, "http://"+o.Health+"/healthz")
 	return err == nil

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// ErrNoProc says that no /proc tells of processes here.
+// ErrNoProc reports that no /proc tells of processes here.
 var ErrNoProc = errors.New("this machine has no /proc that tells of processes")
 
 // Memory is what a process holds, in KiB: now, and the most it ever did.

@@ -37,7 +37,7 @@ func (c Call) String() string {
 	return strings.TrimSpace(fmt.Sprintf("%s %s %s/%s %s", c.Verb, c.Resource, c.Namespace, c.Name, c.FaultName))
 }
 
-// IsWrite tells whether a call asks to change something that is Flokoa's business, as Request.Changes does.
+// IsWrite reports whether a call asks to change something that is Flokoa's business, as Request.Changes does.
 func (c Call) IsWrite() bool {
 	return slices.Contains([]string{"create", "update", "patch", "delete"}, c.Verb) && c.Resource != "leases" && c.Resource != "events"
 }
@@ -265,7 +265,7 @@ func (p *Proxy) trackWatch(cancel context.CancelFunc) (forget func()) {
 	}
 }
 
-// CutWatches ends all watches in the middle, and says how many there were.
+// CutWatches ends all watches in the middle, and reports how many there were.
 func (p *Proxy) CutWatches() int {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()

@@ -48,7 +48,7 @@ func orNone(value string) string {
 	return value
 }
 
-// Compare tells how one set of objects differs from another, by object and then by field. Entries of lists are told apart by their
+// Compare reports how one set of objects differs from another, by object and then by field. Entries of lists are told apart by their
 // name where they have one, else by their place; of a list of words, only those that the other does not have are told.
 func Compare(from, to []unstructured.Unstructured) []Difference {
 	before, after := byIdentity(from), byIdentity(to)

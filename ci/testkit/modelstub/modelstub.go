@@ -63,28 +63,28 @@ type message struct {
 }
 
 func complete(w http.ResponseWriter, r *http.Request) {
-	var asked request
-	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, bodyLimit)).Decode(&asked); err != nil {
+	var body request
+	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, bodyLimit)).Decode(&body); err != nil {
 		fail(w, failure{http.StatusBadRequest, "invalid_request_error", "", "We could not parse the JSON body of your request: " + err.Error()})
 		return
 	}
-	span, known := duration(asked.Model)
+	span, known := duration(body.Model)
 	if !known {
-		fail(w, failure{http.StatusNotFound, "invalid_request_error", "model_not_found", fmt.Sprintf("The model %q does not exist: ask for stub, or for stub-30s", asked.Model)})
+		fail(w, failure{http.StatusNotFound, "invalid_request_error", "model_not_found", fmt.Sprintf("The model %q does not exist: ask for stub, or for stub-30s", body.Model)})
 		return
 	}
-	said, found := lastOfUser(asked.Messages)
+	prompt, found := lastOfUser(body.Messages)
 	if !found {
 		fail(w, failure{http.StatusBadRequest, "invalid_request_error", "", "messages holds no message of the user"})
 		return
 	}
-	answer := "You said: " + said
-	if asked.Stream {
-		stream(w, r, asked.Model, answer, span)
+	answer := "You said: " + prompt
+	if body.Stream {
+		stream(w, r, body.Model, answer, span)
 		return
 	}
 	if wait(r.Context(), span) {
-		write(w, http.StatusOK, completion(asked.Model, "chat.completion", map[string]any{
+		write(w, http.StatusOK, completion(body.Model, "chat.completion", map[string]any{
 			"index": 0, "finish_reason": "stop", "message": map[string]any{"role": "assistant", "content": answer},
 		}))
 	}

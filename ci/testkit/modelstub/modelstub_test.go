@@ -19,8 +19,8 @@ import (
 
 const hello = `{"model":"stub","messages":[{"role":"system","content":"be kind"},{"role":"user","content":"first"},{"role":"user","content":"hello"},{"role":"assistant","content":"x"}]}`
 
-// ask calls the stub without a network.
-func ask(ctx context.Context, key, method, path, body string) *httptest.ResponseRecorder {
+// call calls the stub without a network.
+func call(ctx context.Context, key, method, path, body string) *httptest.ResponseRecorder {
 	request := httptest.NewRequestWithContext(ctx, method, path, strings.NewReader(body))
 	if key != "" {
 		request.Header.Set("Authorization", "Bearer "+key)
@@ -57,7 +57,7 @@ func TestTheLastMessageOfTheUserIsAnswered(t *testing.T) {
 		"as a stream": strings.Replace(hello, `{`, `{"stream":true,`, 1),
 	} {
 		t.Run(name, func(t *testing.T) {
-			answer := ask(t.Context(), "secret", "POST", "/v1/chat/completions", body)
+			answer := call(t.Context(), "secret", "POST", "/v1/chat/completions", body)
 			require.Equal(t, http.StatusOK, answer.Code)
 			text, _ := content(t, answer.Body.String())
 			require.Equal(t, "You said: hello", text)
@@ -66,7 +66,7 @@ func TestTheLastMessageOfTheUserIsAnswered(t *testing.T) {
 }
 
 func TestAStreamEndsAsOpenAIsDoes(t *testing.T) {
-	answer := ask(t.Context(), "secret", "POST", "/v1/chat/completions", strings.Replace(hello, `{`, `{"stream":true,`, 1))
+	answer := call(t.Context(), "secret", "POST", "/v1/chat/completions", strings.Replace(hello, `{`, `{"stream":true,`, 1))
 	require.Equal(t, "text/event-stream", answer.Header().Get("Content-Type"))
 	require.Contains(t, answer.Body.String(), `"finish_reason":"stop"`)
 	require.True(t, strings.HasSuffix(answer.Body.String(), "\n\ndata: [DONE]\n\n"))
@@ -87,7 +87,7 @@ func TestASlowModelTakesTheTimeInItsName(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				start := time.Now()
-				answer := ask(t.Context(), "secret", "POST", "/v1/chat/completions", row.body)
+				answer := call(t.Context(), "secret", "POST", "/v1/chat/completions", row.body)
 				require.Equal(t, 3*time.Second, time.Since(start))
 				text, pieces := content(t, answer.Body.String())
 				require.Equal(t, row.pieces, pieces)
@@ -118,7 +118,7 @@ func TestACanceledRequestEndsItsResponse(t *testing.T) {
 		defer leave()
 		start := time.Now()
 		for _, body := range []string{`{"stream":true,"model":"stub-1h",`, `{"model":"stub-1h",`} {
-			ask(ctx, "secret", "POST", "/v1/chat/completions", body+`"messages":[{"role":"user","content":"hello"}]}`)
+			call(ctx, "secret", "POST", "/v1/chat/completions", body+`"messages":[{"role":"user","content":"hello"}]}`)
 		}
 		require.Equal(t, time.Second, time.Since(start))
 	})
@@ -129,7 +129,7 @@ func TestErrorsHaveOpenAIsForm(t *testing.T) {
 		key, method, path, body string
 		status                  int
 		code                    any
-		says                    string
+		message                 string
 	}{
 		"no key":                 {"", "POST", "/v1/chat/completions", hello, 401, "invalid_api_key", "Incorrect API key"},
 		"a wrong key":            {"wrong", "GET", "/v1/models", "", 401, "invalid_api_key", "wrong"},
@@ -144,7 +144,7 @@ func TestErrorsHaveOpenAIsForm(t *testing.T) {
 		"another path":           {"secret", "POST", "/chat/completions", hello, 404, "unknown_url", "POST /chat/completions"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			answer := ask(t.Context(), row.key, row.method, row.path, row.body)
+			answer := call(t.Context(), row.key, row.method, row.path, row.body)
 			require.Equal(t, row.status, answer.Code)
 			var body struct {
 				Error struct {
@@ -155,13 +155,13 @@ func TestErrorsHaveOpenAIsForm(t *testing.T) {
 			require.NoError(t, json.NewDecoder(answer.Body).Decode(&body))
 			require.Equal(t, row.code, body.Error.Code)
 			require.Equal(t, "invalid_request_error", body.Error.Type)
-			require.Contains(t, body.Error.Message, row.says)
+			require.Contains(t, body.Error.Message, row.message)
 		})
 	}
 }
 
 func TestTheInstantModelIsListed(t *testing.T) {
-	answer := ask(t.Context(), "secret", "GET", "/v1/models", "")
+	answer := call(t.Context(), "secret", "GET", "/v1/models", "")
 	require.Equal(t, http.StatusOK, answer.Code)
 	body, err := io.ReadAll(answer.Body)
 	require.NoError(t, err)

@@ -166,11 +166,11 @@ func roomy(t *testing.T) *unstructured.Unstructured {
 
 func TestEveryBoundOfASpecHasAValueOnEitherSide(t *testing.T) {
 	agent := roomy(t)
-	require.NoError(t, judge(t, agent.DeepCopy()))
+	require.NoError(t, dryRun(t, agent.DeepCopy()))
 	spec := schema(t).Properties["spec"]
 	// Only one of the two may be set; minAvailable, which is, has the same bounds.
 	delete(spec.Properties["availability"].Properties["podDisruptionBudget"].Properties, "maxUnavailable")
-	requireBounds(t, &spec, "spec", agent, func(changed *unstructured.Unstructured) error { return judge(t, changed) })
+	requireBounds(t, &spec, "spec", agent, func(changed *unstructured.Unstructured) error { return dryRun(t, changed) })
 }
 
 // A pattern has more sides than two.
@@ -186,11 +186,11 @@ func TestNamesAreCheckedWhereTheyAreGiven(t *testing.T) {
 		{"spec.runtime.spec.container.image", "spec: {runtime: {spec: {container: {image: %s}}}}", []string{"i", "r/i:v1", "r/i@sha256:0"}, []string{`""`}},
 	} {
 		for _, name := range r.allowed {
-			t.Run(r.field+" allows "+name, func(t *testing.T) { require.NoError(t, judge(t, manifest(t, fmt.Sprintf(r.overlay, name)))) })
+			t.Run(r.field+" allows "+name, func(t *testing.T) { require.NoError(t, dryRun(t, manifest(t, fmt.Sprintf(r.overlay, name)))) })
 		}
 		for _, name := range r.denied {
 			t.Run(r.field+" refuses "+name, func(t *testing.T) {
-				requireCause(t, judge(t, manifest(t, fmt.Sprintf(r.overlay, name))), r.field)
+				requireCause(t, dryRun(t, manifest(t, fmt.Sprintf(r.overlay, name))), r.field)
 			})
 		}
 	}
@@ -212,7 +212,7 @@ status:
 }
 
 // requireBounds tries every bound of every field of ours below one section of an Agent.
-func requireBounds(t *testing.T, section *apiextensionsv1.JSONSchemaProps, name string, agent *unstructured.Unstructured, judge func(*unstructured.Unstructured) error) {
+func requireBounds(t *testing.T, section *apiextensionsv1.JSONSchemaProps, name string, agent *unstructured.Unstructured, dryRun func(*unstructured.Unstructured) error) {
 	t.Helper()
 	found := map[string]place{}
 	places(section, name, []any{name}, agent.Object[name], found)
@@ -220,7 +220,7 @@ func requireBounds(t *testing.T, section *apiextensionsv1.JSONSchemaProps, name 
 	try := func(at place, value any) error {
 		changed := agent.DeepCopy()
 		put(changed.Object, at.path, value)
-		return judge(changed)
+		return dryRun(changed)
 	}
 	tried := 0
 	for name, at := range found {

@@ -62,8 +62,8 @@ func merge(into, from map[string]any) {
 	}
 }
 
-// judge asks the API server what it makes of a manifest, as strictly as kubectl does, without storing it.
-func judge(t *testing.T, object *unstructured.Unstructured) error {
+// dryRun asks the API server what it makes of a manifest, as strictly as kubectl does, without storing it.
+func dryRun(t *testing.T, object *unstructured.Unstructured) error {
 	t.Helper()
 	object.SetNamespace("default")
 	return api.Create(t.Context(), object, client.DryRunAll, client.FieldValidation(metav1.FieldValidationStrict))

@@ -191,24 +191,24 @@ func TestTheMoreSpecificOperatorWinsInItsNamespaceOnly(t *testing.T) {
 
 func TestAForgedLeaseAffectsItsNamespaceOnlyUntilItExpires(t *testing.T) {
 	t.Parallel()
-	stranger, team := newNamespace(t), newNamespace(t)
-	forge(t, stranger)
-	deploy(t, stranger, "a")
+	foreign, team := newNamespace(t), newNamespace(t)
+	forge(t, foreign)
+	deploy(t, foreign, "a")
 	deploy(t, team, "a")
 	began := time.Now()
-	all := work(t, "platform/all", false, stranger, team) // it starts although the Lease was there first
+	all := work(t, "platform/all", false, foreign, team) // it starts although the Lease was there first
 	all.reconciles(t, team, "a", atOnce)
 	require.Eventually(t, func() bool { return all.logged("another operator reconciles the namespace") == 1 }, atOnce, 10*time.Millisecond)
-	require.Zero(t, all.writes(stranger, ""))
+	require.Zero(t, all.writes(foreign, ""))
 
-	note := `namespace ` + stranger + ` is reconciled by operator "forged" (Lease scope.flokoa.ai)`
-	require.Eventually(t, func() bool { return len(notes(t, stranger)) > 0 }, 2*atOnce, 100*time.Millisecond)
-	require.Equal(t, []string{note}, notes(t, stranger))
+	note := `namespace ` + foreign + ` is reconciled by operator "forged" (Lease scope.flokoa.ai)`
+	require.Eventually(t, func() bool { return len(notes(t, foreign)) > 0 }, 2*atOnce, 100*time.Millisecond)
+	require.Equal(t, []string{note}, notes(t, foreign))
 
-	all.reconciles(t, stranger, "a", expired)
+	all.reconciles(t, foreign, "a", expired)
 	require.Greater(t, time.Since(began), 50*time.Second, "it held while it counted")
 	require.Equal(t, 1, all.logged("this operator reconciles the namespace"))
-	require.Equal(t, []string{note}, notes(t, stranger), "one Event for an Agent")
+	require.Equal(t, []string{note}, notes(t, foreign), "one Event for an Agent")
 }
 
 // notes are those of the Events about an operator that leaves a namespace to another.

@@ -268,11 +268,11 @@ func TestDriftInEveryOtherChildIsReverted(t *testing.T) {
 
 func TestAForeignObjectIsLeftAloneAndOtherChildrenAreApplied(t *testing.T) {
 	b := newBench(t)
-	stranger := &corev1.Service{
+	foreign := &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Name: "a", Namespace: b.namespace},
 		Spec:       corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}},
 	}
-	require.NoError(t, api.Create(t.Context(), stranger))
+	require.NoError(t, api.Create(t.Context(), foreign))
 	stored := b.create(t)
 	live, _, err := b.pass(t, stored)
 	require.Error(t, err, "it is tried again, with backoff")
@@ -280,13 +280,13 @@ func TestAForeignObjectIsLeftAloneAndOtherChildrenAreApplied(t *testing.T) {
 	require.Contains(t, ready(live).Message, `a Service named "a" exists`)
 	require.True(t, meta.IsStatusConditionTrue(live.Status.Conditions, v1alpha1.ConditionStalled))
 	require.Contains(t, <-b.events.Events, "Warning NameConflict")
-	require.Equal(t, stranger.ResourceVersion, child(t, stored, &corev1.Service{}).ResourceVersion)
+	require.Equal(t, foreign.ResourceVersion, child(t, stored, &corev1.Service{}).ResourceVersion)
 	child(t, stored, &appsv1.Deployment{})
 
-	require.NoError(t, api.Delete(t.Context(), stranger))
+	require.NoError(t, api.Delete(t.Context(), foreign))
 	live = b.place(t, stored)
 	require.Equal(t, v1alpha1.ReasonRolloutInProgress, ready(live).Reason)
-	require.NotEqual(t, stranger.UID, child(t, stored, &corev1.Service{}).UID)
+	require.NotEqual(t, foreign.UID, child(t, stored, &corev1.Service{}).UID)
 }
 
 func TestAnObjectIsAdoptedOnlyWithItsAnnotation(t *testing.T) {

@@ -230,12 +230,12 @@ func TestEveryRuleOfTheCRDLetsGoodAgentsThroughAndRefusesBadOnes(t *testing.T) {
 		require.NotEmpty(t, r.denied, r.message)
 		for _, overlay := range r.allowed {
 			t.Run("allowed: "+overlay, func(t *testing.T) {
-				require.NoError(t, judge(t, manifest(t, overlay)))
+				require.NoError(t, dryRun(t, manifest(t, overlay)))
 			})
 		}
 		for _, overlay := range r.denied {
 			t.Run("denied: "+overlay, func(t *testing.T) {
-				err := judge(t, manifest(t, overlay))
+				err := dryRun(t, manifest(t, overlay))
 				require.Error(t, err, r.message)
 				all := causes(t, err)
 				require.Len(t, all, 1, "%v", all)

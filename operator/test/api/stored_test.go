@@ -95,7 +95,7 @@ func TestAnUnknownFieldIsRejectedOrPruned(t *testing.T) {
 		"spec.runtime.spec.volumes[0].csi.nodePublishSecretRef": volume("csi: {driver: d, nodePublishSecretRef: {name: s}}"),
 	} {
 		t.Run(field, func(t *testing.T) {
-			require.ErrorContains(t, judge(t, manifest(t, overlay)), `unknown field "`+field+`"`)
+			require.ErrorContains(t, dryRun(t, manifest(t, overlay)), `unknown field "`+field+`"`)
 
 			applied := manifest(t, overlay)
 			applied.SetNamespace("default")
@@ -112,7 +112,7 @@ func TestAnUnknownFieldIsRejectedOrPruned(t *testing.T) {
 }
 
 func TestAVariableMayBeThereOnlyOnce(t *testing.T) {
-	err := judge(t, manifest(t, runtimeSpec("container: {env: [{name: A, value: x}, {name: B}, {name: A, value: z}]}")))
+	err := dryRun(t, manifest(t, runtimeSpec("container: {env: [{name: A, value: x}, {name: B}, {name: A, value: z}]}")))
 	require.Error(t, err)
 	require.Equal(t, []string{`spec.runtime.spec.container.env[2]: Duplicate value: {"name":"A"}`}, causes(t, err))
 }
@@ -143,12 +143,12 @@ func TestValuesThatGoCannotDecodeAreRejected(t *testing.T) {
 		volume(`ephemeral: {volumeClaimTemplate: {spec: {resources: {requests: {storage: "1e1.5"}}}}}`),
 	} {
 		t.Run(overlay, func(t *testing.T) {
-			require.True(t, apierrors.IsInvalid(judge(t, manifest(t, overlay))), "the API server stores it, and Go cannot read it")
+			require.True(t, apierrors.IsInvalid(dryRun(t, manifest(t, overlay))), "the API server stores it, and Go cannot read it")
 		})
 	}
 }
 
-// readable tells what is wrong with an Agent as the API server returned it, for Go types.
+// readable reports what is wrong with an Agent as the API server returned it, for Go types.
 func readable(t *testing.T, agent *unstructured.Unstructured) error {
 	t.Helper()
 	raw, err := agent.MarshalJSON()
@@ -161,7 +161,7 @@ func TestQuantitiesOfEveryUsualSpellingAreAllowed(t *testing.T) {
 		"1", `"1"`, "500m", `"0.5"`, `".5"`, `"1."`, "2Gi", "512Mi", "1.5Gi", "1G", "100k", "1e3", `"1E3"`, `"1e-3"`, `"12E+3"`, `"+1"`, "0", "250u", "1n", "1Ei", `"9223372036854775807"`,
 	} {
 		agent := manifest(t, runtimeSpec("container: {resources: {limits: {memory: "+quantity+"}}}"))
-		require.NoError(t, judge(t, agent), quantity)
+		require.NoError(t, dryRun(t, agent), quantity)
 		require.NoError(t, readable(t, agent), quantity)
 	}
 }

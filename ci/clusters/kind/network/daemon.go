@@ -17,7 +17,7 @@ import (
 const (
 	// coalesce is how long a change waits for others that come with it.
 	coalesce = 25 * time.Millisecond
-	// refresh is how often rules and routes are set though nothing changed, in case somebody else removed them.
+	// refresh is how often rules and routes are set though nothing changed, in case another user removed them.
 	refresh = time.Minute
 	// firstRetry is the wait after a failure; it doubles up to lastRetry.
 	firstRetry = 100 * time.Millisecond

@@ -15,7 +15,7 @@ func main() {
 	hold(signals, reap)
 }
 
-// hold goes on until it is asked to end.
+// hold goes on until it receives SIGTERM or SIGINT.
 func hold(signals <-chan os.Signal, reap func()) {
 	reap() // children that ended before
 	for received := range signals {

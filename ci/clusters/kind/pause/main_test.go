@@ -65,14 +65,14 @@ func TestItReapsChildrenAndExitsZeroOnSIGTERM(t *testing.T) {
 	}
 }
 
-// isPause says whether the shell has become the program.
+// isPause reports whether the shell has become the program.
 func isPause(pid int) bool {
 	own, _ := os.Readlink("/proc/self/exe")
 	of, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
 	return of == own
 }
 
-// childless says whether no child of a process is left, zombies among them.
+// childless reports whether no child of a process is left, zombies among them.
 func childless(pid int) bool {
 	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
 	for _, task := range tasks {

@@ -47,7 +47,7 @@ func (b *Bare) Start(ctx context.Context, workers, room int) {
 	}
 }
 
-// Broken says what went wrong.
+// Broken reports what went wrong.
 func (b *Bare) Broken() error {
 	b.mutex.Lock()
 	defer b.mutex.Unlock()
@@ -74,7 +74,7 @@ func (b *Bare) add(job func(context.Context) error) {
 	b.jobs <- job
 }
 
-// Idle tells whether everything that it was given to do is done.
+// Idle reports whether everything that it was given to do is done.
 func (b *Bare) Idle() bool { return b.undone.Load() == 0 }
 
 // Create brings up an Agent that was just created.
@@ -132,7 +132,7 @@ func (b *Bare) writeStatus(ctx context.Context, agent *v1alpha1.Agent) error {
 	return b.API.Status().Patch(ctx, bare, client.RawPatch(types.MergePatchType, patch), client.FieldOwner(owner))
 }
 
-// RolledOut tells whether all pods that a Deployment wants are available and have an image, and no other pods are left.
+// RolledOut reports whether all pods that a Deployment wants are available and have an image, and no other pods are left.
 func RolledOut(d *appsv1.Deployment, image string) bool {
 	wanted, is := ptr.Deref(d.Spec.Replicas, 1), d.Status
 	return d.Spec.Template.Spec.Containers[0].Image == image && is.ObservedGeneration == d.Generation &&

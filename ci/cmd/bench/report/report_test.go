@@ -27,12 +27,12 @@ func TestRangesPercentilesAndRatios(t *testing.T) {
 	require.InDelta(t, 200.0, numbers[0], 0, "what was handed over is left as it was")
 	require.True(t, math.IsNaN(Percentile(nil, 50)))
 
-	ratio, told := RatioOf(map[int]float64{1: 12, 2: 20, 3: 18}, map[int]float64{1: 10, 2: 10, 3: 20})
-	require.True(t, told)
+	ratio, ok := RatioOf(map[int]float64{1: 12, 2: 20, 3: 18}, map[int]float64{1: 10, 2: 10, 3: 20})
+	require.True(t, ok)
 	require.Equal(t, Ratio{OfMedians: 1.8, Min: 0.9, Max: 2}, ratio)
 	for name, none := range map[string]map[int]float64{"nothing": {}, "zero": {1: 0}, "no round of both": {4: 1}} {
-		_, told := RatioOf(map[int]float64{1: 12}, none)
-		require.False(t, told, name)
+		_, ok := RatioOf(map[int]float64{1: 12}, none)
+		require.False(t, ok, name)
 	}
 }
 

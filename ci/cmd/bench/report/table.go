@@ -133,8 +133,8 @@ func read(of reading, rounds map[int]*Measurement) map[int]float64 {
 }
 
 func ratioOf(above, below map[int]float64) (*Ratio, string) {
-	ratio, told := RatioOf(above, below)
-	if !told {
+	ratio, ok := RatioOf(above, below)
+	if !ok {
 		return nil, ""
 	}
 	text := fmt.Sprintf("%.2f", ratio.OfMedians)
@@ -180,7 +180,7 @@ func (r row) bar(g group) (bar, bool) {
 	return bar{}, false
 }
 
-// met tells whether the operator reaches a bar.
+// met reports whether the operator reaches a bar.
 func (b bar) met(above map[int]float64, ratio *Ratio) bool {
 	spread := RangeOf(values(above))
 	switch b.kind {

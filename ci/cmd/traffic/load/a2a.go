@@ -43,7 +43,7 @@ func checkAnswer(body []byte, id string) (json.RawMessage, error) {
 
 // readStream reads the server-sent events of a message/stream until its final one, and calls heard after each. An end before
 // that is an error: io.ErrUnexpectedEOF, or the connection's.
-func readStream(body io.Reader, id string, heard func()) error {
+func readStream(body io.Reader, id string, onEvent func()) error {
 	lines := bufio.NewScanner(body)
 	lines.Buffer(nil, maxAnswer)
 	var data []string
@@ -55,7 +55,7 @@ func readStream(body io.Reader, id string, heard func()) error {
 		if lines.Text() != "" || len(data) == 0 { // comments and other fields; an event ends with an empty line
 			continue
 		}
-		heard()
+		onEvent()
 		final, err := checkEvent([]byte(strings.Join(data, "\n")), id)
 		if final || err != nil {
 			return err
@@ -68,7 +68,7 @@ func readStream(body io.Reader, id string, heard func()) error {
 	return io.ErrUnexpectedEOF
 }
 
-// checkEvent tells whether an event is the final one of its stream: a status that says so, or a message, which is the whole
+// checkEvent reports whether an event is the final one of its stream: a status that says so, or a message, which is the whole
 // answer (A2A 0.3, section 7.2).
 func checkEvent(data []byte, id string) (bool, error) {
 	result, err := checkAnswer(data, id)

@@ -23,16 +23,16 @@ func TestAFailedKeepAliveConnectionIsRecordedWithItsCause(t *testing.T) {
 		report.Cut:         func(p *peer, _ string) { _, _ = p.Write([]byte("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")) },
 		report.BadAnswer:   func(p *peer, _ string) { _, _ = p.Write([]byte("SSH-2.0-nonsense\r\n\r\n")) },
 		report.Timeout:     func(p *peer, _ string) { _, _ = p.read() },
-		"status 503":       func(p *peer, _ string) { p.say(503, "", "busy") },
+		"status 503":       func(p *peer, _ string) { p.respond(503, "", "busy") },
 		"status 204":       func(p *peer, _ string) { _, _ = p.Write([]byte("HTTP/1.1 204 No Content\r\n\r\n")) },
-		"rpc error -32603": func(p *peer, id string) { p.say(200, "", fmt.Sprintf(`{"id":%q,"error":{"code":-32603}}`, id)) },
+		"rpc error -32603": func(p *peer, id string) { p.respond(200, "", fmt.Sprintf(`{"id":%q,"error":{"code":-32603}}`, id)) },
 	} {
 		t.Run(want, func(t *testing.T) {
 			connections := make(chan int, 9)
 			o := options(serve(t, func(n int, p *peer) {
 				connections <- n
 				id, _ := p.read()
-				p.say(200, "", result(id))
+				p.respond(200, "", result(id))
 				id, err := p.read()
 				if err == nil {
 					behave(p, id)
@@ -63,7 +63,7 @@ func TestAResponseToAnotherRequestIsAFailure(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := generator(t, options(serve(t, func(_ int, p *peer) {
 				_, _ = p.read()
-				p.say(200, "", body)
+				p.respond(200, "", body)
 			})))
 			require.Equal(t, report.BadAnswer, one(t, g, report.Post).Outcome)
 		})
@@ -73,7 +73,7 @@ func TestAResponseToAnotherRequestIsAFailure(t *testing.T) {
 func TestAFailedRequestNamesItsPod(t *testing.T) {
 	g := generator(t, options(serve(t, func(_ int, p *peer) {
 		id, _ := p.read()
-		p.say(200, "", result(id))
+		p.respond(200, "", result(id))
 		_, _ = p.read()
 	})))
 	g.pool.size = 1

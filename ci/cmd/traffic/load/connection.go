@@ -110,7 +110,7 @@ func (c *connection) exchange(request *http.Request) (status int, body []byte, r
 	return response.StatusCode, body, !response.Close && !request.Close && len(body) < maxAnswer, nil
 }
 
-// idleState tells what has become of a connection on which nothing was asked: Kept if it can be used. A server may close an
+// idleState reports what has become of a connection on which nothing was asked: Kept if it can be used. A server may close an
 // idle connection at any time (RFC 9112, 9.5), and every client that sees this before it asks opens another one.
 func (c *connection) idleState() string {
 	raw, err := c.Conn.(syscall.Conn).SyscallConn()

@@ -14,7 +14,7 @@ func TestAConnectionWithConnectionCloseIsNotReused(t *testing.T) {
 	g := generator(t, options(serve(t, func(_ int, p *peer) {
 		connections.Add(1)
 		id, _ := p.read()
-		p.say(200, "Connection: close\r\n", result(id))
+		p.respond(200, "Connection: close\r\n", result(id))
 		answerWell(p) // leaves it open, so that only the header tells
 	})))
 	for i := range 6 {
@@ -38,7 +38,7 @@ func TestAnIdleConnectionClosedByTheServerIsReplaced(t *testing.T) {
 					return
 				}
 				id, _ := p.read()
-				p.say(200, "", result(id))
+				p.respond(200, "", result(id))
 				<-answered // a reset would overtake the answer
 				end(p)
 				_, _ = p.read()
@@ -70,7 +70,7 @@ func TestConnectionsTakeTurns(t *testing.T) {
 				return
 			}
 			served[n].Add(1)
-			p.say(200, "", result(id))
+			p.respond(200, "", result(id))
 		}
 	}))
 	o.Connections = 3
@@ -103,7 +103,7 @@ func TestANewConnectionServesOneRequest(t *testing.T) {
 	closed := make(chan error, 2)
 	g := generator(t, options(serve(t, func(_ int, p *peer) {
 		id, _ := p.read()
-		p.say(200, "", result(id))
+		p.respond(200, "", result(id))
 		_, err := p.read()
 		closed <- err
 	})))

@@ -71,7 +71,7 @@ type Generator struct {
 	done     chan struct{}
 }
 
-// New returns a generator that has not started. The error says which option cannot be.
+// New returns a generator that has not started. The error names which option cannot be.
 func New(options Options) (*Generator, error) {
 	t, err := newTarget(options.Target)
 	if err != nil {
@@ -133,17 +133,17 @@ func (g *Generator) pace(ctx context.Context) {
 	due := func(i int64) time.Time {
 		return first.Add(time.Duration(float64(i) / g.options.Rate * float64(time.Second)))
 	}
-	key := g.records.begin(first.UnixMilli())
+	key := g.records.expect(first.UnixMilli())
 	for i := int64(0); g.await(time.Until(due(i))); i++ {
 		// The next one is known before this one can end, so that no window looks whole too early.
-		next := g.records.begin(due(i + 1).UnixMilli())
+		next := g.records.expect(due(i + 1).UnixMilli())
 		g.launch(ctx, i, due(i), key)
 		key = next
 	}
 	g.records.cancel(key)
 }
 
-// await waits, and tells whether to go on.
+// await waits, and reports whether to go on.
 func (g *Generator) await(d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -174,7 +174,7 @@ func (g *Generator) launch(ctx context.Context, i int64, due time.Time, key uint
 	})
 }
 
-// shape says what the request of that number is: its kind, alternating, and whether it has a connection of its own, which the
+// shape reports what the request of that number is: its kind, alternating, and whether it has a connection of its own, which the
 // share of them spreads evenly over each kind.
 func (o Options) shape(i int64) (kind string, own bool) {
 	kinds := []string{report.Post, report.Get}
@@ -202,7 +202,7 @@ func (g *Generator) request(ctx context.Context, kind string, own bool, due time
 	if err == nil {
 		var reusable bool
 		release := c.during(ctx)
-		reusable, err = g.ask(c, kind, own)
+		reusable, err = g.exchange(c, kind, own)
 		record.Pod, record.Version = c.pod, c.version
 		put(c, release() && reusable)
 	}
@@ -217,8 +217,8 @@ func (g *Generator) dialOwn(ctx context.Context) (*connection, string, error) {
 
 func closeOwn(c *connection, _ bool) { _ = c.Close() }
 
-// ask makes one request and judges its answer. It tells whether the connection may serve another one.
-func (g *Generator) ask(c *connection, kind string, own bool) (bool, error) {
+// exchange makes one request and checks its answer. It reports whether the connection may serve another one.
+func (g *Generator) exchange(c *connection, kind string, own bool) (bool, error) {
 	id := strconv.FormatInt(g.serial.Add(1), 10)
 	request, err := g.newRequest(kind, id)
 	if err != nil {
@@ -278,7 +278,7 @@ func (g *Generator) stream(ctx context.Context, due time.Time) report.Record {
 	dialled()
 	if err == nil {
 		release := c.during(ctx)
-		err = g.hear(c, func() { record.Heard = time.Since(due) })
+		err = g.followStream(c, func() { record.FirstEvent = time.Since(due) })
 		release()
 		record.Pod, record.Version = c.pod, c.version
 		_ = c.Close()
@@ -287,8 +287,8 @@ func (g *Generator) stream(ctx context.Context, due time.Time) report.Record {
 	return record
 }
 
-// hear asks for a stream and follows it to its final event.
-func (g *Generator) hear(c *connection, heard func()) error {
+// followStream asks for a stream and follows it to its final event.
+func (g *Generator) followStream(c *connection, onEvent func()) error {
 	id := strconv.FormatInt(g.serial.Add(1), 10)
 	request, err := g.newRequest(report.Stream, id)
 	if err != nil {
@@ -305,5 +305,5 @@ func (g *Generator) hear(c *connection, heard func()) error {
 	if !strings.HasPrefix(response.Header.Get("Content-Type"), "text/event-stream") {
 		return outcome(report.BadAnswer)
 	}
-	return readStream(response.Body, id, heard)
+	return readStream(response.Body, id, onEvent)
 }

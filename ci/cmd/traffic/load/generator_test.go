@@ -64,7 +64,7 @@ func TestAStallShowsInEveryRequestThatWasDueMeanwhile(t *testing.T) {
 			gate.RLock()
 			waiting.Add(-1)
 			gate.RUnlock()
-			p.say(200, "", result(id))
+			p.respond(200, "", result(id))
 		}
 	}))
 	g := generator(t, o)
@@ -102,7 +102,7 @@ func TestRequestsBeyondThoseThatMayBeInFlightAreOverruns(t *testing.T) {
 	o := options(serve(t, func(_ int, p *peer) {
 		id, _ := p.read()
 		<-hold
-		p.say(200, "", result(id))
+		p.respond(200, "", result(id))
 	}))
 	o.MaxInFlight = 3
 	g := generator(t, o)
@@ -117,16 +117,16 @@ func TestRequestsBeyondThoseThatMayBeInFlightAreOverruns(t *testing.T) {
 }
 
 func TestStopDrainsRequestsInFlight(t *testing.T) {
-	asked, hold := make(chan struct{}, 999), make(chan struct{})
+	received, hold := make(chan struct{}, 999), make(chan struct{})
 	o := options(serve(t, func(_ int, p *peer) {
 		id, _ := p.read()
-		asked <- struct{}{}
+		received <- struct{}{}
 		<-hold
-		p.say(200, "", result(id))
+		p.respond(200, "", result(id))
 	}))
 	g := generator(t, o)
 	start(t, g)
-	<-asked
+	<-received
 	over, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	require.ErrorIs(t, g.Stop(over), context.DeadlineExceeded)
@@ -140,15 +140,15 @@ func TestStopDrainsRequestsInFlight(t *testing.T) {
 }
 
 func TestAWindowIsCompleteWhenAllItsRequestsHaveEnded(t *testing.T) {
-	asked, hold := make(chan struct{}, 999), make(chan struct{})
+	received, hold := make(chan struct{}, 999), make(chan struct{})
 	g := generator(t, options(serve(t, func(_ int, p *peer) {
 		id, _ := p.read()
-		asked <- struct{}{}
+		received <- struct{}{}
 		<-hold
-		p.say(200, "", result(id))
+		p.respond(200, "", result(id))
 	})))
 	start(t, g)
-	<-asked
+	<-received
 	to := g.Now().UnixMilli() + 1
 	over, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()

@@ -26,8 +26,8 @@ func newRecords() *Records {
 	return &Records{names: map[string]string{}, pending: map[uint64]int64{}, ended: make(chan struct{})}
 }
 
-// begin notes that a request is due at start, in Unix milliseconds, and returns its key.
-func (r *Records) begin(start int64) uint64 {
+// expect notes that a request is due at start, in Unix milliseconds, and returns its key.
+func (r *Records) expect(start int64) uint64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.last++

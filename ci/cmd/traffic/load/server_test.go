@@ -37,8 +37,8 @@ func (p *peer) read() (string, error) {
 	return rpc.ID, err
 }
 
-// say writes an answer with a body.
-func (p *peer) say(status int, headers, body string) {
+// respond writes an answer with a body.
+func (p *peer) respond(status int, headers, body string) {
 	_, _ = fmt.Fprintf(p, "HTTP/1.1 %d Some Text\r\nX-Agent-Pod: pod-1\r\nX-Agent-Version: v1\r\nContent-Length: %d\r\n%s\r\n%s", status, len(body), headers, body)
 }
 
@@ -59,7 +59,7 @@ func answerWell(p *peer) {
 		if err != nil {
 			return
 		}
-		p.say(200, "", result(id))
+		p.respond(200, "", result(id))
 	}
 }
 

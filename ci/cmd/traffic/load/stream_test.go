@@ -50,10 +50,10 @@ func TestAStreamFinishesOrIsCut(t *testing.T) {
 			record := g.stream(t.Context(), g.Now())
 			require.Equal(t, test.want, record.Outcome)
 			if test.want != report.Reset { // a reset may overtake the event
-				require.Positive(t, record.Heard)
+				require.Positive(t, record.FirstEvent)
 				require.Equal(t, "pod-1", record.Pod)
 			}
-			require.GreaterOrEqual(t, record.Latency, record.Heard)
+			require.GreaterOrEqual(t, record.Latency, record.FirstEvent)
 		})
 	}
 }
@@ -61,8 +61,8 @@ func TestAStreamFinishesOrIsCut(t *testing.T) {
 func TestAStreamThatDoesNotStartRecordsItsCause(t *testing.T) {
 	for want, behave := range map[string]func(p *peer){
 		report.EOF:       func(*peer) {},
-		"status 503":     func(p *peer) { p.say(503, "", "busy") },
-		report.BadAnswer: func(p *peer) { p.say(200, "Content-Type: application/json\r\n", "{}") },
+		"status 503":     func(p *peer) { p.respond(503, "", "busy") },
+		report.BadAnswer: func(p *peer) { p.respond(200, "Content-Type: application/json\r\n", "{}") },
 	} {
 		t.Run(want, func(t *testing.T) {
 			g := generator(t, options(serve(t, func(_ int, p *peer) {

@@ -20,7 +20,7 @@ import (
 const (
 	Connect = "connect" // send a line over TCP or UDP and expect it back
 	HTTP    = "http"    // GET a URL
-	Resolve = "resolve" // ask the pod's resolver for a name's addresses
+	Resolve = "resolve" // run the pod's resolver for a name's addresses
 )
 
 // The verdicts.
@@ -30,8 +30,8 @@ const (
 	Denied  = "denied"
 )
 
-// Question is one probe. Its JSON is a line of the input of traffic probe.
-type Question struct {
+// Request is one probe. Its JSON is a line of the input of traffic probe.
+type Request struct {
 	ID             string            `json:"id"`
 	Kind           string            `json:"kind"`
 	Protocol       string            `json:"protocol,omitempty"`       // tcp or udp; tcp unless said, udp for Resolve
@@ -63,17 +63,17 @@ func (v Verdict) String() string {
 	return v.Verdict + ": " + v.Cause
 }
 
-// Ask asks the question once; it repeats nothing, but the resolver asks each of its servers as resolv.conf says.
-func Ask(ctx context.Context, q Question) Verdict {
-	asks := map[string]struct {
+// Run asks the question once; it repeats nothing, but the resolver asks each of its servers as resolv.conf says.
+func Run(ctx context.Context, q Request) Verdict {
+	kinds := map[string]struct {
 		timeout time.Duration
-		ask     func(context.Context, Question, *Verdict) error
+		run     func(context.Context, Request, *Verdict) error
 	}{
 		Connect: {2 * time.Second, connect},
 		HTTP:    {3 * time.Second, get},
 		Resolve: {5 * time.Second, resolve},
 	}
-	kind, known := asks[q.Kind]
+	kind, known := kinds[q.Kind]
 	if !known {
 		return Verdict{ID: q.ID, Verdict: Denied, Cause: fmt.Sprintf("kind %q: give connect, http or resolve", q.Kind)}
 	}
@@ -84,13 +84,13 @@ func Ask(ctx context.Context, q Question) Verdict {
 	defer cancel()
 	began := time.Now()
 	v := Verdict{ID: q.ID}
-	v.Verdict, v.Cause = judge(kind.ask(ctx, q, &v))
+	v.Verdict, v.Cause = verdictOf(kind.run(ctx, q, &v))
 	v.TookMS = time.Since(began).Milliseconds()
 	return v
 }
 
-// judge tells apart what was let through, what was answered by a refusal, and what was not answered.
-func judge(err error) (verdict, cause string) {
+// verdictOf tells apart what was let through, what was answered by a refusal, and what was not answered.
+func verdictOf(err error) (verdict, cause string) {
 	var timeout net.Error
 	switch {
 	case err == nil:
@@ -105,7 +105,7 @@ func judge(err error) (verdict, cause string) {
 	return Denied, err.Error()
 }
 
-func connect(ctx context.Context, q Question, _ *Verdict) error {
+func connect(ctx context.Context, q Request, _ *Verdict) error {
 	protocol := q.Protocol
 	if protocol == "" {
 		protocol = "tcp"
@@ -145,7 +145,7 @@ func echo(ctx context.Context, conn net.Conn) error {
 	return nil
 }
 
-func get(ctx context.Context, q Question, v *Verdict) error {
+func get(ctx context.Context, q Request, v *Verdict) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, q.URL, nil)
 	if err != nil {
 		return err
@@ -173,7 +173,7 @@ func get(ctx context.Context, q Question, v *Verdict) error {
 }
 
 // resolve asks over one protocol only. Go's resolver turns to TCP when an answer over UDP is truncated; here this is an error.
-func resolve(ctx context.Context, q Question, v *Verdict) error {
+func resolve(ctx context.Context, q Request, v *Verdict) error {
 	protocol := q.Protocol
 	if protocol == "" {
 		protocol = "udp"
@@ -208,7 +208,7 @@ func Batch(ctx context.Context, in io.Reader, out io.Writer, atOnce int) error {
 	)
 	verdicts := json.NewEncoder(out)
 	for n := 1; ; n++ {
-		var q Question
+		var q Request
 		err := questions.Decode(&q)
 		if err != nil {
 			work.Wait()
@@ -219,7 +219,7 @@ func Batch(ctx context.Context, in io.Reader, out io.Writer, atOnce int) error {
 		}
 		places <- struct{}{}
 		work.Go(func() {
-			v := Ask(ctx, q)
+			v := Run(ctx, q)
 			<-places
 			mu.Lock()
 			defer mu.Unlock()

@@ -60,22 +60,22 @@ func TestConnectReportsTheOutcome(t *testing.T) {
 	require.NoError(t, closedTCP.Close())
 	require.NoError(t, closedUDP.Close())
 	for name, test := range map[string]struct {
-		q    Question
+		q    Request
 		want string
 	}{
-		"tcp echo":           {Question{Port: port(tcp.Addr()), TimeoutSeconds: patient}, "allowed"},
-		"udp echo":           {Question{Protocol: "udp", Port: port(udp.LocalAddr()), TimeoutSeconds: patient}, "allowed"},
-		"tcp refused":        {Question{Port: port(closedTCP.Addr()), TimeoutSeconds: patient}, "reached: refused"},
-		"udp refused":        {Question{Protocol: "udp", Port: port(closedUDP.LocalAddr()), TimeoutSeconds: patient}, "reached: refused"},
-		"tcp without echo":   {Question{Port: port(silent.Addr()), TimeoutSeconds: 0.2}, "denied: timeout"},
-		"handshake enough":   {Question{Port: port(silent.Addr()), TimeoutSeconds: patient, NoEcho: true}, "allowed"},
-		"udp without echo":   {Question{Protocol: "udp", Port: port(mute.LocalAddr()), TimeoutSeconds: 0.2}, "denied: timeout"},
-		"no echo is for tcp": {Question{Protocol: "udp", Port: port(mute.LocalAddr()), TimeoutSeconds: 0.2, NoEcho: true}, "denied: timeout"},
-		"no such protocol":   {Question{Protocol: "sctp"}, `denied: protocol "sctp": give tcp or udp`},
+		"tcp echo":           {Request{Port: port(tcp.Addr()), TimeoutSeconds: patient}, "allowed"},
+		"udp echo":           {Request{Protocol: "udp", Port: port(udp.LocalAddr()), TimeoutSeconds: patient}, "allowed"},
+		"tcp refused":        {Request{Port: port(closedTCP.Addr()), TimeoutSeconds: patient}, "reached: refused"},
+		"udp refused":        {Request{Protocol: "udp", Port: port(closedUDP.LocalAddr()), TimeoutSeconds: patient}, "reached: refused"},
+		"tcp without echo":   {Request{Port: port(silent.Addr()), TimeoutSeconds: 0.2}, "denied: timeout"},
+		"handshake enough":   {Request{Port: port(silent.Addr()), TimeoutSeconds: patient, NoEcho: true}, "allowed"},
+		"udp without echo":   {Request{Protocol: "udp", Port: port(mute.LocalAddr()), TimeoutSeconds: 0.2}, "denied: timeout"},
+		"no echo is for tcp": {Request{Protocol: "udp", Port: port(mute.LocalAddr()), TimeoutSeconds: 0.2, NoEcho: true}, "denied: timeout"},
+		"no such protocol":   {Request{Protocol: "sctp"}, `denied: protocol "sctp": give tcp or udp`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			test.q.Kind, test.q.Host = Connect, "127.0.0.1"
-			require.Equal(t, test.want, Ask(t.Context(), test.q).String())
+			require.Equal(t, test.want, Run(t.Context(), test.q).String())
 		})
 	}
 }
@@ -92,7 +92,7 @@ func TestOtherICMPIsDenied(t *testing.T) {
 					_ = conn.Close()
 				}
 			}()
-			v := Ask(t.Context(), Question{Kind: Connect, Host: "127.0.0.1", Port: port(listener.Addr()), TimeoutSeconds: patient})
+			v := Run(t.Context(), Request{Kind: Connect, Host: "127.0.0.1", Port: port(listener.Addr()), TimeoutSeconds: patient})
 			require.Equal(t, Denied, v.Verdict)
 			require.Contains(t, v.Cause, want)
 		})
@@ -115,7 +115,7 @@ func TestProbeErrorsMapToVerdictAndCause(t *testing.T) {
 		"other":    {errors.New("odd"), Denied, "odd"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			verdict, cause := judge(test.err)
+			verdict, cause := verdictOf(test.err)
 			require.Equal(t, test.verdict, verdict)
 			require.Equal(t, test.cause, cause)
 		})
@@ -132,12 +132,12 @@ func TestHTTPSaysStatusAndFirstBytes(t *testing.T) {
 		_, _ = fmt.Fprint(w, r.Header.Get("X-Test"), " ", r.Host, strings.Repeat(".", 9999))
 	}))
 	t.Cleanup(server.Close)
-	v := Ask(t.Context(), Question{ID: "1", Kind: HTTP, URL: server.URL, Headers: map[string]string{"X-Test": "yes", "host": "other"}, TimeoutSeconds: patient})
+	v := Run(t.Context(), Request{ID: "1", Kind: HTTP, URL: server.URL, Headers: map[string]string{"X-Test": "yes", "host": "other"}, TimeoutSeconds: patient})
 	require.Equal(t, Allowed, v.Verdict)
 	require.Equal(t, http.StatusTeapot, v.Status)
 	require.True(t, strings.HasPrefix(v.Body, "yes other..."), v.Body)
 	require.Len(t, v.Body, 512)
-	require.Equal(t, http.StatusFound, Ask(t.Context(), Question{Kind: HTTP, URL: server.URL + "/away", TimeoutSeconds: patient}).Status)
+	require.Equal(t, http.StatusFound, Run(t.Context(), Request{Kind: HTTP, URL: server.URL + "/away", TimeoutSeconds: patient}).Status)
 }
 
 // answerName answers a DNS query for an A record with 192.0.2.7, and any other with nothing; truncated says that it does not fit.
@@ -157,9 +157,9 @@ func answerName(query []byte, truncated bool) []byte {
 }
 
 // resolvers serves DNS over both protocols and counts the queries of each.
-func resolvers(t *testing.T, truncated bool) (udp, tcp string, asked *[2]atomic.Int64) {
+func resolvers(t *testing.T, truncated bool) (udp, tcp string, queries *[2]atomic.Int64) {
 	t.Helper()
-	packets, listener, asked := listenPacket(t), listen(t), new([2]atomic.Int64)
+	packets, listener, queries := listenPacket(t), listen(t), new([2]atomic.Int64)
 	go func() {
 		query := make([]byte, 1500)
 		for {
@@ -167,7 +167,7 @@ func resolvers(t *testing.T, truncated bool) (udp, tcp string, asked *[2]atomic.
 			if err != nil {
 				return
 			}
-			asked[0].Add(1)
+			queries[0].Add(1)
 			_, _ = packets.WriteTo(answerName(query[:n], truncated), from)
 		}
 	}()
@@ -177,7 +177,7 @@ func resolvers(t *testing.T, truncated bool) (udp, tcp string, asked *[2]atomic.
 			if err != nil {
 				return
 			}
-			asked[1].Add(1)
+			queries[1].Add(1)
 			var length uint16
 			_ = binary.Read(conn, binary.BigEndian, &length)
 			query := make([]byte, length)
@@ -187,26 +187,26 @@ func resolvers(t *testing.T, truncated bool) (udp, tcp string, asked *[2]atomic.
 			_ = conn.Close()
 		}
 	}()
-	return packets.LocalAddr().String(), listener.Addr().String(), asked
+	return packets.LocalAddr().String(), listener.Addr().String(), queries
 }
 
 func TestResolveUsesOneProtocolOnly(t *testing.T) {
-	udp, tcp, asked := resolvers(t, false)
-	for i, q := range []Question{{Server: udp}, {Server: tcp, Protocol: "tcp"}} {
+	udp, tcp, queries := resolvers(t, false)
+	for i, q := range []Request{{Server: udp}, {Server: tcp, Protocol: "tcp"}} {
 		q.Kind, q.Host, q.TimeoutSeconds = Resolve, "agent.example.", patient
-		v := Ask(t.Context(), q)
+		v := Run(t.Context(), q)
 		require.Equal(t, "allowed", v.String())
 		require.Equal(t, []string{"192.0.2.7"}, v.Addresses)
-		require.Positive(t, asked[i].Load())
-		require.Zero(t, asked[1].Load()*int64(1-i), "TCP was not asked for")
-		asked[0].Store(0)
+		require.Positive(t, queries[i].Load())
+		require.Zero(t, queries[1].Load()*int64(1-i), "TCP was not asked for")
+		queries[0].Store(0)
 	}
-	require.Zero(t, asked[0].Load(), "UDP was not asked for")
+	require.Zero(t, queries[0].Load(), "UDP was not asked for")
 }
 
 func TestATruncatedUDPResponseIsNotRetriedOverTCP(t *testing.T) {
 	udp, _, _ := resolvers(t, true)
-	v := Ask(t.Context(), Question{Kind: Resolve, Host: "agent.example.", Server: udp, TimeoutSeconds: patient})
+	v := Run(t.Context(), Request{Kind: Resolve, Host: "agent.example.", Server: udp, TimeoutSeconds: patient})
 	require.Equal(t, Denied, v.Verdict)
 	require.Contains(t, v.Cause, "does not fit")
 }
@@ -228,7 +228,7 @@ func TestABatchRunsEveryProbeWithBoundedConcurrency(t *testing.T) {
 	t.Cleanup(server.Close)
 	var in, out bytes.Buffer
 	for i := range 40 {
-		require.NoError(t, json.NewEncoder(&in).Encode(Question{ID: fmt.Sprint(i), Kind: HTTP, URL: server.URL, TimeoutSeconds: patient}))
+		require.NoError(t, json.NewEncoder(&in).Encode(Request{ID: fmt.Sprint(i), Kind: HTTP, URL: server.URL, TimeoutSeconds: patient}))
 	}
 	in.WriteString(`{"id":"odd","kind":"guess"}`)
 	require.NoError(t, Batch(t.Context(), &in, &out, 4))

@@ -53,7 +53,7 @@ type Record struct {
 	Connection string        // Kept, Opened, ReplacedClosed, ReplacedReset, New; empty for Overrun
 	Late       time.Duration // how late the generator itself started it; part of Latency
 	Latency    time.Duration // from when it was due until it ended, well or not
-	Heard      time.Duration // for a stream: from when it was due until its last event
+	FirstEvent time.Duration // for a stream: from when it was due until its last event
 	Outcome    string        // OK or the cause
 	Pod        string        // of the answer; for a failure without one, of the last answer on its connection
 	Version    string        // as Pod
@@ -71,7 +71,7 @@ func (r Record) At() int64 {
 	return r.Start
 }
 
-// In tells whether the record belongs to the window [from, to), in Unix milliseconds; 0 leaves that side open.
+// In reports whether the record belongs to the window [from, to), in Unix milliseconds; 0 leaves that side open.
 func (r Record) In(from, to int64) bool {
 	return r.At() >= from && (to == 0 || r.At() < to)
 }
@@ -79,13 +79,13 @@ func (r Record) In(from, to int64) bool {
 // MarshalJSON writes the record as an array of its fields in their order, durations in microseconds.
 func (r Record) MarshalJSON() ([]byte, error) {
 	return json.Marshal([]any{r.Start, r.Kind, r.Connection, r.Late.Microseconds(), r.Latency.Microseconds(),
-		r.Heard.Microseconds(), r.Outcome, r.Pod, r.Version})
+		r.FirstEvent.Microseconds(), r.Outcome, r.Pod, r.Version})
 }
 
 // UnmarshalJSON reads what MarshalJSON wrote.
 func (r *Record) UnmarshalJSON(text []byte) error {
-	var late, latency, heard int64
-	fields := []any{&r.Start, &r.Kind, &r.Connection, &late, &latency, &heard, &r.Outcome, &r.Pod, &r.Version}
+	var late, latency, firstEvent int64
+	fields := []any{&r.Start, &r.Kind, &r.Connection, &late, &latency, &firstEvent, &r.Outcome, &r.Pod, &r.Version}
 	want := len(fields)
 	if err := json.Unmarshal(text, &fields); err != nil {
 		return fmt.Errorf("record %s: %w", text, err)
@@ -93,7 +93,7 @@ func (r *Record) UnmarshalJSON(text []byte) error {
 	if len(fields) != want {
 		return fmt.Errorf("record %s: %d fields, want %d: is the generator of another version?", text, len(fields), want)
 	}
-	r.Late, r.Latency, r.Heard = microseconds(late), microseconds(latency), microseconds(heard)
+	r.Late, r.Latency, r.FirstEvent = microseconds(late), microseconds(latency), microseconds(firstEvent)
 	return nil
 }
 

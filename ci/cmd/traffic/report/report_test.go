@@ -72,7 +72,7 @@ func TestASummaryReadsAsALine(t *testing.T) {
 
 func TestRecordsAreReadAsTheyWereWritten(t *testing.T) {
 	records := []Record{
-		{Start: 1700000000123, Kind: Stream, Connection: New, Late: 1 * ms, Latency: 1500 * time.Microsecond, Heard: ms, Outcome: Cut, Pod: "a", Version: "v1"},
+		{Start: 1700000000123, Kind: Stream, Connection: New, Late: 1 * ms, Latency: 1500 * time.Microsecond, FirstEvent: ms, Outcome: Cut, Pod: "a", Version: "v1"},
 		good(1700000000200, ms, "b"), good(1700000000300, ms, "c"),
 	}
 	var text bytes.Buffer

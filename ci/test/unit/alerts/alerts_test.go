@@ -194,8 +194,8 @@ func TestAlertsFireAndResolve(t *testing.T) {
 	}
 }
 
-// toldOf is the last alert of each name, with its cause if it has one, in a world where everything goes wrong that can.
-func toldOf(t *testing.T) map[string]rules.Alert {
+// firingAlerts is the last alert of each name, with its cause if it has one, in a world where everything goes wrong that can.
+func firingAlerts(t *testing.T) map[string]rules.Alert {
 	t.Helper()
 	down := but(series{
 		"replicas_available": during(41, "0"), "highly_available": during(41, "0"), "stalled": during(41, "1"),
@@ -224,7 +224,7 @@ func toldOf(t *testing.T) map[string]rules.Alert {
 // The texts as an on-call engineer gets them, of every alert that there is.
 func TestEveryAlertSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 	texts := map[string]map[string]string{}
-	for name, alert := range toldOf(t) {
+	for name, alert := range firingAlerts(t) {
 		texts[name] = alert.Annotations.Map()
 	}
 	requireYAML(t, "testdata/texts.yaml", texts)
@@ -232,7 +232,7 @@ func TestEveryAlertSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 
 // A runbook is read at night and its commands are pasted: each must be whole, and about this Agent or this operator.
 func TestEveryRunbookNamesTheCommandsToRun(t *testing.T) {
-	for name, alert := range toldOf(t) {
+	for name, alert := range firingAlerts(t) {
 		t.Run(name, func(t *testing.T) {
 			runbook := alert.Annotations.Get("runbook")
 			require.NotRegexp(t, `\{\{|<no value>|error expanding`, runbook)

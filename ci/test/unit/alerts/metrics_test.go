@@ -16,13 +16,13 @@ import (
 // metrics.txt lists every metric that the alerts and the dashboard ask for; ci/test/cluster compares it with what an operator exports.
 func TestTheListOfMetricsIsComplete(t *testing.T) {
 	used := map[string]bool{}
-	ask := func(expr string) {
+	collect := func(expr string) {
 		for _, selector := range selectors(t, expr) {
 			used[selector.Name] = true
 		}
 	}
 	for _, rule := range alertRules(t) {
-		ask(rule.Query().String())
+		collect(rule.Query().String())
 		for _, text := range rule.Annotations().Map() { // the queries inside texts
 			for _, name := range regexp.MustCompile(`flokoa_agent_\w+`).FindAllString(text, -1) {
 				used[name] = true
@@ -31,11 +31,11 @@ func TestTheListOfMetricsIsComplete(t *testing.T) {
 	}
 	d := read(t)
 	for _, expr := range d.queries() {
-		ask(d.resolved(t, expr))
+		collect(d.resolved(t, expr))
 	}
 	for _, variable := range d.Templating.List {
 		if variable.Type == "query" {
-			ask(d.resolved(t, labelValues(t, variable)))
+			collect(d.resolved(t, labelValues(t, variable)))
 		}
 	}
 	listed, err := os.ReadFile("metrics.txt")

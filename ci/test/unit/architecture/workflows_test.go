@@ -52,11 +52,11 @@ func TestWorkflowsReadAndJobsDeclareTheirWritePermissions(t *testing.T) {
 		w := readWorkflow(t, name)
 		require.Equal(t, map[string]string{"contents": "read"}, w.Permissions, name)
 		uses := 0
-		for job, asked := range w.Jobs {
-			for what := range asked.Permissions {
+		for job, definition := range w.Jobs {
+			for what := range definition.Permissions {
 				require.Contains(t, []string{"contents", "packages", "id-token"}, what, "%s: job %s", name, job)
 			}
-			for _, step := range asked.Steps {
+			for _, step := range definition.Steps {
 				if step.Uses != "" {
 					uses++
 					require.Contains(t, step.Uses, "@v", "%s: %s has no version", name, step.Uses)

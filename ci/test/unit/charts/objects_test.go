@@ -24,7 +24,7 @@ import (
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
-// clusterScoped says of every kind that a chart renders whether it lives outside namespaces. A kind that is not listed fails.
+// clusterScoped reports of every kind that a chart renders whether it lives outside namespaces. A kind that is not listed fails.
 var clusterScoped = map[string]bool{
 	"Agent":                            false,
 	"ClusterRole":                      true,

@@ -59,11 +59,11 @@ func TestOperatorTakesTheChartsArguments(t *testing.T) {
 	require.Len(t, hooks, 1)
 	service := httptest.NewServer(http.NotFoundHandler())
 	t.Cleanup(service.Close)
-	asks := as[corev1.Pod](t, hooks[0]).Spec.Containers[0].Args
-	require.Equal(t, "http://a-release-flokoa-operator-metrics.a-namespace:8080/metrics", asks[len(asks)-1])
-	ask := exec.CommandContext(t.Context(), operator, append(asks[:len(asks)-1], "--timeout=1s", service.URL)...)
-	output, err = ask.CombinedOutput()
-	require.Equal(t, 1, ask.ProcessState.ExitCode(), "2 is a mistake in the arguments: %v, %s", err, output)
+	testArgs := as[corev1.Pod](t, hooks[0]).Spec.Containers[0].Args
+	require.Equal(t, "http://a-release-flokoa-operator-metrics.a-namespace:8080/metrics", testArgs[len(testArgs)-1])
+	testCommand := exec.CommandContext(t.Context(), operator, append(testArgs[:len(testArgs)-1], "--timeout=1s", service.URL)...)
+	output, err = testCommand.CombinedOutput()
+	require.Equal(t, 1, testCommand.ProcessState.ExitCode(), "2 is a mistake in the arguments: %v, %s", err, output)
 	require.Contains(t, string(output), "404 Not Found")
 }
 

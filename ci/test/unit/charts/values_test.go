@@ -120,8 +120,8 @@ func TestEverySchemaIsClosed(t *testing.T) {
 				case map[string]any:
 					if node["type"] == "object" && path != "/properties/global" {
 						objects++
-						additional, said := node["additionalProperties"]
-						require.True(t, said, "%s does not say additionalProperties", path)
+						additional, declared := node["additionalProperties"]
+						require.True(t, declared, "%s does not say additionalProperties", path)
 						require.NotEqual(t, true, additional, path)
 					}
 					for key, child := range node {

@@ -36,7 +36,7 @@ type flow struct {
 	port     int32
 }
 
-// A network is the policies of all namespaces of a cluster, and judges as the API says: policies only allow, a pod that one
+// A network is the policies of all namespaces of a cluster, and checks as the API says: policies only allow, a pod that one
 // selects is denied what none allows, and both ends must agree. A namespace has the label that Kubernetes gives it.
 type network []networkingv1.NetworkPolicy
 
@@ -45,7 +45,7 @@ func (n network) allows(t *testing.T, f flow) bool {
 	return n.agrees(t, f, networkingv1.PolicyTypeEgress, f.from, f.to) && n.agrees(t, f, networkingv1.PolicyTypeIngress, f.to, f.from)
 }
 
-// agrees says whether one end lets the flow pass in its direction.
+// agrees reports whether one end lets the flow pass in its direction.
 func (n network) agrees(t *testing.T, f flow, direction networkingv1.PolicyType, own, other end) bool {
 	t.Helper()
 	isolated := false
@@ -86,10 +86,10 @@ func rules(spec networkingv1.NetworkPolicySpec, direction networkingv1.PolicyTyp
 	return found
 }
 
-// applies says whether a policy is for a direction: those that it says, or else ingress, and egress if it has rules for it.
+// applies reports whether a policy is for a direction: those that it says, or else ingress, and egress if it has rules for it.
 func applies(spec networkingv1.NetworkPolicySpec, direction networkingv1.PolicyType) bool {
-	for _, said := range spec.PolicyTypes {
-		if said == direction {
+	for _, policyType := range spec.PolicyTypes {
+		if policyType == direction {
 			return true
 		}
 	}
@@ -117,7 +117,7 @@ func matchesPeer(t *testing.T, namespace string, peers []networkingv1.NetworkPol
 
 func namespaceLabels(name string) labels.Set { return labels.Set{corev1.LabelMetadataName: name} }
 
-// contains judges pods by their address too: a rule for addresses that a cluster gives to pods would be one for these pods.
+// contains checks pods by their address too: a rule for addresses that a cluster gives to pods would be one for these pods.
 func contains(t *testing.T, block *networkingv1.IPBlock, address string) bool {
 	t.Helper()
 	parsed, err := netip.ParseAddr(address)
@@ -170,7 +170,7 @@ func selects(t *testing.T, selector *metav1.LabelSelector, set labels.Set) bool 
 	return parsed.Matches(set)
 }
 
-// The judge itself is judged: each row is a rule of the NetworkPolicy API.
+// The judge itself is checked: each row is a rule of the NetworkPolicy API.
 func TestNetworkFollowsTheNetworkPolicyAPI(t *testing.T) {
 	client := pod("a", "10.0.0.1", labels.Set{"app": "client"})
 	server := pod("b", "10.0.0.2", labels.Set{"app": "server"})

@@ -155,12 +155,12 @@ func TestRoleBindings(t *testing.T) {
 // Kubernetes' own edit and admin read Secrets, open shells and act as ServiceAccounts: nothing here binds a ClusterRole, whatever
 // the values. And no account called default is bound, which is every pod's that asks for no other.
 func TestNothingBindsMoreThanTheRolesHere(t *testing.T) {
-	everybody := map[string]any{
+	subjects := map[string]any{
 		"groups": []any{"team"}, "users": []any{"jane"}, "serviceAccounts": []any{map[string]any{"namespace": "tools", "name": "robot"}},
 	}
 	values := map[string]any{"access": map[string]any{
-		"viewers": everybody, "editors": everybody, "secretManagers": everybody,
-		"secretUsers": overlaid(everybody, map[string]any{"deployer": true}),
+		"viewers": subjects, "editors": subjects, "secretManagers": subjects,
+		"secretUsers": overlaid(subjects, map[string]any{"deployer": true}),
 		"deployers":   []any{map[string]any{"namespace": "ci", "name": "runner"}},
 	}}
 	for _, environment := range manifests.Environments {

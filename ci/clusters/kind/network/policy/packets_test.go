@@ -195,10 +195,10 @@ func TestAnEstablishedConnectionGoesOnWhenAPolicyDeniesIt(t *testing.T) {
 	connection, err := s.dial("cli", "10.244.1.2:8080")
 	require.NoError(t, err)
 	defer func() { _ = connection.Close() }()
-	ask(t, connection)
+	roundTrip(t, connection)
 
 	s.load(viewOf(t, forWeb(types(in, out)), ""))
-	ask(t, connection)
+	roundTrip(t, connection)
 	_, err = s.dial("cli", "10.244.1.2:8080")
 	requireDropped(t, err)
 }
@@ -211,7 +211,7 @@ func requireDropped(t *testing.T, err error, about ...any) {
 	require.True(t, failure.Timeout(), about...)
 }
 
-func ask(t *testing.T, connection net.Conn) {
+func roundTrip(t *testing.T, connection net.Conn) {
 	t.Helper()
 	require.NoError(t, connection.SetDeadline(time.Now().Add(5*time.Second)))
 	_, err := fmt.Fprintln(connection, "hello")

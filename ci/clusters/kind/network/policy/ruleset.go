@@ -16,7 +16,7 @@
 //	into-pods: destination is a pod of this node with an ingress policy  -> ingress-of-ADDRESS, else accept
 //	ingress-of-ADDRESS: one of its policies allows the packet            -> accept, else drop
 //
-// Both directions are judged separately, each on the node of the pod that a policy selects. A denied packet is dropped, not
+// Both directions are checked separately, each on the node of the pod that a policy selects. A denied packet is dropped, not
 // rejected: a client whose address is not known here yet tries again instead of giving up.
 package policy
 
@@ -66,7 +66,7 @@ func Ruleset(view View) (string, error) {
 	for _, rules := range enforced {
 		rules.writePodChains(&text)
 	}
-	writeForward(&text, enforced[egress], strangers(view.NodeSubnet, cluster.local))
+	writeForward(&text, enforced[egress], unknownAddresses(view.NodeSubnet, cluster.local))
 	writeIngress(&text, enforced[ingress])
 	writeMasquerade(&text, view.PodSubnet)
 	text.WriteString("}\n")
@@ -164,10 +164,10 @@ func (r directionRules) writeDispatch(text *strings.Builder) {
 	fmt.Fprintf(text, "    ip %s vmap { %s }\n", r.direction.self(), strings.Join(elements, ", "))
 }
 
-func writeForward(text *strings.Builder, rules directionRules, strangers []string) {
+func writeForward(text *strings.Builder, rules directionRules, unknownAddresses []string) {
 	text.WriteString("  chain forward {\n    type filter hook forward priority filter; policy accept;\n")
 	text.WriteString("    ct state established,related accept\n")
-	for _, match := range strangers {
+	for _, match := range unknownAddresses {
 		fmt.Fprintf(text, "    %s counter drop\n", match)
 	}
 	rules.writeDispatch(text)
@@ -188,8 +188,8 @@ func writeMasquerade(text *strings.Builder, podSubnet netip.Prefix) {
 `, podSubnet.Masked())
 }
 
-// strangers match the packets from and to addresses of this node's subnet that belong to no known pod.
-func strangers(nodeSubnet netip.Prefix, known []pod) []string {
+// unknownAddresses match the packets from and to addresses of this node's subnet that belong to no known pod.
+func unknownAddresses(nodeSubnet netip.Prefix, known []pod) []string {
 	if !nodeSubnet.IsValid() {
 		return nil
 	}
