@@ -69,7 +69,7 @@ func (s *fixture) lowestReplicas(deployment string) func() int32 {
 	}
 }
 
-// apply is what a team's manifest says, by Server-Side Apply: what it leaves out, it no longer asks for.
+// apply applies a team's manifest by server-side apply: fields that it omits are removed.
 func (s *fixture) apply(manifest string) {
 	s.Helper()
 	command := s.command(s.Context(), "apply", "--server-side", "-f", "-")
@@ -101,7 +101,7 @@ func TestAutoscalingTakesOverALiveAgentWithoutADip(t *testing.T) {
 	least := s.lowestReplicas("a")
 
 	s.apply(teamsManifest("", "autoscaling: {minReplicas: 3, maxReplicas: 10}"))
-	s.eventually("the autoscaler has taken over and has the bounds that were asked for", hpaTimeout, func() error {
+	s.eventually("the autoscaler has taken over with the bounds of the spec", hpaTimeout, func() error {
 		agent, scaler := read(s, "a", &v1alpha1.Agent{}), &autoscalingv2.HorizontalPodAutoscaler{}
 		return firstError(
 			api.Get(t.Context(), client.ObjectKeyFromObject(agent), scaler),
@@ -186,7 +186,7 @@ func TestAnAutoscalerThatTargetsTheDeploymentIsReported(t *testing.T) {
 	s.waitReady("a")
 	require.NoError(t, api.Create(t.Context(), outsideAutoscaler(s, "apps/v1", "Deployment", 3)))
 	const words = `kube-controller-manager scales Deployment "a" to 3, but the Agent asks for 1 and scales it back: point the autoscaler's scaleTargetRef at agent.flokoa.ai/v1alpha1 Agent a`
-	s.eventually("an event says so", hpaTimeout, func() error { return s.checkEvents("a", "DeploymentScaled", words, 1) })
+	s.eventually("an Event reports it", hpaTimeout, func() error { return s.checkEvents("a", "DeploymentScaled", words, 1) })
 	s.eventually("the count is put back", waitTimeout, func() error {
 		return checkEqual("replicas", 1, read(s, "a", &appsv1.Deployment{}).Spec.Replicas)
 	})
@@ -196,7 +196,7 @@ func TestAnAutoscalerThatTargetsTheDeploymentIsReported(t *testing.T) {
 		}
 		return nil
 	})
-	require.NoError(t, s.checkEvents("a", "DeploymentScaled", words, 1), "said once")
+	require.NoError(t, s.checkEvents("a", "DeploymentScaled", words, 1), "reported once")
 }
 
 func TestASuspendedAgentKeepsEverythingButItsPods(t *testing.T) {
@@ -242,7 +242,7 @@ func TestAChangedAgentCardRollsThePods(t *testing.T) {
 	require.Equal(t, []corev1.VolumeMount{{Name: "flokoa-agent-card", MountPath: "/etc/flokoa/agent-card.json", SubPath: "agent-card.json", ReadOnly: true}}, mounts)
 
 	s.kubectl("patch", "configmap", "a-card", "--type=merge", "-p", `{"data":{"agent-card.json":"{}"}}`)
-	s.eventually("a hand edit is put back", waitTimeout, func() error { return checkEqual("card", card, read(s, "a-card", &corev1.ConfigMap{}).Data) })
+	s.eventually("a manual change is reverted", waitTimeout, func() error { return checkEqual("card", card, read(s, "a-card", &corev1.ConfigMap{}).Data) })
 	require.Equal(t, pods, uids(s, &corev1.PodList{}), "and restarts nothing")
 
 	s.patch("a", `[{"op":"replace","path":"/spec/card/version","value":"2"}]`)
@@ -260,7 +260,7 @@ func TestAForeignConfigMapIsNotUsedAsTheAgentCard(t *testing.T) {
 	s := newFixture(t)
 	s.kubectl("create", "configmap", "a-card", "--from-literal=agent-card.json=theirs")
 	s.create("a", func(a *v1alpha1.Agent) { a.Spec.Card = &v1alpha1.Card{Description: "Answers.", Version: "1"} })
-	agent := s.waitForAgent("a", "the conflict is told", waitTimeout, func(a *v1alpha1.Agent) bool {
+	agent := s.waitForAgent("a", "the conflict is reported", waitTimeout, func(a *v1alpha1.Agent) bool {
 		return condition(a, v1alpha1.ConditionReady).Reason == v1alpha1.ReasonNameConflict
 	})
 	require.Contains(t, condition(agent, v1alpha1.ConditionReady).Message, `a ConfigMap named "a-card" exists`)

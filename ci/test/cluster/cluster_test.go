@@ -23,7 +23,7 @@ const clusterName = "flokoa-test"
 var testNamespaces = client.MatchingLabels{"made-by": "e2e"}
 
 // connect returns the control plane that the environment names, or brings one up. A KUBECONFIG that did not come from
-// cluster.sh, which sets FLOKOA_AUDIT_LOG beside it, is somebody's own cluster, and is left alone.
+// cluster.sh, which sets FLOKOA_AUDIT_LOG beside it, is a user's own cluster, and is left alone.
 func connect(ctx context.Context) (plane harness.Cluster, err error) {
 	if os.Getenv("KUBECONFIG") != "" && os.Getenv("FLOKOA_AUDIT_LOG") != "" {
 		plane, err = harness.ClusterFromEnvironment(ctx, root)
@@ -68,7 +68,7 @@ func lockCluster() (err error) {
 	return err
 }
 
-// removeLeftovers removes the namespaces of earlier tests, and the ServiceAccount: with it, the tokens of an operator that nobody
+// removeLeftovers removes the namespaces of earlier tests, and the ServiceAccount: with it, the tokens of an operator that no run
 // stopped are worth nothing. Without a lease in the way, the first operator leads at once.
 func removeLeftovers(ctx context.Context) error {
 	for _, stale := range []client.Object{

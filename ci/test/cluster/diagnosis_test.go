@@ -22,7 +22,7 @@ import (
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
-// failureCase is one way in which an Agent comes not to be ready, and gets well again.
+// failureCase is one way in which an Agent becomes unready, and recovers.
 type failureCase struct {
 	name  string
 	agent []change
@@ -36,15 +36,15 @@ type failureCase struct {
 	queriesEvents bool
 	// available: replicas keep serving.
 	available bool
-	// fixTimeout is how soon the cure must help; a minute unless said otherwise.
+	// fixTimeout is how soon the Agent must recover after the fix; a minute by default.
 	fixTimeout time.Duration
 }
 
-// replicaSetRetryTimeout is how long it may take until refused pods are tried again: the ReplicaSet controller doubles its pause with every try,
-// and nothing tells it that the obstacle is gone.
+// replicaSetRetryTimeout bounds the time until rejected pods are created again: the ReplicaSet controller retries with exponential
+// backoff, and no event wakes it.
 const replicaSetRetryTimeout = 3 * time.Minute
 
-// failureCases are all reasons of Ready=False, each with the ways in which a real control plane brings it about.
+// failureCases are all reasons of Ready=False, each with the ways in which a real control plane causes it.
 func failureCases() map[string][]failureCase {
 	return map[string][]failureCase{
 		v1alpha1.ReasonNameConflict:             {nameConflict()},
@@ -115,11 +115,11 @@ func (w failureCase) run(s *fixture, reason string) {
 	s.create("a", w.agent...)
 	runStep(s, w.trigger)
 	began := time.Now()
-	told := s.waitForAgent("a", "Ready is False for "+reason+": "+w.message, waitTimeout, func(a *v1alpha1.Agent) bool { return w.matchesReport(a, reason) })
-	s.note("told after %.1fs", time.Since(began).Seconds())
-	w.requireProgressConditions(s, told)
-	s.eventually("an event says so", waitTimeout, func() error { return s.checkEvents("a", reason, "", 1) })
-	s.consistently("it is told all the while", func() error {
+	failing := s.waitForAgent("a", "Ready is False for "+reason+": "+w.message, waitTimeout, func(a *v1alpha1.Agent) bool { return w.matchesReport(a, reason) })
+	s.note("reported after %.1fs", time.Since(began).Seconds())
+	w.requireProgressConditions(s, failing)
+	s.eventually("an Event reports it", waitTimeout, func() error { return s.checkEvents("a", reason, "", 1) })
+	s.consistently("the reason does not change", func() error {
 		if now := read(s, "a", &v1alpha1.Agent{}); condition(now, v1alpha1.ConditionReady).Reason != reason {
 			return fmt.Errorf("%+v", condition(now, v1alpha1.ConditionReady))
 		}
@@ -128,8 +128,8 @@ func (w failureCase) run(s *fixture, reason string) {
 
 	began = time.Now()
 	runStep(s, w.fix)
-	healed := s.waitForAgent("a", "it is well again", cmp.Or(w.fixTimeout, recoveryTimeout), isReady)
-	s.note("well after %.1fs: %v", time.Since(began).Seconds(), reasons())
+	healed := s.waitForAgent("a", "the Agent recovers", cmp.Or(w.fixTimeout, recoveryTimeout), isReady)
+	s.note("recovered after %.1fs: %v", time.Since(began).Seconds(), reasons())
 	require.Empty(s, condition(healed, v1alpha1.ConditionStalled))
 	require.Empty(s, condition(healed, v1alpha1.ConditionReconciling))
 	w.requireReportedOnce(s, reason, reasons)
@@ -142,7 +142,7 @@ func runStep(s *fixture, step func(*fixture)) {
 	}
 }
 
-// matchesReport also looks at Available: whether anyone answers does not depend on why not all do.
+// matchesReport also checks Available: replicas may keep serving while others fail.
 func (w failureCase) matchesReport(agent *v1alpha1.Agent, reason string) bool {
 	ready, answers := condition(agent, v1alpha1.ConditionReady), condition(agent, v1alpha1.ConditionAvailable).Status == metav1.ConditionTrue
 	return ready.Status == metav1.ConditionFalse && ready.Reason == reason && matches(w.message, ready.Message) && answers == w.available
@@ -153,17 +153,17 @@ func matches(pattern, text string) bool {
 	return regexp.MustCompile("^" + strings.ReplaceAll(regexp.QuoteMeta(pattern), `\*`, ".*") + "$").MatchString(text)
 }
 
-func (w failureCase) requireProgressConditions(s *fixture, told *v1alpha1.Agent) {
+func (w failureCase) requireProgressConditions(s *fixture, failing *v1alpha1.Agent) {
 	s.Helper()
 	kinds := []string{v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled}
 	if w.stalls {
 		slices.Reverse(kinds)
 	}
-	require.Equal(s, metav1.ConditionTrue, condition(told, kinds[0]).Status, kinds[0])
-	require.Empty(s, condition(told, kinds[1]))
+	require.Equal(s, metav1.ConditionTrue, condition(failing, kinds[0]).Status, kinds[0])
+	require.Empty(s, condition(failing, kinds[1]))
 }
 
-// requireReportedOnce is about the whole time: the reason was there once and told once, and nothing else was found to be wrong.
+// requireReportedOnce checks the whole history: the reason was set once, with one Event, and no other failure was reported.
 func (w failureCase) requireReportedOnce(s *fixture, reason string, reasons func() []string) {
 	s.Helper()
 	s.eventually("the end is seen", waitTimeout, func() error {
@@ -189,20 +189,20 @@ func (w failureCase) requireReportedOnce(s *fixture, reason string, reasons func
 			require.Equal(s, reason != v1alpha1.ReasonRolloutInProgress, event.Type == corev1.EventTypeWarning, "%s %s", event.Type, reason)
 		}
 	}
-	require.Equal(s, w.queriesEvents, len(s.eventQueries()) > 0, "Events are asked for where nothing else tells why: %v", s.eventQueries())
+	require.Equal(s, w.queriesEvents, len(s.eventQueries()) > 0, "Events are listed only if nothing else names the cause: %v", s.eventQueries())
 	s.requireEventQueryRate()
 	for _, r := range s.requests() {
 		require.False(s, r.Verb == "patch" && r.ObjectRef.Resource == "events", "the same event twice: %s", r)
 	}
 }
 
-// eventQueries are the operator's questions for Events in this namespace.
+// eventQueries are the operator's list requests for Events in this namespace.
 func (s *fixture) eventQueries() []request {
 	s.Helper()
 	return slices.DeleteFunc(s.requests(), func(r request) bool { return r.ObjectRef.Resource != "events" || r.Verb != "list" })
 }
 
-// requireEventQueryRate is about what a question for Events costs the API server: it is about one pod, and no other comes for a minute.
+// requireEventQueryRate bounds the load on the API server: a list of Events is for one pod, and the next comes a minute later.
 func (s *fixture) requireEventQueryRate() {
 	s.Helper()
 	var last time.Time
@@ -221,7 +221,7 @@ func onRuntime(change func(*v1alpha1.RuntimeSpec)) change {
 	return func(a *v1alpha1.Agent) { change(&a.Spec.Runtime.Spec) }
 }
 
-// --- what the kubelet and the scheduler say -----------------------------------------------------------------------------
+// --- kubelet and scheduler -----------------------------------------------------------------------------------------------
 
 // noneAvailable is where the work stands when the only pod is not ready.
 const noneAvailable = "; 0 of 1 updated replicas available"
@@ -366,7 +366,7 @@ func crashes() []failureCase {
 			trigger: func(s *fixture) {
 				for range 3 {
 					container("agent", crashLooping(3, "Error", ""))(s)
-					s.waitForAgent("a", "it is told", waitTimeout, func(a *v1alpha1.Agent) bool {
+					s.waitForAgent("a", "the failure is reported", waitTimeout, func(a *v1alpha1.Agent) bool {
 						return condition(a, v1alpha1.ConditionReady).Reason == v1alpha1.ReasonCrashLooping
 					})
 					container("agent", runningSince(0))(s)
@@ -390,7 +390,7 @@ func unschedulable() failureCase {
 func failingProbes() []failureCase {
 	return []failureCase{
 		{
-			name: "as an Event says", agent: []change{neverReady}, queriesEvents: true,
+			name: "reported by an Event", agent: []change{neverReady}, queriesEvents: true,
 			trigger: emitEvent("agent", "Unhealthy", "Readiness probe failed: HTTP probe failed with statuscode: 503"),
 			message: "pod a-*: container agent: Readiness probe failed: HTTP probe failed with statuscode: 503" + noneAvailable,
 			fix:     recoverPods,
@@ -447,7 +447,7 @@ func lostReplica() failureCase {
 	}
 }
 
-// The cause is what Ready names; that nothing moves any more is what Stalled says, whatever the cause.
+// Ready names the cause. Stalled reports that the rollout makes no progress, whatever the cause.
 func TestAStuckRolloutIsStalledAndReportsItsCause(t *testing.T) {
 	t.Parallel()
 	s := newFixture(t)
@@ -457,22 +457,22 @@ func TestAStuckRolloutIsStalledAndReportsItsCause(t *testing.T) {
 		return condition(a, v1alpha1.ConditionReady).Reason == v1alpha1.ReasonProgressDeadlineExceeded
 	})
 	container("agent", waiting("ImagePullBackOff", "manifest unknown"))(s)
-	told := s.waitForAgent("a", "the cause is told", waitTimeout, func(a *v1alpha1.Agent) bool {
+	failing := s.waitForAgent("a", "the cause is reported", waitTimeout, func(a *v1alpha1.Agent) bool {
 		return condition(a, v1alpha1.ConditionReady).Reason == v1alpha1.ReasonImagePullFailed
 	})
-	require.True(t, matches("pod a-*: container agent: ImagePullBackOff: manifest unknown; "+stuck, condition(told, v1alpha1.ConditionReady).Message))
-	stalled := condition(told, v1alpha1.ConditionStalled)
+	require.True(t, matches("pod a-*: container agent: ImagePullBackOff: manifest unknown; "+stuck, condition(failing, v1alpha1.ConditionReady).Message))
+	stalled := condition(failing, v1alpha1.ConditionStalled)
 	require.Equal(t, metav1.ConditionTrue, stalled.Status)
 	require.Equal(t, v1alpha1.ReasonProgressDeadlineExceeded, stalled.Reason)
 	require.Equal(t, stuck, stalled.Message)
-	require.Empty(t, condition(told, v1alpha1.ConditionReconciling))
+	require.Empty(t, condition(failing, v1alpha1.ConditionReconciling))
 	for _, reason := range []string{v1alpha1.ReasonProgressDeadlineExceeded, v1alpha1.ReasonImagePullFailed} {
-		s.eventually("an event says so", waitTimeout, func() error { return s.checkEvents("a", reason, "", 1) })
+		s.eventually("an Event reports it", waitTimeout, func() error { return s.checkEvents("a", reason, "", 1) })
 	}
 	recoverPods(s)
-	healed := s.waitForAgent("a", "it is well again", recoveryTimeout, isReady)
+	healed := s.waitForAgent("a", "the Agent recovers", recoveryTimeout, isReady)
 	require.Empty(t, condition(healed, v1alpha1.ConditionStalled))
-	require.Empty(t, s.eventQueries(), "an Agent whose pods say why costs no question")
+	require.Empty(t, s.eventQueries(), "no Events are listed if the pods name the cause")
 }
 
 // What keeps an Agent from being ready changes all the time, and a healthy one is rolled beside it: neither costs a question more.
@@ -493,16 +493,16 @@ func TestEventsAreListedOnceAMinuteForUnhealthyAgentsOnly(t *testing.T) {
 		}
 	}
 	emitEvent("agent", "Unhealthy", "Readiness probe failed: first")(s)
-	s.eventually("the probe is told", waitTimeout, message("first"))
+	s.eventually("the probe failure is reported", waitTimeout, message("first"))
 	emitEvent("agent", "Unhealthy", "Readiness probe failed: second")(s)
 	image, changes := 1, 0
-	s.eventually("what is new is told after a minute", waitTimeout, func() error {
+	s.eventually("the new Event is reported after a minute", waitTimeout, func() error {
 		image, changes = image+1, changes+1
 		s.setImage("healthy", fmt.Sprintf("registry.example/agent:v%d", image))
 		s.write(last, func(pod *corev1.Pod) {
 			waiting("ImagePullBackOff", "manifest unknown")(&pod.Status.ContainerStatuses[0])
 		})
-		s.waitForAgent("a", "another cause is told", waitTimeout, func(a *v1alpha1.Agent) bool {
+		s.waitForAgent("a", "the new cause is reported", waitTimeout, func(a *v1alpha1.Agent) bool {
 			return condition(a, v1alpha1.ConditionReady).Reason == v1alpha1.ReasonImagePullFailed
 		})
 		s.write(last, func(pod *corev1.Pod) { runningSince(0)(&pod.Status.ContainerStatuses[0]) })

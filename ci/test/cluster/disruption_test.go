@@ -18,7 +18,7 @@ import (
 // nodeLossTimeout is how long it takes until a lost machine is noticed (50 s), its pods are given up (60 s) and others stand in.
 const nodeLossTimeout = 4 * time.Minute
 
-// highlyAvailable gives an Agent all that the guide asks of a spec.
+// highlyAvailable makes a spec meet all requirements of the guide.
 func highlyAvailable(a *v1alpha1.Agent) {
 	three := int32(3)
 	spec := &a.Spec.Runtime.Spec
@@ -84,7 +84,7 @@ func TestAPodDisruptionBudgetFollowsTheReplicasAndIsRestored(t *testing.T) {
 	require.Equal(t, policyv1.AlwaysAllow, *made.Spec.UnhealthyPodEvictionPolicy)
 
 	s.kubectl("patch", "pdb", "a", "--type=merge", "-p", `{"spec":{"maxUnavailable":0}}`)
-	s.eventually("a hand edit is put back", waitTimeout, func() error {
+	s.eventually("a manual change is reverted", waitTimeout, func() error {
 		return checkEqual("maxUnavailable", made.Spec.MaxUnavailable, read(s, "a", &policyv1.PodDisruptionBudget{}).Spec.MaxUnavailable)
 	})
 	s.patch("a", `[{"op":"add","path":"/spec/availability","value":{"podDisruptionBudget":{"minAvailable":1}}}]`)
@@ -98,7 +98,7 @@ func TestAPodDisruptionBudgetFollowsTheReplicasAndIsRestored(t *testing.T) {
 	s.waitReady("a")
 	read(s, "a", &policyv1.PodDisruptionBudget{})
 	s.patch("a", `[{"op":"replace","path":"/spec/availability/podDisruptionBudget","value":{"mode":"None"}}]`)
-	s.eventually("none was asked for", waitTimeout, func() error { return s.checkDeleted("a", &policyv1.PodDisruptionBudget{}) })
+	s.eventually("mode None removes the budget", waitTimeout, func() error { return s.checkDeleted("a", &policyv1.PodDisruptionBudget{}) })
 }
 
 func TestALostNodeIsReportedAndItsReplicaReplaced(t *testing.T) {
@@ -111,7 +111,7 @@ func TestALostNodeIsReportedAndItsReplicaReplaced(t *testing.T) {
 	s.kubectl("label", "node", nodes[0], "simulation/lost=")
 	s.waitHighlyAvailable("a", false, "availability: 2 of 3 replicas available", nodeLossTimeout)
 	noticed := time.Since(began)
-	lost := s.waitForAgent("a", "Ready says what is missing", waitTimeout, func(a *v1alpha1.Agent) bool { return !isReady(a) })
+	lost := s.waitForAgent("a", "Ready is False", waitTimeout, func(a *v1alpha1.Agent) bool { return !isReady(a) })
 	require.Equal(t, v1alpha1.ReasonReplicasUnavailable, condition(lost, v1alpha1.ConditionReady).Reason)
 	require.Equal(t, metav1.ConditionTrue, condition(lost, v1alpha1.ConditionAvailable).Status, "two still answer")
 	s.waitHighlyAvailable("a", true, "3 replicas available", nodeLossTimeout)
@@ -211,7 +211,7 @@ func TestARolloutThatCannotFinishIsPredictedWithTheFix(t *testing.T) {
 	const foretold = "anti-affinity: required pod anti-affinity over kubernetes.io/hostname wants 4 places for 3 replicas and the one more of a rollout, and 3 fit"
 	s.waitHighlyAvailable("a", false, foretold, waitTimeout)
 	s.waitReady("a")
-	s.eventually("an event says so", waitTimeout, func() error { return s.checkEvents("a", v1alpha1.ReasonMissingRequirements, foretold, 1) })
+	s.eventually("an Event reports it", waitTimeout, func() error { return s.checkEvents("a", v1alpha1.ReasonMissingRequirements, foretold, 1) })
 
 	// It is true: the rollout waits, all replicas go on serving, and the scheduler's words are in the status.
 	s.setImage("a", "registry.example/agent:v2")
@@ -224,5 +224,5 @@ func TestARolloutThatCannotFinishIsPredictedWithTheFix(t *testing.T) {
 	s.addNode(nodes[0]+"-more", "a")
 	s.waitHighlyAvailable("a", true, "", waitTimeout)
 	s.waitReady("a")
-	require.NoError(t, s.checkEvents("a", v1alpha1.ReasonMissingRequirements, foretold, 1), "said once")
+	require.NoError(t, s.checkEvents("a", v1alpha1.ReasonMissingRequirements, foretold, 1), "reported once")
 }

@@ -27,14 +27,14 @@ type environment struct {
 	kind string
 }
 
-// minReplicas is how many an environment asks of each Agent.
+// minReplicas is the minimum number of replicas per Agent in each environment.
 var minReplicas = map[string]int32{"dev": 1, "staging": 2, "production": 3}
 
 // TestEveryEnvironmentMeetsItsGuarantees asks the same of each environment, however it was installed. What is asked of one is asked
 // in turn, for a quota is all of it; the environments themselves are side by side, as on a cluster that they share.
 func TestEveryEnvironmentMeetsItsGuarantees(t *testing.T) {
 	t.Parallel()
-	// Two at a time: a whole quota that rolls is a load that other tests, which tell seconds apart, should not feel.
+	// Two at a time: rolling a full quota loads the machine, and other tests measure time.
 	room := make(chan struct{}, 2)
 	for _, kind := range []string{"dev", "staging", "production"} {
 		for way, install := range map[string]func(*testing.T, string) *environment{"Helm": installWithHelm, "kustomize": installWithKustomize} {
@@ -151,14 +151,14 @@ func (e *environment) waitQuotas() {
 
 // --- what an Agent must not be ------------------------------------------------------------------------------------------
 
-// A mistake is something that the guide warns of.
+// guardrailCase is a change to the guide's Agent and its outcome.
 type guardrailCase struct {
 	name string
 	make change
 	// message is what an author reads: what to write instead.
 	message string
-	// judged is what happens, by environment.
-	judged map[string]verdict
+	// verdicts are by environment; the default is accepts.
+	verdicts map[string]verdict
 }
 
 type verdict int
@@ -197,7 +197,7 @@ func withEnv(name, value string) change {
 	return onContainer(func(c *corev1.Container) { c.Env = append(c.Env, corev1.EnvVar{Name: name, Value: value}) })
 }
 
-// requireGuardrails runs the guide's Agent in an environment, and then makes one mistake after the other.
+// requireGuardrails runs the guide's Agent in an environment, then applies each guardrail case.
 func (e *environment) requireGuardrails() {
 	e.Helper()
 	agent := applyGuide(e.fixture)
@@ -206,24 +206,24 @@ func (e *environment) requireGuardrails() {
 
 	denied, warned := 0, 0
 	for _, m := range guardrailCases(e.kind) {
-		said, err := e.kubectlApplyAgent(e.guideAgentWith(m.make))
-		switch m.judged[e.kind] {
+		out, err := e.kubectlApplyAgent(e.guideAgentWith(m.make))
+		switch m.verdicts[e.kind] {
 		case denies:
 			denied++
 			require.Error(e, err, "%s: it must be refused", m.name)
-			require.Contains(e, said, m.message, m.name)
+			require.Contains(e, out, m.message, m.name)
 		case warns:
 			warned++
-			require.NoError(e, err, "%s\n%s", m.name, said)
-			require.Contains(e, said, "Warning: ", m.name)
-			require.Contains(e, said, m.message, m.name)
+			require.NoError(e, err, "%s\n%s", m.name, out)
+			require.Contains(e, out, "Warning: ", m.name)
+			require.Contains(e, out, m.message, m.name)
 		default:
-			require.NoError(e, err, "%s\n%s", m.name, said)
-			require.NotContains(e, said, "Warning: ", m.name)
+			require.NoError(e, err, "%s\n%s", m.name, out)
+			require.NotContains(e, out, "Warning: ", m.name)
 		}
-		// kubectl repeats its own patch; what the policy says does not.
-		_, policys, _ := strings.Cut(said, "ValidatingAdmissionPolicy")
-		require.NotContains(e, policys, "sk-0123456789", "a message never repeats a value")
+		// kubectl repeats its own patch; the policy's message must not.
+		_, policyMessage, _ := strings.Cut(out, "ValidatingAdmissionPolicy")
+		require.NotContains(e, policyMessage, "sk-0123456789", "a message never repeats a value")
 	}
 	if least := minReplicas[e.kind]; least > 1 {
 		out, err := e.command(e.Context(), "scale", "agent", guideAgent, fmt.Sprintf("--replicas=%d", least-1)).CombinedOutput()
@@ -231,7 +231,7 @@ func (e *environment) requireGuardrails() {
 		require.Contains(e, string(out), "replicas")
 		denied++
 	}
-	e.note("%d mistakes refused, %d warned of", denied, warned)
+	e.note("%d changes denied, %d warned about", denied, warned)
 	e.kubectl("delete", "agent", guideAgent, "--cascade=foreground")
 }
 
@@ -249,7 +249,7 @@ func (e *environment) guideAgentWith(changes ...change) *v1alpha1.Agent {
 	return agent
 }
 
-// kubectlApplyAgent hands an Agent to kubectl, with more arguments, and returns what it says.
+// kubectlApplyAgent applies an Agent with kubectl, and returns its output.
 func (s *fixture) kubectlApplyAgent(agent *v1alpha1.Agent, args ...string) (string, error) {
 	s.Helper()
 	object := map[string]any{
@@ -273,7 +273,7 @@ const countAgents = "count/agents.agent.flokoa.ai"
 const terminationDelay = "10s"
 
 // requireRolloutInFullQuota fills an environment with as many Agents as it may hold, the smallest that it accepts, each as large as
-// the LimitRange makes a container that says nothing. All of them roll at once, and none gets stuck.
+// the LimitRange defaults make it. All of them roll at once, and none gets stuck.
 func (e *environment) requireRolloutInFullQuota() {
 	e.Helper()
 	most, each := e.maxAgents(), e.defaultResources()
@@ -306,7 +306,7 @@ func (e *environment) requireRolloutInFullQuota() {
 	e.requireQuotaReported()
 }
 
-// maxAgents is what the quota says of Agents.
+// maxAgents is the quota's limit for Agents.
 func (e *environment) maxAgents() int {
 	e.Helper()
 	for _, object := range e.list(&corev1.ResourceQuotaList{}) {
@@ -318,7 +318,7 @@ func (e *environment) maxAgents() int {
 	return 0
 }
 
-// defaultResources are what the LimitRange gives a container that asks for nothing.
+// defaultResources are the LimitRange defaults for a container without resources.
 func (e *environment) defaultResources() corev1.ResourceRequirements {
 	e.Helper()
 	for _, object := range e.list(&corev1.LimitRangeList{}) {
@@ -364,11 +364,11 @@ func (w *rolloutWatch) requireNoFlapping(s *fixture) {
 	}
 }
 
-// requireQuotaReported has one Agent ask for more than is left: it says so, and its pods that there are go on.
+// requireQuotaReported scales one Agent beyond the quota: the Agent reports it, and its existing pods keep serving.
 func (e *environment) requireQuotaReported() {
 	e.Helper()
 	e.kubectl("scale", "agent", "a0", "--replicas=200")
-	stormy := e.waitForAgent("a0", "it tells of the quota", waitTimeout, func(a *v1alpha1.Agent) bool {
+	stormy := e.waitForAgent("a0", "the quota is reported", waitTimeout, func(a *v1alpha1.Agent) bool {
 		return condition(a, v1alpha1.ConditionReady).Reason == v1alpha1.ReasonQuotaExceeded
 	})
 	require.Regexp(e, `exceeded quota: flokoa|on resourcequotas "flokoa"`, condition(stormy, v1alpha1.ConditionReady).Message)

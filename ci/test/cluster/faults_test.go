@@ -61,25 +61,24 @@ func TestAnOperatorSurvivesAPIServerErrors(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, operator.WaitFor(t.Context(), "it leads", harness.StartTimeout, operator.IsLeader))
 
-	held, statusWorks := oneIsHeldAndNoStatusIsWritten(s, p)
+	held, statusWorks := startStatusOutage(s, p)
 	t.Run("every request fails", func(t *testing.T) { everyRequestFails(newFixture(t), p) })
 	t.Run("every child is refused once", func(t *testing.T) { everyChildIsRefusedOnce(newFixture(t), p) })
 	t.Run("a third of all requests fails", func(t *testing.T) { aThirdOfAllRequestsFails(newFixture(t), p) })
-	theRestIsDone(s, held, statusWorks)
+	requireStatusRecovery(s, held, statusWorks)
 	t.Run("the lease cannot be renewed", func(t *testing.T) { theLeaseCannotBeRenewed(newFixture(t), p) })
 }
 
-// Of the namespace whose statuses cannot be written for a while.
+// The namespace of the status outage.
 const (
 	statusTestAgents = 10 // Agents
 	updatedImage     = "registry.example/agent:v2"
 )
 
-// oneIsHeldAndNoStatusIsWritten has the first write of one Agent's Deployment go without an answer for as long as the operator
-// waits for it, and refuses all statuses while other Agents are made and rolled. How it ends takes a minute, in which other
-// things are done to the operator: theRestIsDone checks it. It returns how long the one write was waited for, and when statuses
-// could be written again.
-func oneIsHeldAndNoStatusIsWritten(s *fixture, p *harness.Proxy) (held <-chan time.Duration, statusWorks time.Time) {
+// startStatusOutage leaves the first write of one Agent's Deployment unanswered until the operator gives up, and rejects all status
+// writes while other Agents are created and rolled. The recovery takes a minute, in which other faults are tested, so
+// requireStatusRecovery checks it later. It returns how long the operator waited for the write, and when status writes succeed again.
+func startStatusOutage(s *fixture, p *harness.Proxy) (held <-chan time.Duration, statusWorks time.Time) {
 	s.Helper()
 	gaveUp, met, next := make(chan time.Duration, 1), false, 0
 	var refused atomic.Bool
@@ -119,8 +118,8 @@ func oneIsHeldAndNoStatusIsWritten(s *fixture, p *harness.Proxy) (held <-chan ti
 	return gaveUp, time.Now()
 }
 
-// theRestIsDone checks how it ended.
-func theRestIsDone(s *fixture, held <-chan time.Duration, statusWorks time.Time) {
+// requireStatusRecovery checks the recovery from startStatusOutage.
+func requireStatusRecovery(s *fixture, held <-chan time.Duration, statusWorks time.Time) {
 	s.Helper()
 	select {
 	case gaveUp := <-held:
@@ -200,7 +199,7 @@ func everyRequestFails(s *fixture, p *harness.Proxy) {
 		total(record), failing.Seconds(), most(record), limit, len(lines), healed.Seconds())
 }
 
-// countWrites counts what was asked to be written in a namespace, by verb, resource and name.
+// countWrites counts the write requests in a namespace, by verb, resource and name.
 func countWrites(s *fixture, calls []harness.Call) map[string]int {
 	all := map[string]int{}
 	for _, c := range calls {
@@ -227,7 +226,7 @@ func total(counts map[string]int) int {
 	return n
 }
 
-// checkWriteRate names what was asked to be written more often than a limit.
+// checkWriteRate names objects with more write requests than a limit.
 func checkWriteRate(s *fixture, calls []harness.Call, limit int) error {
 	for what, count := range countWrites(s, calls) {
 		if count > limit {
@@ -237,7 +236,7 @@ func checkWriteRate(s *fixture, calls []harness.Call, limit int) error {
 	return nil
 }
 
-// requireLogLines checks lines of a log: each is a record of its own that says what went wrong, not which objects there are.
+// requireLogLines checks log lines: each is a record that names the error, and does not dump objects.
 func requireLogLines(s *fixture, lines []string) {
 	s.Helper()
 	for _, line := range lines {
@@ -278,17 +277,17 @@ func everyChildIsRefusedOnce(s *fixture, p *harness.Proxy) {
 	})
 	createMany(s, agents, replicas(3))
 	s.waitRecovered("all Agents are ready", func() error { return checkReady(s, agents) })
-	asked := countWrites(s, p.Calls())
+	writes := countWrites(s, p.Calls())
 	p.ClearSchedule()
 	for _, name := range agentNames(agents) {
 		for _, resource := range []string{"deployments", "services", "poddisruptionbudgets"} {
-			require.Equal(s, 2, asked["patch "+resource+" "+name], "%s %s: refused, and made", resource, name)
+			require.Equal(s, 2, writes["patch "+resource+" "+name], "%s %s: refused, and made", resource, name)
 		}
 	}
 	requireLogLines(s, operator.Lines("")[before:])
 	lines := operator.Lines(s.namespace)
 	require.LessOrEqual(s, len(lines), agents, "one line for a pass, however many children it could not place")
-	s.note("%d children refused, each asked for twice; %d lines of log", len(refused), len(lines))
+	s.note("%d children rejected, each requested twice; %d log lines", len(refused), len(lines))
 }
 
 func aThirdOfAllRequestsFails(s *fixture, p *harness.Proxy) {
@@ -325,7 +324,7 @@ func aThirdOfAllRequestsFails(s *fixture, p *harness.Proxy) {
 	elapsed, record, cut := time.Since(began), p.Calls(), cuts()
 	p.ClearSchedule()
 	calm := time.Now()
-	s.waitRecovered("all Agents are ready as they were last asked to be", func() error { return checkAgents(s, all[len(gone):], 2, image) })
+	s.waitRecovered("all Agents are ready at their last spec", func() error { return checkAgents(s, all[len(gone):], 2, image) })
 	healed := time.Since(calm)
 	s.waitRecovered("nothing is left of the Agents that were deleted", func() error { return checkChildren(s, all[len(gone):]) })
 
@@ -342,11 +341,11 @@ func aThirdOfAllRequestsFails(s *fixture, p *harness.Proxy) {
 	require.NotZero(s, cut)
 	require.LessOrEqual(s, float64(writes), agents*quiet/(1-share), "writes, each tried until it got through")
 	requireLogLines(s, operator.Lines("")[before:])
-	s.note("%d calls in %.0fs (%.0f/s), of them %d writes; faults %v, %d watches cut; all as asked %.1fs after the end; %d lines of log",
+	s.note("%d calls in %.0fs (%.0f/s), of them %d writes; faults %v, %d watches cut; all recovered %.1fs after the last fault; %d log lines",
 		len(record), elapsed.Seconds(), float64(len(record))/elapsed.Seconds(), writes, met, cut, healed.Seconds(), len(operator.Lines(""))-before)
 }
 
-// cutWatchesRegularly cuts all watches every few seconds, until the returned function is called, which says how many it cut.
+// cutWatchesRegularly cuts all watches every few seconds, until the returned function is called, which returns their number.
 func cutWatchesRegularly(s *fixture, p *harness.Proxy) (stop func() int) {
 	ctx, cancel := context.WithCancel(s.Context())
 	var cut atomic.Int64
@@ -451,7 +450,7 @@ func theLeaseCannotBeRenewed(s *fixture, p *harness.Proxy) {
 		case operator.Ended():
 			return fmt.Errorf("it ended with %s", operator.State())
 		case operator.IsLeader(s.Context()):
-			return fmt.Errorf("it says that it leads")
+			return errors.New("it reports that it leads")
 		default:
 			return checkRolledOut(s, 0, image)
 		}

@@ -143,7 +143,7 @@ func replicas(n int32) change {
 	return func(a *v1alpha1.Agent) { a.Spec.Runtime.Spec.Replicas = &n }
 }
 
-// simulate has the pods behave as an annotation of ci/clusters/local/README.md says.
+// simulate sets one of the simulation annotations of ci/clusters/local/README.md on the pods.
 func simulate(behaviour, value string) change {
 	return func(a *v1alpha1.Agent) {
 		spec := &a.Spec.Runtime.Spec

@@ -24,7 +24,7 @@ const (
 	guideAgent  = "production-agent"
 )
 
-// applyGuide does what the guide says: the Secret it refers to, its manifest byte for byte, and the wait.
+// applyGuide follows the guide: it creates the Secret, applies the unchanged manifest, and waits.
 func applyGuide(s *fixture) *v1alpha1.Agent {
 	s.Helper()
 	manifest, err := os.ReadFile(fromRoot(guideManifest))

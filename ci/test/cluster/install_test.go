@@ -24,7 +24,7 @@ import (
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
-// installFixture is an empty cluster onto which everything is installed as README says, and off which it is taken again.
+// installFixture is an empty cluster on which everything is installed as the README describes, and uninstalled again.
 type installFixture struct {
 	*testing.T
 	kubeconfig string
@@ -39,8 +39,8 @@ func newInstallFixture(t *testing.T, name string) *installFixture {
 	down.Dir = root
 	out, err := down.CombinedOutput()
 	require.NoError(t, err, "%s", out)
-	said, err := harness.Up(t.Context(), root, name, os.Stderr)
-	require.NoError(t, err, said)
+	output, err := harness.Up(t.Context(), root, name, os.Stderr)
+	require.NoError(t, err, output)
 	t.Cleanup(func() {
 		last := exec.CommandContext(context.Background(), "ci/clusters/local/cluster.sh", "down", name)
 		last.Dir = root
@@ -240,7 +240,7 @@ func TestHelmInstallsUpgradesAndReinstalls(t *testing.T) {
 	s.kubectl("wait", "--for=jsonpath={.metadata.labels.flokoa\\.ai/framework}=langgraph", "deployment/"+guideAgent, "--namespace", home, "--timeout=60s")
 	s.requireUndisturbed(home, pods)
 
-	// What guards a cluster, and what its Agents are made of, stays until somebody removes it by hand.
+	// The policies and the CRD stay until they are deleted by hand.
 	for _, r := range releases()[:2] {
 		kept := s.manifest(r)
 		s.helm("uninstall", r.name)

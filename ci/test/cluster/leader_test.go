@@ -20,14 +20,14 @@ import (
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
-// How long nobody may lead: after a graceful stop, which hands the lease over, and after a loss of power, which leaves one
-// behind that has to run out.
+// The longest time without a leader: after a graceful stop, which releases the lease, and after SIGKILL, which leaves a lease that
+// must expire.
 const (
 	afterStop = 2 * time.Second
 	afterKill = 17 * time.Second
 	// workers is how many Agents an operator works on at a time, the default of --concurrency.
 	workers = 8
-	// takeoverSlack is how much longer a test waits, to say how long it took.
+	// takeoverSlack is how much longer a test waits, to measure a late takeover.
 	takeoverSlack = 15 * time.Second
 )
 
@@ -48,7 +48,7 @@ func TestAStandbyWritesNothingAndFinishesTheLeadersRollout(t *testing.T) {
 	require.Contains(t, holders(), "", "the lease was released")
 
 	require.Equal(t, "registry.example/agent:v2", s.waitReady("a").Status.Image)
-	require.Error(t, checkNoWrites(s, standby), "the end of the rollout is told by who took over")
+	require.Error(t, checkNoWrites(s, standby), "the new leader writes the final status")
 	s.create("b")
 	s.waitReady("b")
 }
@@ -103,7 +103,7 @@ func TestAHundredRolloutsFinishAfterALeaderChange(t *testing.T) {
 		way, image  string
 		end         func(*process) error
 		limit       time.Duration
-		interrupted int // requests: who is asked to stop finishes what it does, who is killed leaves one of each worker
+		interrupted int // requests: SIGTERM finishes them, SIGKILL interrupts one per worker
 	}{
 		{"SIGTERM", "registry.example/agent:v2", (*process).Stop, afterStop, 0},
 		{"SIGKILL", "registry.example/agent:v3", (*process).Kill, afterKill, workers},
@@ -158,7 +158,7 @@ func setAllImages(s *fixture, agents int, image string) (finish func() error) {
 	return func() error { return <-done }
 }
 
-// setImageRetrying gives an Agent another image, as often as it takes: who does it by hand tries again too when nobody answers.
+// setImageRetrying sets an Agent's image and retries until the API server answers.
 func setImageRetrying(ctx context.Context, namespace, name, image string) error {
 	patch := client.RawPatch(types.JSONPatchType, []byte(`[{"op":"replace","path":"/spec/runtime/spec/container/image","value":"`+image+`"}]`))
 	var last error
@@ -221,15 +221,15 @@ func requireOneWriteEach(s *fixture, agents, maxInterrupted int, leader, standby
 			interrupted[r.ObjectRef.Name]++
 		}
 	}
-	require.LessOrEqual(s, len(interrupted), maxInterrupted, "requests that the leader's end broke off: %v", interrupted)
+	require.LessOrEqual(s, len(interrupted), maxInterrupted, "requests interrupted by the end of the leader: %v", interrupted)
 	for _, name := range agentNames(agents) {
 		if interrupted[name] == 0 { // else: made although the API server says that it failed, or made by the standby
 			require.Equal(s, 1, writes[name], "writes of Deployment %s", name)
 		}
 		require.LessOrEqual(s, writes[name], 1, "writes of Deployment %s", name)
 	}
-	require.NotZero(s, byLeader, "it ended before it did anything")
-	require.NotZero(s, byStandby, "it ended when nothing was left to do")
+	require.NotZero(s, byLeader, "the leader ended before its first write")
+	require.NotZero(s, byStandby, "the leader ended after the last write")
 	require.True(s, last.Before(first), "the leader wrote at %s, the standby at %s", last, first)
 	s.note("Deployments written %d + %d, %d requests broken off, %.1f status writes per Agent, first write of the standby %.1fs after the leader's last",
 		byLeader, byStandby, len(interrupted), float64(statuses)/float64(agents), first.Sub(last).Seconds())

@@ -117,7 +117,7 @@ func tearDown() error {
 	if err != nil {
 		return fmt.Errorf("least privilege:\n  %w", err)
 	}
-	logf("%-24s all that the chart grants was used, and nothing else was asked for; but for %s", "least privilege", notNeeded)
+	logf("%-24s every granted permission was used, and no other was requested, except for %s", "least privilege", notNeeded)
 	return nil
 }
 

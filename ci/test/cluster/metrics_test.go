@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// requiredMetrics are the metrics that the chart's alerts and dashboard ask for; ci/test/unit/alerts sees to it that the list is complete.
+// requiredMetrics are the metrics that the chart's alerts and dashboard query; ci/test/unit/alerts checks that the list is complete.
 func requiredMetrics(t *testing.T) []string {
 	t.Helper()
 	list, err := os.ReadFile(fromRoot("ci/test/unit/alerts/metrics.txt"))

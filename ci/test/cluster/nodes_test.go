@@ -69,7 +69,7 @@ func TestSkippedPlacementChecksAreReportedWithoutNodeAccess(t *testing.T) {
 		ObservedGeneration: deployment.Generation, Replicas: 3, UpdatedReplicas: 3, ReadyReplicas: 3, AvailableReplicas: 3,
 	}
 	require.NoError(t, server.admin.Status().Update(t.Context(), deployment))
-	s.eventually("it says what it could not judge", waitTimeout, func() error {
+	s.eventually("the skipped check is reported", waitTimeout, func() error {
 		if err := server.admin.Get(t.Context(), client.ObjectKeyFromObject(agent), agent); err != nil {
 			return err
 		}

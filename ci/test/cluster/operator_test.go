@@ -45,7 +45,7 @@ func startStandby(ctx context.Context, flags ...string) (*process, error) {
 	return startOperatorVia(ctx, cluster.Config, flags...)
 }
 
-// startOperatorVia starts an operator that reaches the API server as a configuration says, and waits until it is ready.
+// startOperatorVia starts an operator with the given client configuration, and waits until it is ready.
 func startOperatorVia(ctx context.Context, config *rest.Config, flags ...string) (*process, error) {
 	p, err := newProcess(ctx, config, "flokoa-operator", flags...)
 	if err != nil {
@@ -90,10 +90,10 @@ func startOn(ctx context.Context, kubeconfig string) (*process, error) {
 	return p, p.WaitFor(ctx, "it leads", harness.StartTimeout, p.IsLeader)
 }
 
-// newToken asks for a token of the chart's ServiceAccount.
+// newToken requests a token of the chart's ServiceAccount.
 func newToken(ctx context.Context) (string, error) { return harness.Token(ctx, api, "flokoa-operator") }
 
-// stopGracefully stops the only operator, which must leave a lease that nobody holds.
+// stopGracefully stops the only operator, which must release its lease.
 func stopGracefully(ctx context.Context, p *process) error {
 	if err := p.Stop(); err != nil {
 		return err

@@ -63,7 +63,7 @@ func TestDriftIsReverted(t *testing.T) {
 }
 
 // The number of a container's port is the key of its list, so Server-Side Apply takes a renumbered one for another owner's,
-// and the API server refuses two ports of one name. Until the hand that did it takes it back, the Agent says so.
+// and the API server rejects two ports of one name. The Agent reports it until the manual change is reverted.
 func TestAManuallyRenumberedContainerPortIsReported(t *testing.T) {
 	t.Parallel()
 	s := newFixture(t)
@@ -71,7 +71,7 @@ func TestAManuallyRenumberedContainerPortIsReported(t *testing.T) {
 	s.waitReady("a")
 	const port = `[{"op":"replace","path":"/spec/template/spec/containers/0/ports/0/containerPort","value":%d}]`
 	s.kubectl("patch", "deployment", "a", "--type=json", "-p", fmt.Sprintf(port, 9090))
-	s.eventually("the Agent says what is refused", waitTimeout, func() error {
+	s.eventually("the Agent reports the rejection", waitTimeout, func() error {
 		message := condition(read(s, "a", &v1alpha1.Agent{}), v1alpha1.ConditionReady).Message
 		if !strings.Contains(message, `Duplicate value: "http"`) {
 			return errors.New(message)
@@ -138,7 +138,7 @@ func TestFieldsOfOtherManagersSurviveARollout(t *testing.T) {
 	s.consistently("they are left by a roll", left)
 	container := read(s, "a", &appsv1.Deployment{}).Spec.Template.Spec.Containers[0]
 	require.Equal(t, "registry.example/agent:v2", container.Image)
-	require.NotContains(t, envOf(container), "LEVEL", "what the user no longer asks for goes")
+	require.NotContains(t, envOf(container), "LEVEL", "a field that the user removes is removed")
 }
 
 func envOf(container corev1.Container) map[string]string {
@@ -169,16 +169,16 @@ func foreignObjects() map[string]client.Object {
 
 func TestAForeignObjectIsLeftAloneUntilItIsDeleted(t *testing.T) {
 	t.Parallel()
-	for kind, stranger := range foreignObjects() {
+	for kind, foreign := range foreignObjects() {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
 			s := newFixture(t)
-			stranger.SetNamespace(s.namespace)
-			stranger.SetName("a")
-			require.NoError(t, api.Create(t.Context(), stranger))
-			s.eventually("Kubernetes itself is done with the stranger", waitTimeout, func() error { return observed(s, stranger) })
+			foreign.SetNamespace(s.namespace)
+			foreign.SetName("a")
+			require.NoError(t, api.Create(t.Context(), foreign))
+			s.eventually("Kubernetes controllers have observed the foreign object", waitTimeout, func() error { return observed(s, foreign) })
 			s.create("a")
-			conflicted := s.waitForAgent("a", "the conflict is told", waitTimeout, func(a *v1alpha1.Agent) bool {
+			conflicted := s.waitForAgent("a", "the conflict is reported", waitTimeout, func(a *v1alpha1.Agent) bool {
 				return condition(a, v1alpha1.ConditionReady).Reason == v1alpha1.ReasonNameConflict
 			})
 			require.Contains(t, condition(conflicted, v1alpha1.ConditionReady).Message, fmt.Sprintf("a %s named %q exists", kind, "a"))
@@ -187,12 +187,12 @@ func TestAForeignObjectIsLeftAloneUntilItIsDeleted(t *testing.T) {
 			require.Empty(t, condition(conflicted, v1alpha1.ConditionReconciling))
 			s.eventually("the rest of the Agent is made", waitTimeout, func() error { return checkOtherChild(s, kind) })
 			s.eventually("it is warned of", waitTimeout, func() error { return checkWarning(s, "a", v1alpha1.ReasonNameConflict) })
-			s.consistently("the stranger is not touched", func() error {
-				return checkEqual("resourceVersion", stranger.GetResourceVersion(), read(s, "a", stranger.DeepCopyObject().(client.Object)).GetResourceVersion())
+			s.consistently("the foreign object is not changed", func() error {
+				return checkEqual("resourceVersion", foreign.GetResourceVersion(), read(s, "a", foreign.DeepCopyObject().(client.Object)).GetResourceVersion())
 			})
 
 			began := time.Now()
-			require.NoError(t, api.Delete(t.Context(), stranger))
+			require.NoError(t, api.Delete(t.Context(), foreign))
 			healed := s.waitForAgent("a", "the Agent heals", recoveryTimeout, isReady)
 			s.note("healed in %.1fs", time.Since(began).Seconds())
 			require.Empty(t, condition(healed, v1alpha1.ConditionStalled))
@@ -210,7 +210,7 @@ func observed(s *fixture, object client.Object) error {
 	return nil
 }
 
-// checkOtherChild reports whether the child is missing that no stranger stands in the way of.
+// checkOtherChild reports whether the child without a name conflict is missing.
 func checkOtherChild(s *fixture, kind string) error {
 	var child client.Object = &corev1.Service{}
 	if kind == "Service" {
@@ -253,11 +253,11 @@ func TestOrphansAreAdoptedByAnnotationWithoutPodRestarts(t *testing.T) {
 	})
 	service := read(s, "a", &corev1.Service{}).UID
 	agent := s.create("a", replicas(2))
-	s.waitForAgent("a", "the conflict is told", waitTimeout, func(a *v1alpha1.Agent) bool {
+	s.waitForAgent("a", "the conflict is reported", waitTimeout, func(a *v1alpha1.Agent) bool {
 		return condition(a, v1alpha1.ConditionReady).Reason == v1alpha1.ReasonNameConflict
 	})
 	for _, kind := range []string{"Deployment", "Service", "PodDisruptionBudget"} {
-		require.Contains(t, condition(read(s, "a", &v1alpha1.Agent{}), v1alpha1.ConditionReady).Message, "a "+kind+` named "a" exists`, "all are told at once")
+		require.Contains(t, condition(read(s, "a", &v1alpha1.Agent{}), v1alpha1.ConditionReady).Message, "a "+kind+` named "a" exists`, "all conflicts are reported together")
 	}
 	s.kubectl("annotate", "deployment/a", "service/a", "pdb/a", v1alpha1.AnnotationAdopt+"=a")
 	s.waitForAgent("a", "it takes them over", recoveryTimeout, isReady)

@@ -21,7 +21,7 @@ import (
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
-// persona is somebody who works in an environment.
+// persona is a user of an environment.
 type persona struct {
 	name, user string
 	groups     []string
@@ -36,7 +36,7 @@ var apiPaths = map[string]string{
 	"policy": "/apis/policy/v1", "autoscaling": "/apis/autoscaling/v2", "batch": "/apis/batch/v1", "coordination.k8s.io": "/apis/coordination.k8s.io/v1",
 }
 
-// probedResources is everything in a namespace that somebody could want to do something with.
+// probedResources are the resources of a namespace for which access is checked.
 var probedResources = []string{
 	"agent.flokoa.ai/agents", "agent.flokoa.ai/agents/scale", "agent.flokoa.ai/agents/status", "agent.flokoa.ai/agents/finalizers",
 	"apps/deployments", "apps/deployments/scale", "apps/replicasets", "apps/statefulsets", "apps/daemonsets", "batch/jobs", "batch/cronjobs",
@@ -49,7 +49,7 @@ var probedResources = []string{
 var (
 	readVerbs  = []string{"get", "list", "watch"}
 	writeVerbs = []string{"create", "update", "patch", "delete", "deletecollection"}
-	// specialVerbs are verbs that no request has; they are asked for, not tried.
+	// specialVerbs are verbs that no request has; they are reviewed, not tried.
 	specialVerbs = []string{"use", "bind", "escalate", "impersonate", "assign"}
 )
 
@@ -63,7 +63,7 @@ func combine(verbs []string, resources ...string) []string {
 	return lines
 }
 
-// viewable is what everybody may read who may read an environment at all.
+// viewable is what every persona with read access may read.
 func viewable() []string {
 	return slices.Concat(
 		combine(readVerbs, "agent.flokoa.ai/agents", "apps/deployments", "apps/replicasets", "/pods", "/services", "/events", "/resourcequotas", "/limitranges",
@@ -97,7 +97,7 @@ func (e *environment) requirePersonaAccess() {
 		require.NoError(e, err)
 		slices.Sort(p.can)
 		require.Equal(e, p.can, may.allowed, "what the %s may do", p.name)
-		questions += may.asked
+		questions += may.reviews
 	}
 	for _, other := range []string{"dev", "staging", "production"} {
 		if other == e.kind {
@@ -107,16 +107,16 @@ func (e *environment) requirePersonaAccess() {
 		for _, role := range []string{"viewers", "editors", "secret-managers", "secret-users"} {
 			groups = append(groups, "flokoa:"+other+":"+role)
 		}
-		may, err := e.probeAccess("stranger", append(groups, "system:authenticated", "system:serviceaccounts:flokoa-"+other))
+		may, err := e.probeAccess("outsider", append(groups, "system:authenticated", "system:serviceaccounts:flokoa-"+other))
 		require.NoError(e, err)
 		require.Empty(e, may.allowed, "all groups of %s together in %s", other, e.kind)
-		questions += may.asked
+		questions += may.reviews
 	}
-	e.note("%d permissions asked for and tried", questions)
+	e.note("%d permissions reviewed and tried", questions)
 }
 
 type answers struct {
-	asked   int
+	reviews int
 	allowed []string
 }
 
@@ -141,7 +141,7 @@ func (s *fixture) probeAccess(user string, groups []string) (answers, error) {
 			if err != nil {
 				return a, err
 			}
-			a.asked++
+			a.reviews++
 			if did := s.sendProbe(theirs, verb, resource); !slices.Contains(specialVerbs, verb) && isRequest(verb, resource) && did != may {
 				return a, fmt.Errorf("%s %s as %s: the review says %t, trying it %t", verb, resource, user, may, did)
 			}
@@ -168,7 +168,7 @@ func (s *fixture) accessReview(reviewer client.Client, verb, resource string) (b
 	return review.Status.Allowed, err
 }
 
-// probeName is the name of nothing that exists.
+// probeName is a name that no object has.
 func probeName(verb string) string {
 	if slices.Contains([]string{"get", "update", "patch", "delete", "create"}, verb) {
 		return "nothing-of-that-name"
@@ -223,9 +223,9 @@ func (e *environment) requireSecretsProtected() {
 	reader := e.newSecretReader("reader", "model-key")
 	refusal := `you may not reference secrets "model-key" in an Agent without the verb use on it`
 
-	said, err := e.kubectlApplyAgent(reader, editor...)
+	out, err := e.kubectlApplyAgent(reader, editor...)
 	require.Error(e, err, "an editor gives an Agent a Secret")
-	require.Contains(e, said, refusal)
+	require.Contains(e, out, refusal)
 
 	// An author of Agents who holds the verb use on the Secret may reference it.
 	require.NoError(e, api.Create(e.Context(), &rbacv1.Role{ // kubectl create role knows no such verb
@@ -237,8 +237,8 @@ func (e *environment) requireSecretsProtected() {
 		_, err := e.command(e.Context(), append([]string{"auth", "can-i", "use", "secrets/model-key"}, as("sue")...)...).Output()
 		return err
 	})
-	said, err = e.kubectlApplyAgent(reader, as("sue", "flokoa:"+e.kind+":editors")...)
-	require.NoError(e, err, said)
+	out, err = e.kubectlApplyAgent(reader, as("sue", "flokoa:"+e.kind+":editors")...)
+	require.NoError(e, err, out)
 	e.waitReady("reader")
 
 	// What holds a Secret cannot be turned against it.

@@ -45,7 +45,7 @@ func asOperator(t *testing.T) client.Client {
 	return theirs
 }
 
-// may asks the API server, as the operator, whether it may do something.
+// may runs a SelfSubjectAccessReview as the operator.
 func may(t *testing.T, who client.Client, namespace, verb, resource string) bool {
 	t.Helper()
 	parts := append(strings.Split(resource, "/"), "")
@@ -62,15 +62,15 @@ func TestTheOperatorsAccountMayNotTouchSecretsShellsOrRoles(t *testing.T) {
 	t.Parallel()
 	s := newFixture(t)
 	who := asOperator(t)
-	require.True(t, may(t, who, s.namespace, "patch", "apps/deployments"), "the question is asked as the operator")
-	asked := 0
+	require.True(t, may(t, who, s.namespace, "patch", "apps/deployments"), "the client is the operator's account")
+	reviews := 0
 	for _, resource := range forbidden {
 		for _, verb := range everyVerb { // where it has a Role beside its ClusterRole
 			require.False(t, may(t, who, system, verb, resource), "%s %s", verb, resource)
-			asked++
+			reviews++
 		}
 	}
-	s.note("%d questions, each answered no", asked)
+	s.note("%d access reviews, all denied", reviews)
 
 	s.kubectl("create", "secret", "generic", "s", "--from-literal=k=v")
 	err := who.Get(t.Context(), client.ObjectKey{Namespace: s.namespace, Name: "s"}, &corev1.Secret{})
@@ -110,9 +110,9 @@ func TestTheViewRoleReadsAgentsOnly(t *testing.T) {
 	}
 }
 
-// notUsed are permissions that the suite does not see at work, by what each is good for.
+// notUsed are permissions that this suite never exercises, with the reason why they are granted.
 var notUsed = map[string]string{
-	"update agent.flokoa.ai/agents/finalizers": "asked for by the admission plugin OwnerReferencesPermissionEnforcement, which is off here",
+	"update agent.flokoa.ai/agents/finalizers": "required by the admission plugin OwnerReferencesPermissionEnforcement, which is off here",
 }
 
 // grant is one verb on one resource that the chart gives the operator; an empty namespace is all of them.
@@ -154,8 +154,8 @@ func grants() ([]grant, error) {
 	return all, nil
 }
 
-// asks are a request and what it asks for besides: a first apply is a patch, for which the API server also asks for create.
-func asks(r request) []request {
+// impliedRequests are a request and the ones it implies: server-side apply of a new object is a patch that also requires create.
+func impliedRequests(r request) []request {
 	if r.Verb != "patch" || r.ResponseStatus.Code != http.StatusCreated {
 		return []request{r}
 	}
@@ -164,7 +164,7 @@ func asks(r request) []request {
 	return []request{r, create}
 }
 
-// leastPrivilege compares what the operators of this run asked for with what the chart grants, both ways. It returns the
+// leastPrivilege compares the requests of this run's operators with the permissions that the chart grants. It returns the
 // grants that were not used, with their reasons.
 func leastPrivilege() (string, error) {
 	all, err := grants()
@@ -182,15 +182,15 @@ func leastPrivilege() (string, error) {
 		if !strings.HasPrefix(r.UserAgent, "flokoa-operator/") || discovery || duringRestart(r) {
 			continue
 		}
-		for _, asked := range asks(r) {
+		for _, need := range impliedRequests(r) {
 			granted := false
 			for _, g := range all {
-				if g.covers(asked) {
+				if g.covers(need) {
 					granted, used[g.String()] = true, true
 				}
 			}
 			if !granted || r.Annotations["authorization.k8s.io/decision"] != "allow" {
-				wrong = append(wrong, "asked for and not granted: "+asked.String())
+				wrong = append(wrong, "requested but not granted: "+need.String())
 			}
 		}
 	}
@@ -198,9 +198,9 @@ func leastPrivilege() (string, error) {
 	for _, g := range all {
 		switch reason := notUsed[g.String()]; {
 		case used[g.String()] && reason != "":
-			wrong = append(wrong, "used, against what notUsed says: "+g.String())
+			wrong = append(wrong, "used, but listed in notUsed: "+g.String())
 		case !used[g.String()] && reason == "":
-			wrong = append(wrong, "granted and never used: "+g.String())
+			wrong = append(wrong, "granted but never used: "+g.String())
 		case !used[g.String()]:
 			reasons = append(reasons, fmt.Sprintf("%s (%s)", g, reason))
 		}

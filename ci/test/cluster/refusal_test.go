@@ -31,18 +31,18 @@ import (
 const noneStarted = "; 0 of 1 replicas updated, 0 available"
 
 func nameConflict() failureCase {
-	var stranger client.Object
+	var foreign client.Object
 	return failureCase{
-		name: "with a stranger's Service", stalls: true,
+		name: "with a foreign Service", stalls: true,
 		setup: func(s *fixture) {
-			stranger = foreignObjects()["Service"]
-			stranger.SetNamespace(s.namespace)
-			stranger.SetName("a")
-			require.NoError(s, api.Create(s.Context(), stranger))
+			foreign = foreignObjects()["Service"]
+			foreign.SetNamespace(s.namespace)
+			foreign.SetName("a")
+			require.NoError(s, api.Create(s.Context(), foreign))
 		},
 		agent:     []change{replicas(1)},
 		message:   `a Service named "a" exists that this Agent does not control: rename the Agent, delete the Service, or annotate it with flokoa.ai/adopt=a to let the Agent adopt it`,
-		fix:       func(s *fixture) { require.NoError(s, api.Delete(s.Context(), stranger)) },
+		fix:       func(s *fixture) { require.NoError(s, api.Delete(s.Context(), foreign)) },
 		available: true,
 	}
 }
@@ -76,7 +76,7 @@ func exceededQuotas() []failureCase {
 			fix:     raiseQuota("count/deployments.apps", "1"),
 		},
 		{
-			name:    "by pods that do not say how much they need",
+			name:    "by pods without resource requests",
 			setup:   quota("requests.cpu", "1"),
 			message: `cannot create pods: pods "a-*" is forbidden: failed quota: q: must specify requests.cpu for: agent` + noneStarted,
 			fix: func(s *fixture) {
@@ -264,8 +264,7 @@ func shortGracePeriod(a *v1alpha1.Agent) {
 	a.Spec.Runtime.Spec.TerminationGracePeriodSeconds = ptr.To[int64](3)
 }
 
-// The only way for such a spec to be stored is to have been stored before there was the rule. It runs alone: the CRD is
-// everybody's.
+// Such a spec can exist only if it was stored before the rule was added. The test runs alone, because it changes the CRD.
 func TestAnInvalidStoredSpecIsReportedUntilItIsFixed(t *testing.T) {
 	s := newFixture(t)
 	refused := func() error { return api.Create(t.Context(), s.newAgent("trial", shortGracePeriod), client.DryRunAll) }
@@ -282,14 +281,14 @@ func TestAnInvalidStoredSpecIsReportedUntilItIsFixed(t *testing.T) {
 	})
 	w := failureCase{stalls: true, message: "spec.runtime.spec.terminationGracePeriodSeconds is 3: it must be greater than spec.availability.drainSeconds, which is 5"}
 	reasons := followReasons(s)
-	told := s.waitForAgent("a", "it is told", waitTimeout, func(a *v1alpha1.Agent) bool { return w.matchesReport(a, v1alpha1.ReasonInvalidSpec) })
-	w.requireProgressConditions(s, told)
-	require.Contains(t, condition(told, v1alpha1.ConditionHighlyAvailable).Message, "spec: it cannot be rendered")
-	s.consistently("nobody tries again, for it would be in vain", func() error {
-		return checkEqual("resourceVersion", told.ResourceVersion, read(s, "a", &v1alpha1.Agent{}).ResourceVersion)
+	failing := s.waitForAgent("a", "the failure is reported", waitTimeout, func(a *v1alpha1.Agent) bool { return w.matchesReport(a, v1alpha1.ReasonInvalidSpec) })
+	w.requireProgressConditions(s, failing)
+	require.Contains(t, condition(failing, v1alpha1.ConditionHighlyAvailable).Message, "spec: it cannot be rendered")
+	s.consistently("the operator does not retry", func() error {
+		return checkEqual("resourceVersion", failing.ResourceVersion, read(s, "a", &v1alpha1.Agent{}).ResourceVersion)
 	})
 	s.patch("a", `[{"op":"replace","path":"/spec/runtime/spec/terminationGracePeriodSeconds","value":30}]`)
-	healed := s.waitForAgent("a", "it is well again", recoveryTimeout, isReady)
+	healed := s.waitForAgent("a", "the Agent recovers", recoveryTimeout, isReady)
 	require.Empty(t, condition(healed, v1alpha1.ConditionStalled))
 	w.requireReportedOnce(s, v1alpha1.ReasonInvalidSpec, reasons)
 }

@@ -154,9 +154,9 @@ func restartAPIServer(t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*waitTimeout)
 	defer cancel()
-	said, err := harness.Up(ctx, root, filepath.Base(cluster.Folder), os.Stderr)
-	require.NoError(t, err, said)
-	require.Contains(t, said, "restarting kube-apiserver")
-	require.NotContains(t, said, "afresh", "everything that was on the cluster is lost")
+	output, err := harness.Up(ctx, root, filepath.Base(cluster.Folder), os.Stderr)
+	require.NoError(t, err, output)
+	require.Contains(t, output, "restarting kube-apiserver")
+	require.NotContains(t, output, "afresh", "everything that was on the cluster is lost")
 	require.NoError(t, api.List(ctx, &v1alpha1.AgentList{}))
 }

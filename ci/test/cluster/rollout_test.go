@@ -29,8 +29,8 @@ type rolloutWatch struct {
 	old, unready, ready map[string]bool
 	instants            int
 	violations          []string
-	// countEvents are the steps that each condition of the Agent took, as "status reason".
-	told map[string][]string
+	// conditionSteps are the steps of each condition of the Agent, as "status reason".
+	conditionSteps map[string][]string
 	// readiness are the steps that Ready of each Agent took.
 	readiness map[string][]string
 	// versions are the resourceVersions of Agents, as last seen.
@@ -39,7 +39,7 @@ type rolloutWatch struct {
 }
 
 // watchRollout watches the namespace of Agents, once every pod that is available is an endpoint: slices are written after
-// the Agent is told to be ready. done waits until the Agents have been seen as they then are; afterwards nothing is noted any more.
+// the Agent is reported ready. done waits until the watch has seen the latest version of each Agent, then stops it.
 func watchRollout(s *fixture, wanted int) (w *rolloutWatch, done func()) {
 	s.Helper()
 	s.eventually("every pod is an endpoint", waitTimeout, func() error {
@@ -50,7 +50,7 @@ func watchRollout(s *fixture, wanted int) (w *rolloutWatch, done func()) {
 		}
 		return nil
 	})
-	w = &rolloutWatch{wanted: wanted, pods: map[string]*corev1.Pod{}, old: map[string]bool{}, unready: map[string]bool{}, ready: map[string]bool{}, told: map[string][]string{}, readiness: map[string][]string{}, versions: map[string]string{}}
+	w = &rolloutWatch{wanted: wanted, pods: map[string]*corev1.Pod{}, old: map[string]bool{}, unready: map[string]bool{}, ready: map[string]bool{}, conditionSteps: map[string][]string{}, readiness: map[string][]string{}, versions: map[string]string{}}
 	for _, pod := range s.list(&corev1.PodList{}) {
 		w.old[pod.GetName()] = true
 		w.pods[pod.GetName()] = pod.(*corev1.Pod)
@@ -60,7 +60,7 @@ func watchRollout(s *fixture, wanted int) (w *rolloutWatch, done func()) {
 		s.watchObjects(ctx, kind, w.observe)
 	}
 	return w, func() {
-		s.eventually("the Agents are seen as they are", waitTimeout, func() error { return w.checkCaughtUp(s) })
+		s.eventually("the watch has caught up with the Agents", waitTimeout, func() error { return w.checkCaughtUp(s) })
 		w.mutex.Lock()
 		defer w.mutex.Unlock()
 		w.finished = true
@@ -68,7 +68,7 @@ func watchRollout(s *fixture, wanted int) (w *rolloutWatch, done func()) {
 	}
 }
 
-// checkCaughtUp reports what the watch has still to tell of the Agents.
+// checkCaughtUp reports whether the watch has yet to see the latest version of an Agent.
 func (w *rolloutWatch) checkCaughtUp(s *fixture) error {
 	for _, agent := range s.list(&v1alpha1.AgentList{}) {
 		w.mutex.Lock()
@@ -135,10 +135,10 @@ func (w *rolloutWatch) observeConditions(agent *v1alpha1.Agent) {
 	for _, kind := range []string{v1alpha1.ConditionAvailable, v1alpha1.ConditionReady, v1alpha1.ConditionHighlyAvailable, v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled} {
 		c := condition(agent, kind)
 		step := strings.TrimSpace(fmt.Sprintf("%s %s", c.Status, c.Reason))
-		w.told[kind] = appendStep(w.told[kind], step)
+		w.conditionSteps[kind] = appendStep(w.conditionSteps[kind], step)
 		if kind == v1alpha1.ConditionReady {
 			if c.Reason == v1alpha1.ReasonApplyFailed {
-				step += ": " + c.Message // which nobody expects
+				step += ": " + c.Message // unexpected
 			}
 			w.readiness[agent.Name] = appendStep(w.readiness[agent.Name], step)
 		}
@@ -167,14 +167,14 @@ const (
 )
 
 // requireSteps is for a change that is rolled out without anything going wrong: Ready goes from where it began to rolling and to
-// complete, and no condition says in between what is over the next moment.
+// complete, and no condition flaps in between.
 func (w *rolloutWatch) requireSteps(t *testing.T, want map[string][]string) {
 	t.Helper()
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
 	want[v1alpha1.ConditionReconciling] = []string{stepAbsent, stepReconciling, stepAbsent}
 	want[v1alpha1.ConditionStalled] = []string{stepAbsent}
-	require.Equal(t, want, w.told)
+	require.Equal(t, want, w.conditionSteps)
 }
 
 // isServing reports whether a pod gets traffic: it is ready and not on its way out.
@@ -187,7 +187,7 @@ func isServing(pod *corev1.Pod) bool {
 	return false
 }
 
-// countEvents counts the events about an object; one that says how often it happened counts that often.
+// countEvents counts the Events about an object, including repetitions in a series.
 func countEvents(s *fixture, name string) int {
 	s.Helper()
 	count := 0
@@ -212,7 +212,7 @@ func TestARolloutNeverFallsBelowTheWantedCount(t *testing.T) {
 			s := newFixture(t)
 			s.create("a", highlyAvailable, replicas(int32(wanted)), simulate("ready-after", "1s"))
 			s.waitReady("a")
-			s.eventually("its beginning is told", waitTimeout, func() error { return checkEqual("events", 1, countEvents(s, "a")) })
+			s.eventually("the start of the rollout has an Event", waitTimeout, func() error { return checkEqual("events", 1, countEvents(s, "a")) })
 			placed := stepMissing
 			if wanted >= 3 {
 				placed = stepMet
@@ -231,7 +231,7 @@ func TestARolloutNeverFallsBelowTheWantedCount(t *testing.T) {
 				v1alpha1.ConditionHighlyAvailable: {placed},
 			})
 			require.Len(t, w.unready, wanted, "new pods seen before they were ready: without them, the watch proves nothing")
-			s.eventually("one event more tells that it began, and one that it is over", waitTimeout, func() error { return checkEqual("events", 3, countEvents(s, "a")) })
+			s.eventually("the rollout has an Event for its start and one for its end", waitTimeout, func() error { return checkEqual("events", 3, countEvents(s, "a")) })
 			s.note("%d instants, never fewer than %d", w.instants, wanted)
 		})
 	}

@@ -27,7 +27,7 @@ const (
 )
 
 // installNamespaced creates the objects of the operator's chart for some namespaces, under a name of its own. It returns the flags
-// of the chart's Deployment that say so.
+// of the chart's Deployment that select them.
 func installNamespaced(t *testing.T, name string, namespaces ...string) (flags []string) {
 	t.Helper()
 	values := map[string]any{"fullnameOverride": name, "replicas": 0, "watchNamespaces": namespaces}
@@ -88,7 +88,7 @@ func requireOwnNamespaces(s *fixture, name string, namespaces ...string) {
 	changes := 0
 	for _, r := range requests {
 		elsewhere := !slices.Contains(append(namespaces, system, ""), r.ObjectRef.Namespace)
-		if r.ObjectRef.Resource == "nodes" { // it asks once, and does without
+		if r.ObjectRef.Resource == "nodes" { // it tries once, and works without them
 			require.Equal(s, 403, r.ResponseStatus.Code, "%s", r)
 			continue
 		}
@@ -123,9 +123,9 @@ func forge(s *fixture) {
 	s.Helper()
 	const text = `{"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "` + lease + `"}, "spec": {
 		"holderIdentity": "forged", "leaseDurationSeconds": 2147483647, "renewTime": "3000-01-01T00:00:00.000000Z"}}`
-	s.kubectl("create", "rolebinding", "editors", "--clusterrole=edit", "--user=stranger")
+	s.kubectl("create", "rolebinding", "editors", "--clusterrole=edit", "--user=editor")
 	s.eventually("the role applies", waitTimeout, func() error {
-		create := s.command(s.Context(), "create", "--as=stranger", "-f", "-")
+		create := s.command(s.Context(), "create", "--as=editor", "-f", "-")
 		create.Stdin = strings.NewReader(text)
 		if out, err := create.CombinedOutput(); err != nil {
 			return fmt.Errorf("%w: %s", err, out)
@@ -144,7 +144,7 @@ func TestTheMoreSpecificOperatorWins(t *testing.T) {
 	holder := func() string { return team.kubectl("get", "lease", lease, "-o", "jsonpath={.spec.holderIdentity}") }
 	team.eventually("the operator for all namespaces steps aside", waitTimeout, func() error {
 		if len(operator.Lines("another operator reconciles the namespace")) < 2 {
-			return errors.New("it does not say so")
+			return errors.New("no log line")
 		}
 		return nil
 	})
@@ -159,7 +159,7 @@ func TestTheMoreSpecificOperatorWins(t *testing.T) {
 	startForTest(t, red)
 	team.eventually("a second operator for the namespace waits", waitTimeout, func() error {
 		if len(red.Lines(system+"/blue")) == 0 {
-			return errors.New("it does not say for whom")
+			return errors.New("no log line that names the other operator")
 		}
 		return nil
 	})
@@ -183,27 +183,27 @@ func TestTheMoreSpecificOperatorWins(t *testing.T) {
 }
 
 func TestAForgedLeaseStopsNoOperatorElsewhere(t *testing.T) {
-	stranger, team := newFixture(t), newFixture(t)
-	stranger.create("before")
-	stranger.waitReady("before")
-	forge(stranger)
+	claimed, team := newFixture(t), newFixture(t)
+	claimed.create("before")
+	claimed.waitReady("before")
+	forge(claimed)
 	began := time.Now()
 	replaceOperator(t) // it starts, and leads
 	mark, err := auditLogEnd()
 	require.NoError(t, err)
 	team.create("a")
 	team.waitReady("a")
-	stranger.create("a")
-	stranger.eventually("an Event says who reconciles the namespace", waitTimeout, func() error {
-		if out := stranger.kubectl("describe", "agent", "a"); !strings.Contains(out, `reconciled by operator "forged" (Lease `+lease+`)`) {
+	claimed.create("a")
+	claimed.eventually("an Event names the operator that reconciles the namespace", waitTimeout, func() error {
+		if out := claimed.kubectl("describe", "agent", "a"); !strings.Contains(out, `reconciled by operator "forged" (Lease `+lease+`)`) {
 			return errors.New(out)
 		}
 		return nil
 	})
-	require.Empty(t, changesIn(stranger, harness.Account, stranger.namespace, mark))
+	require.Empty(t, changesIn(claimed, harness.Account, claimed.namespace, mark))
 	require.Less(t, time.Since(began), expired, "it still holds")
-	stranger.waitForAgent("a", "the Lease ends unless somebody renews it", expired, isReady)
-	stranger.note("a forged Lease held for %.1fs", time.Since(began).Seconds())
+	claimed.waitForAgent("a", "the forged Lease expires if it is not renewed", expired, isReady)
+	claimed.note("a forged Lease held for %.1fs", time.Since(began).Seconds())
 }
 
 func TestAnOperatorNamesNamespacesThatItMayNotReadAndTheFix(t *testing.T) {

@@ -59,7 +59,7 @@ func TestAnIdleOperatorIsSmall(t *testing.T) {
 	require.Empty(t, agents.Items, "this test needs a cluster without Agents")
 	replaceOperator(t)
 	if operator.RSSKiB() == 0 {
-		t.Skip("no /proc tells the memory of a process here")
+		t.Skip("no /proc on this machine: the memory of a process is unknown")
 	}
 	most := 0
 	s.consistently("VmRSS", func() error {
@@ -176,7 +176,7 @@ func TestARestartWithTwoHundredSettledAgentsWritesNothing(t *testing.T) {
 	require.Equal(t, before, versions(s), "resourceVersions")
 	mark, err := auditLogEnd()
 	require.NoError(t, err)
-	s.consistentlyFor(10*time.Second, "the operator asks for nothing", func() error {
+	s.consistentlyFor(10*time.Second, "the operator sends no request", func() error {
 		requests, err := requestsSince(mark)
 		require.NoError(t, err)
 		for _, r := range requests {

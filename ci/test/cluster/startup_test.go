@@ -254,7 +254,7 @@ func TestAnOperatorWithEmptyCachesIsNotReadyAndStopsOnSIGTERM(t *testing.T) {
 	require.NoError(t, p.WaitFor(t.Context(), "it is alive", harness.StartTimeout, p.Alive))
 	s.consistently("it is not ready", func() error {
 		if p.Ready(t.Context()) {
-			return errors.New("it says that it is")
+			return errors.New("it reports ready")
 		}
 		return nil
 	})

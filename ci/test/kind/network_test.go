@@ -251,10 +251,10 @@ func (n *network) requireTargetsReachable(tried []flow) {
 	answers := map[string]bool{}
 	var open []flow
 	for _, f := range tried {
-		podOption := fmt.Sprint(f.to, f.protocol, f.port)
+		target := fmt.Sprint(f.to, f.protocol, f.port)
 		if f.allowed {
-			answers[podOption] = true
-		} else if !strings.Contains(f.to, "'s ") && !answers[podOption] {
+			answers[target] = true
+		} else if !strings.Contains(f.to, "'s ") && !answers[target] {
 			open = append(open, flow{"unrelated", f.to, f.protocol, f.port, yes})
 		}
 	}
