@@ -1,5 +1,5 @@
 // Command bench measures what it takes to bring Agents up, with the operator and without, on a full control plane of this
-// machine. README.md says what is measured and how to read it.
+// machine. README.md describes what is measured and how to read it.
 package main
 
 import (

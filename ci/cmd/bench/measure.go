@@ -12,10 +12,10 @@ import (
 
 // side is one of the two that bring Agents up.
 type side interface {
-	// created and rolled are told of every Agent that was just created or given another image.
+	// created and rolled are called after an Agent was created or got another image.
 	created(agent *agent)
 	rolled(agent *agent)
-	// broken reports why nothing more can be expected of it.
+	// broken is the error that stopped it, if any.
 	broken() error
 	// settle waits until it has nothing more to do.
 	settle(ctx context.Context) error
@@ -110,7 +110,7 @@ func (m *measuring) latencies(name string, p *phase) {
 	}
 }
 
-// count keeps what the operator's account asked of the API server in a phase.
+// count records the requests of the operator's account in a phase.
 func (m *measuring) count(name string, since harness.Mark) error {
 	requests, err := m.since(since, "")
 	if err != nil {
@@ -150,7 +150,7 @@ func (m *measuring) memory(name string, pid int) {
 	m.Values[name+".rss"], m.Values[name+".peak"] = float64(memory.RSS)/1024, float64(memory.Peak)/1024
 }
 
-// silence waits until the operator's account has asked for nothing for a while, but for leases and watches.
+// silence waits until the operator's account sends no requests for a while, except for leases and watches.
 func (m *measuring) silence(ctx context.Context, long time.Duration) error {
 	mark, err := m.Audit.End()
 	if err != nil {

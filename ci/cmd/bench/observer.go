@@ -25,13 +25,13 @@ type observer struct {
 	now   *phase
 }
 
-// phase is a time in which Agents come to run an image.
+// phase is a period in which Agents become ready with an image.
 type phase struct {
 	*observer
 	image  string
 	agents int
-	// available is when an Agent's Deployment was seen rolled out, sent when its status was about to be written (by the floor,
-	// which tells), ready when its status was seen to say so.
+	// available is when an Agent's Deployment was seen rolled out, sent when its status was about to be written (floor only),
+	// ready when its status was seen ready.
 	available, sent, ready map[client.ObjectKey]time.Time
 	last                   time.Time // when the last one was seen ready
 	done                   chan struct{}
@@ -76,7 +76,7 @@ func watch(ctx context.Context, config *rest.Config, kinds map[client.Object]fun
 	return nil
 }
 
-// startPhase begins a phase in which this many Agents come to run an image.
+// startPhase starts a phase in which this many Agents become ready with an image.
 func (o *observer) startPhase(image string, agents int) *phase {
 	o.mutex.Lock()
 	defer o.mutex.Unlock()
@@ -128,7 +128,7 @@ func first(times map[client.ObjectKey]time.Time, key client.ObjectKey, at time.T
 	return true
 }
 
-// isReady reports whether an Agent's status says that the desired spec now runs, and that it is an image.
+// isReady reports whether an Agent is ready at its generation, with an image.
 func isReady(agent *v1alpha1.Agent, image string) bool {
 	ready := meta.FindStatusCondition(agent.Status.Conditions, v1alpha1.ConditionReady)
 	return ready != nil && ready.Status == metav1.ConditionTrue && ready.ObservedGeneration == agent.Generation &&
@@ -138,7 +138,7 @@ func isReady(agent *v1alpha1.Agent, image string) bool {
 const (
 	// stalled is how long no Agent may get ready before it is given up.
 	stalled = 3 * time.Minute
-	// logInterval is how often it is told how many are.
+	// logInterval is the interval between progress lines.
 	logInterval = 30 * time.Second
 )
 

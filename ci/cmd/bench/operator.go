@@ -13,7 +13,7 @@ import (
 
 type agent = v1alpha1.Agent
 
-// calm is how long nothing must be asked for until an operator is believed to be done. Of an Agent that is ready, it keeps nothing back.
+// calm is how long an operator must send no requests to count as idle. For a ready Agent, it delays no writes.
 const calm = 6 * time.Second
 
 // filling bounds the time in which an operator fills its caches.
@@ -88,8 +88,8 @@ func (o *operating) broken() error {
 
 func (o *operating) cpu() (time.Duration, error) { return harness.CPUOf(o.PID()) }
 
-// settle waits until it has fallen silent. It is not asked for its metrics: to write those of thousands of Agents costs CPU and
-// memory that would be taken for the cost of the Agents.
+// settle waits until it is idle. It does not scrape metrics: those of thousands of Agents cost CPU and memory, which would count as the
+// cost of the Agents.
 func (o *operating) settle(ctx context.Context) error { return o.m.silence(ctx, calm) }
 
 // end ends it for good, whatever state it is in.

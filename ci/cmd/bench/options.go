@@ -13,7 +13,7 @@ import (
 	"github.com/flokoa/flokoa/ci/cmd/bench/report"
 )
 
-// options are what the benchmark is told on its command line.
+// options are the command-line options of the benchmark.
 type options struct {
 	sizes            []int
 	rounds, replicas int
@@ -24,12 +24,12 @@ type options struct {
 	out   string
 }
 
-// scenarios are all there are, in the order in which they run; the last takes longest, and runs only when it is asked for.
+// scenarios are all there are, in the order in which they run; the last takes longest, and runs only on request.
 var scenarios = []string{
 	report.Scale, report.Replicas, report.Unrelated, report.Delete, report.Crowd, report.Spread, report.Slow, report.Size,
 }
 
-// fullSize is the size that -full adds to those that were asked for.
+// fullSize is the size that -full adds to the others.
 const fullSize = 5000
 
 func parse(args []string, output io.Writer) (options, error) {

@@ -21,8 +21,8 @@ func (p planned) String() string {
 	return fmt.Sprintf("%s, %d Agents x %d, %s, round %d of %d", p.scenario, p.workload.agents, p.workload.replicas, p.side, p.round, p.rounds)
 }
 
-// plan is everything that was asked for, in order. Sides take turns, and who begins changes with every round: a machine that
-// gets slower or faster does so for both.
+// plan lists the requested measurements in order. Sides alternate, and so does the first side of each round: a machine that gets slower
+// or faster affects both.
 func (b *bench) plan() []planned {
 	var all []planned
 	for round := 1; round <= b.rounds && slices.Contains(b.scenarios, report.Scale); round++ {

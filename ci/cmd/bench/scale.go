@@ -196,7 +196,7 @@ func (m *measuring) watchRestart(ctx context.Context, mark harness.Mark, began t
 	return m.countRestart(mark, leads)
 }
 
-// countRestart keeps what an operator that was started asked for, and for how long.
+// countRestart records the requests of an operator after its start, and how long they took.
 func (m *measuring) countRestart(mark harness.Mark, leads time.Time) error {
 	requests, err := m.since(mark, "")
 	if err != nil {

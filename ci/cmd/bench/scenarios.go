@@ -60,7 +60,7 @@ const (
 	unrelatedSize    = 10 << 10
 )
 
-// unrelated fills the cluster with Secrets and ConfigMaps that are nobody's business.
+// unrelated fills the cluster with Secrets and ConfigMaps that belong to no Agent.
 func unrelated(ctx context.Context, m *measuring, o *operating) error {
 	if err := o.settle(ctx); err != nil {
 		return err
@@ -97,7 +97,7 @@ func unrelated(ctx context.Context, m *measuring, o *operating) error {
 }
 
 func (m *measuring) createUnrelated(ctx context.Context, i int) error {
-	meta := metav1.ObjectMeta{Namespace: m.workload.namespace(i), Name: fmt.Sprintf("stranger-%05d", i)}
+	meta := metav1.ObjectMeta{Namespace: m.workload.namespace(i), Name: fmt.Sprintf("unrelated-%05d", i)}
 	content := bytes.Repeat([]byte("flokoa, "), unrelatedSize/8)
 	if err := m.api.Create(ctx, &corev1.Secret{ObjectMeta: meta, Data: map[string][]byte{"content": content}}); err != nil {
 		return err
@@ -139,7 +139,7 @@ var childKinds = []schema.GroupVersionKind{
 	corev1.SchemeGroupVersion.WithKind("Pod"), corev1.SchemeGroupVersion.WithKind("Service"),
 }
 
-// nothingLeft waits until the garbage collector has removed everything that Agents had. One object of a kind is asked for at a
+// nothingLeft waits until the garbage collector has removed everything that Agents had. It lists one object of a kind at a
 // time, which costs the API server next to nothing.
 func (m *measuring) nothingLeft(ctx context.Context) error {
 	return await(ctx, 10*time.Minute, "nothing is left of the Agents", func(ctx context.Context) (bool, error) {

@@ -36,8 +36,8 @@ func setUp(ctx context.Context, root string, w workload) (*stage, error) {
 	if err := harness.Down(ctx, root, clusterName); err != nil {
 		return nil, err
 	}
-	if said, err := harness.Up(ctx, root, clusterName, nil); err != nil {
-		return nil, fmt.Errorf("%w\n%s", err, said)
+	if output, err := harness.Up(ctx, root, clusterName, nil); err != nil {
+		return nil, fmt.Errorf("%w\n%s", err, output)
 	}
 	cluster, err := harness.ClusterByName(ctx, root, clusterName)
 	if err != nil {

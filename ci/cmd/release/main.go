@@ -1,7 +1,7 @@
-// Command release keeps what each release shipped, so that tests can ask whether an upgrade from it goes well.
+// Command release keeps what each release shipped, so that tests can check upgrades from it.
 //
 //	go run ./ci/cmd/release          packages the charts into ci/cmd/release/testdata/v<version>
-//	go run ./ci/cmd/release v0.1.0   says whether the repository is ready for that tag
+//	go run ./ci/cmd/release v0.1.0   reports whether the repository is ready for that tag
 //
 // It reads the charts and the changelog of the repository in the working directory. A version that the changelog calls released
 // is never packaged again: what users have does not change.

@@ -53,7 +53,7 @@ func TestAnUpgradeFromEveryReleaseGoesWell(t *testing.T) {
 	}
 }
 
-// immutable are the fields that the API server lets nobody change: an upgrade that does fails half-way.
+// immutable are the fields that the API server does not let change: an upgrade that changes one fails half-way.
 var immutable = map[string][][]string{
 	"Deployment":               {{"spec", "selector"}},
 	"Service":                  {{"spec", "clusterIP"}},
@@ -115,7 +115,7 @@ func narrowedAPI(before, after *apiextensionsv1.CustomResourceDefinition) []stri
 
 type schema = apiextensionsv1.JSONSchemaProps
 
-// narrowed are the ways in which a schema takes less than it did: what was stored, or stands in somebody's Git, would be refused.
+// narrowed are the ways in which a schema takes less than it did: stored objects, and manifests in Git, would be rejected.
 func narrowed(at string, was, is schema) []string {
 	lines := narrowedBounds(at, was, is)
 	if was.Type != is.Type {

@@ -3,7 +3,7 @@
 //	make render ENV=production [WITH=helm|kustomize]   prints it as YAML, the cluster's half and the namespace's
 //	make diff ENV=staging TO=production                prints what differs, a line for each field
 //
-// It reads the charts and overlays of the repository in the working directory, and asks no cluster.
+// It reads the charts and overlays of the repository in the working directory, and needs no cluster.
 package main
 
 import (

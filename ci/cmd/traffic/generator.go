@@ -26,7 +26,7 @@ func runLoad(ctx context.Context, args []string, s streams) error {
 	flags.IntVar(&o.MaxInFlight, "max-in-flight", 512, "requests at once; more are not sent, but fail as overrun")
 	flags.IntVar(&o.Streams, "streams", 0, "A2A message/stream requests that are open at all times")
 	seconds := flags.Float64("stream-seconds", 30, "how long the agent takes for a stream, which its model decides; one longer than this and --timeout has failed")
-	flags.StringVar(&o.StreamText, "stream-text", "", "the `text` that asks for a stream (default: stream for 30s, of --stream-seconds)")
+	flags.StringVar(&o.StreamText, "stream-text", "", "the `text` that requests a stream (default: stream for 30s, of --stream-seconds)")
 	address := flags.String("control", control.Address, "where results are served: 127.0.0.1:PORT or unix:/path")
 	if err := parse(flags, args, s); err != nil {
 		return err
@@ -75,7 +75,7 @@ func runStop(ctx context.Context, args []string, s streams) error {
 	return call(ctx, flag.NewFlagSet("stop", flag.ContinueOnError), args, s, http.MethodPost, nil, nil)
 }
 
-// call asks the generator of this pod for what the set of flags is named after.
+// call sends the generator of this pod the request that the flag set is named after.
 func call(ctx context.Context, flags *flag.FlagSet, args []string, s streams, method string, query url.Values, parsed func()) error {
 	address := flags.String("control", control.Address, "where the generator serves its results")
 	if err := parse(flags, args, s); err != nil {

@@ -22,7 +22,7 @@ type streams struct {
 	out, err io.Writer
 }
 
-// command runs a sub-command. Its error has been said to nobody yet.
+// command runs a sub-command. It returns its error unprinted.
 type command func(ctx context.Context, args []string, s streams) error
 
 // commands are the sub-commands by name.

@@ -46,7 +46,7 @@ func output(t *testing.T, args ...string) (string, int) {
 	return string(out), cmd.ProcessState.ExitCode()
 }
 
-// startProgram starts the program, and returns a function that ends it by SIGTERM and wants exit code 0.
+// startProgram starts the program, and returns a function that sends SIGTERM and requires exit code 0.
 func startProgram(t *testing.T, args ...string) func() {
 	t.Helper()
 	cmd := program(t, args...)

@@ -54,7 +54,7 @@ func ports(list string) []string {
 func runProvider(ctx context.Context, args []string, s streams) error {
 	flags := flag.NewFlagSet("provider", flag.ContinueOnError)
 	port := flags.Uint("port", 8080, "port of the stand-in for a model provider")
-	key := flags.String("key", "", "the key that it wants (default: environment variable PROVIDER_KEY; without one, anyone may ask)")
+	key := flags.String("key", "", "the key that it wants (default: environment variable PROVIDER_KEY; without one, no key is required)")
 	if err := parse(flags, args, s); err != nil {
 		return err
 	}

@@ -41,7 +41,7 @@ var embedded = []string{
 }
 
 // Bounds for what the types leave unbounded, by the end of the path; "" is for every other one. They are what the API
-// server of the child allows, or far more than anybody needs.
+// server of the child allows, or far more than is needed.
 var (
 	maxItems  = map[string]int64{"": 64, "env": 256, "command": 256, "args": 256, "ports": 32}
 	maxLength = map[string]int64{
@@ -121,7 +121,7 @@ func chartTemplate(name string, crd []byte) ([]byte, error) {
 // finish applies everything the package comment lists to one version's schema.
 func finish(root *schema) {
 	walk(root, "", false)
-	// Declared, so that the rule about the name can say which field it is about.
+	// Declared, so that the rule about the name can set its fieldPath.
 	root.Properties["metadata"] = schema{Type: "object", Properties: map[string]schema{"name": {Type: "string"}}}
 	spec := root.Properties["spec"].Properties["runtime"]
 	settings := spec.Properties["spec"]
@@ -133,7 +133,7 @@ func finish(root *schema) {
 	}
 }
 
-// walk visits a schema and everything below it. path is the dotted path of properties; core tells that it is below an
+// walk visits a schema and everything below it. path is the dotted path of properties; core is true below an
 // embedded field.
 func walk(s *schema, path string, core bool) {
 	if core && !keepDefault(path) {
@@ -200,7 +200,7 @@ func readable(s *schema) {
 		s.Pattern = quantity
 	case s.XIntOrString: // its number has no format by which the API server would know the size
 		s.Minimum, s.Maximum = ptr.To[float64](math.MinInt32), ptr.To[float64](math.MaxInt32)
-	case s.Format == "int32" && s.Minimum == nil && s.Maximum == nil: // 1.35 asks for the format of numbers with bounds only
+	case s.Format == "int32" && s.Minimum == nil && s.Maximum == nil: // 1.35 checks the format of numbers with bounds only
 		s.Minimum, s.Maximum = ptr.To[float64](math.MinInt32), ptr.To[float64](math.MaxInt32)
 	}
 }

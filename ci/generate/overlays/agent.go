@@ -19,7 +19,7 @@ import (
 // CRD, so that a field which the API gains is never forgotten here.
 const agentFolder = "overlays/components/agent-kustomize"
 
-// references say by the end of a field's path whose name the field holds.
+// references map the end of a field's path to the kind that the field names.
 var references = map[string][]string{
 	"ConfigMap":      {"/configMapKeyRef/name", "/configMapRef/name", "/configMap/name"},
 	"Secret":         {"/secretKeyRef/name", "/secretRef/name", "/secret/name", "/secret/secretName", "/imagePullSecrets/name"},
@@ -119,7 +119,7 @@ func leaves(at string, schema apiextensionsv1.JSONSchemaProps) []string {
 
 // --- merging ------------------------------------------------------------------------------------------------------------
 
-// mergeSchema is an OpenAPI document that says of an Agent's lists by which keys their entries are told apart, and nothing else.
+// mergeSchema is an OpenAPI document that holds only the merge keys of an Agent's lists.
 func mergeSchema(crd *apiextensionsv1.CustomResourceDefinition) map[string]any {
 	definitions := map[string]any{}
 	for _, version := range crd.Spec.Versions {

@@ -15,7 +15,7 @@ import (
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
-// A judgment is what a policy says of an Agent that is made.
+// policyCase is an Agent and the expected outcome of one policy.
 type policyCase struct {
 	name string
 	make change
@@ -118,7 +118,7 @@ func probes() []policyCase {
 		{"switched off, and none of one's own", inTurn(own(false, false), none), off},
 		{"switched off, and one of one's own", inTurn(own(true, false), none), off},
 		{"switched off, and both of one's own", none, ""},
-		{"no port to ask at", inTurn(own(false, false), noPorts), port},
+		{"no port to probe", inTurn(own(false, false), noPorts), port},
 		{"no port that speaks TCP", inTurn(own(false, true), udp), port},
 		{"no port, and both of one's own", noPorts, ""},
 	}
@@ -160,7 +160,7 @@ func credentials() []policyCase {
 	return append(rows,
 		policyCase{"not a URL without a password", env("SETTING", "https://api.example.com/v1"), ""},
 		policyCase{"not a URL whose password is a reference", env("SETTING", "postgres://me:$(PW)@db/agents"), ""},
-		policyCase{"not what only begins like one", env("SETTING", "risk-assessment-for-the-whole-company"), ""},
+		policyCase{"no key, only the prefix of one", env("SETTING", "risk-assessment-for-the-whole-company"), ""},
 		policyCase{"not an empty value", env("API_KEY", ""), ""},
 		policyCase{"not a reference to a Secret's neighbour", container(func(c *corev1.Container) {
 			c.Env = append(c.Env, corev1.EnvVar{Name: "API_KEY", ValueFrom: &corev1.EnvVarSource{ConfigMapKeyRef: &corev1.ConfigMapKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "c"}, Key: "k"}}})
@@ -265,7 +265,7 @@ func requireActions(t *testing.T, policy string, rows []policyCase, actions map[
 	}
 }
 
-// Where no label says which environment a namespace is, nothing is checked.
+// Policies apply only to namespaces with the environment label.
 func TestPoliciesIgnoreNamespacesWithoutTheLabel(t *testing.T) {
 	user := as(t, "")
 	require.NoError(t, user.Create(t.Context(), newAgent("default", "a", image("a:latest"), replicas(1), env("TOKEN", "x1y2")), client.DryRunAll))

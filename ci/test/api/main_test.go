@@ -1,5 +1,5 @@
-// Package api_test asks a real API server, by impersonation, what the policies of the chart flokoa-policies let through and
-// what they refuse: every rule, every door to a Secret, every kind of change.
+// Package api_test checks on a real API server, by impersonation, what the policies of the chart flokoa-policies admit and deny: every
+// rule, every field that references a Secret, every kind of change.
 package api_test
 
 import (
@@ -164,7 +164,7 @@ func (p *person) HandleWarningHeader(_ int, _, text string) {
 	p.warnings = append(p.warnings, text)
 }
 
-// warned returns what there was to say since the last time.
+// warned returns the warnings since its last call.
 func (p *person) warned() string {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
@@ -173,7 +173,7 @@ func (p *person) warned() string {
 	return warnings
 }
 
-// let gives somebody verbs in a namespace, and waits until the API server heeds it.
+// let grants a user verbs in a namespace, and waits until the API server applies them.
 func let(t *testing.T, namespace, user string, rules ...rbacv1.PolicyRule) {
 	t.Helper()
 	name := strings.ReplaceAll(user, ":", "-")

@@ -130,8 +130,8 @@ func TestTheOperatorWritesOnlyWhatAnAgentOfThatNameControls(t *testing.T) {
 		}
 	}
 	binding(operator)
-	binding("somebody")
-	them, user := as(t, operator), as(t, "somebody")
+	binding("other")
+	them, user := as(t, operator), as(t, "other")
 	owned := workload("production", "a", owner("Agent", "a", true))
 	require.Eventually(t, func() bool { return them.Create(t.Context(), owned.DeepCopy(), client.DryRunAll) == nil }, taking, taking/300)
 	require.Eventually(t, func() bool {
@@ -142,7 +142,7 @@ func TestTheOperatorWritesOnlyWhatAnAgentOfThatNameControls(t *testing.T) {
 		deployment *appsv1.Deployment
 		message    string
 	}{
-		"nobody's":                    {workload("production", "a"), only},
+		"unowned":                     {workload("production", "a"), only},
 		"an Agent's of another name":  {workload("production", "a", owner("Agent", "b", true)), only},
 		"one that an Agent only owns": {workload("production", "a", owner("Agent", "a", false)), only},
 		"another kind's":              {workload("production", "a", owner("Model", "a", true)), only},
@@ -156,7 +156,7 @@ func TestTheOperatorWritesOnlyWhatAnAgentOfThatNameControls(t *testing.T) {
 				require.NoError(t, err)
 			} else {
 				require.ErrorContains(t, err, row.message)
-				require.NoError(t, user.Create(t.Context(), row.deployment.DeepCopy(), client.DryRunAll), "nobody else is confined")
+				require.NoError(t, user.Create(t.Context(), row.deployment.DeepCopy(), client.DryRunAll), "other users are not restricted")
 			}
 		})
 	}

@@ -246,7 +246,7 @@ func TestSixteenReferencesAreCheckedAndSeventeenRejected(t *testing.T) {
 }
 
 // The largest Agent that the CustomResourceDefinition lets in must not cost more than the API server grants a policy: it would be
-// refused, by words that help nobody.
+// denied, with a message that does not help the user.
 func TestTheLargestAgentIsNotTooMuchForThePolicies(t *testing.T) {
 	large := newAgent("production", "large", container(func(c *corev1.Container) { c.Env = nil }))
 	fill := func(c *corev1.Container, at int) {

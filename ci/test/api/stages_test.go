@@ -16,7 +16,7 @@ import (
 	"github.com/flokoa/flokoa/ci/testkit/manifests"
 )
 
-// What Flux and Argo CD do, they do by Server-Side Apply as the account of the stage. Here the API server is asked whether each
+// What Flux and Argo CD do, they do by Server-Side Apply as the account of the stage. Here the API server checks whether each
 // account of examples/gitops may do what its stage has to do, and nothing that is another's.
 
 // apply applies objects in their order, as a stage does, and returns their resource versions.
@@ -114,7 +114,7 @@ func TestTheEnvironmentAccountCreatesNothingElse(t *testing.T) {
 	require.True(t, apierrors.IsForbidden(stage.Delete(t.Context(), policy, client.DryRunAll)))
 }
 
-// A team's Agent names a Secret. What its stage is applied as may not give it that, until the environment says so.
+// A team's Agent names a Secret. The account of its stage may not reference it until the environment grants it.
 func TestATeamsStageIsLimitedToItsServiceAccount(t *testing.T) {
 	stage := fluxAccounts(t)
 	for _, environment := range environments {

@@ -425,7 +425,7 @@ func noProgress() failureCase {
 func slowStart() failureCase {
 	return failureCase{
 		name: "while pods of a rollout take their time", agent: []change{simulate("ready-after", "10s")}, available: true,
-		trigger: func(s *fixture) { // of a new Agent, no Event says so
+		trigger: func(s *fixture) { // no Event reports it for a new Agent
 			s.waitReady("a")
 			s.setImage("a", "registry.example/agent:v2")
 		},

@@ -30,8 +30,8 @@ type environment struct {
 // minReplicas is the minimum number of replicas per Agent in each environment.
 var minReplicas = map[string]int32{"dev": 1, "staging": 2, "production": 3}
 
-// TestEveryEnvironmentMeetsItsGuarantees asks the same of each environment, however it was installed. What is asked of one is asked
-// in turn, for a quota is all of it; the environments themselves are side by side, as on a cluster that they share.
+// TestEveryEnvironmentMeetsItsGuarantees runs the same checks for each environment, however it was installed. The checks of one
+// environment are sequential, because they share its quota; the environments run in parallel, as on a shared cluster.
 func TestEveryEnvironmentMeetsItsGuarantees(t *testing.T) {
 	t.Parallel()
 	// Two at a time: rolling a full quota loads the machine, and other tests measure time.
@@ -348,8 +348,8 @@ func (e *environment) requireAllReady(most int) {
 	})
 }
 
-// requireNoFlapping is for many Agents that roll at once: Ready of each goes to rolling and to complete. A quota that is used up
-// for a moment may be told in between, once.
+// requireNoFlapping is for many Agents that roll at once: Ready of each goes to rolling and to complete. An
+// exceeded quota may be reported once in between.
 func (w *rolloutWatch) requireNoFlapping(s *fixture) {
 	s.Helper()
 	w.mutex.Lock()

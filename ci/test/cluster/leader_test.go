@@ -70,7 +70,7 @@ func requireTakeover(s *fixture, standby *process, way string, end func() error,
 	require.LessOrEqual(s, took, limit+6*slow, "from %s until the standby leads", way)
 }
 
-// measureRequests reads the lease again and again until the returned function is called, which tells how long the slowest read took:
+// measureRequests reads the lease again and again until the returned function is called, which returns the duration of the slowest read:
 // milliseconds on a machine that has nothing else to do.
 func measureRequests(s *fixture) (slowest func() time.Duration) {
 	ctx, cancel := context.WithCancel(s.Context())
@@ -187,9 +187,8 @@ func checkRolledOut(s *fixture, agents int, image string) error {
 	return nil
 }
 
-// requireOneWriteEach checks what two operators wrote between them. Each Deployment is written once, by one of them; only one that a
-// killed leader had just asked for, and that the API server then broke off, may be asked for again. And the two never work at
-// the same time.
+// requireOneWriteEach checks what two operators wrote between them. Each Deployment is written once, by one of them; only a
+// write that was interrupted when the leader was killed may be repeated. The two never write at the same time.
 func requireOneWriteEach(s *fixture, agents, maxInterrupted int, leader, standby *process) {
 	s.Helper()
 	writes, interrupted := map[string]int{}, map[string]int{}
@@ -223,7 +222,7 @@ func requireOneWriteEach(s *fixture, agents, maxInterrupted int, leader, standby
 	}
 	require.LessOrEqual(s, len(interrupted), maxInterrupted, "requests interrupted by the end of the leader: %v", interrupted)
 	for _, name := range agentNames(agents) {
-		if interrupted[name] == 0 { // else: made although the API server says that it failed, or made by the standby
+		if interrupted[name] == 0 { // an interrupted write may have succeeded, or the standby repeats it
 			require.Equal(s, 1, writes[name], "writes of Deployment %s", name)
 		}
 		require.LessOrEqual(s, writes[name], 1, "writes of Deployment %s", name)

@@ -39,7 +39,7 @@ var (
 	api client.WithWatch
 	// operator is the one that works while tests run side by side. Tests that run alone may replace it.
 	operator *process
-	// startMark is the place in the audit log where this run begins.
+	// startMark is the position in the audit log where this run starts.
 	startMark harness.Mark
 )
 

@@ -143,7 +143,7 @@ func (s *fixture) probeAccess(user string, groups []string) (answers, error) {
 			}
 			a.reviews++
 			if did := s.sendProbe(theirs, verb, resource); !slices.Contains(specialVerbs, verb) && isRequest(verb, resource) && did != may {
-				return a, fmt.Errorf("%s %s as %s: the review says %t, trying it %t", verb, resource, user, may, did)
+				return a, fmt.Errorf("%s %s as %s: the review returned %t, the request %t", verb, resource, user, may, did)
 			}
 			if may {
 				a.allowed = append(a.allowed, verb+" "+resource)

@@ -16,8 +16,8 @@ import (
 // poolKey is the label and the taint of the nodes of one test.
 const poolKey = "e2e/pool"
 
-// newPool makes simulated nodes for one test alone, one for each zone that is named: what happens to them happens to nobody
-// else. It returns their names.
+// newPool creates simulated nodes for one test, one for each zone, so that disruptions do not affect other tests. It returns their
+// names.
 func (s *fixture) newPool(zones ...string) []string {
 	s.Helper()
 	names := make([]string, len(zones))

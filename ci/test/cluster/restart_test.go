@@ -78,8 +78,8 @@ func TestRolloutsOutliveTheAPIServer(t *testing.T) {
 	s.note("the API server was away for %.1fs; Deployments written %d + %d; all rolled %.1fs later", back.Sub(killed).Seconds(), early, late, healed.Seconds())
 }
 
-// countWritesAround is how many Deployments were written before and after a time: each once, and once more where nobody learned
-// that it had been.
+// countWritesAround is how many Deployments were written before and after a time: each once, and once more if
+// the response was lost.
 func countWritesAround(s *fixture, killed time.Time) (early, late int) {
 	s.Helper()
 	wrote := map[string]int{}

@@ -100,7 +100,7 @@ func failingChanges(s *fixture) {
 			`[{"op":"remove","path":"` + container + `readinessProbe"}]`,
 			v1alpha1.ReasonProbeFailing, []string{"404"}},
 	} {
-		expected := criterion{neverBelow(3).text + "; Ready says " + row.reason, neverBelow(3).holds}
+		expected := criterion{neverBelow(3).text + "; Ready reports " + row.reason, neverBelow(3).holds}
 		l.measure(row.what+", then taken back", 3, expected, func() {
 			s.patch("broken", row.patch)
 			s.waitNotReady("broken", row.reason, row.words...)
@@ -168,7 +168,7 @@ func scaledByHand(s *fixture) {
 
 func scaledByCPU(s *fixture) {
 	if !hasCPUMetrics(s.Context()) {
-		s.Skip("skipped: nobody serves metrics.k8s.io here, so nobody knows what pods use: install metrics-server")
+		s.Skip("skipped: no metrics.k8s.io API on this cluster: install metrics-server")
 	}
 	s.create("elastic", 2, func(a *v1alpha1.Agent) {
 		a.Spec.Runtime.Spec.Replicas = nil
@@ -220,7 +220,7 @@ func (s *fixture) extraLoad(agent string) []*corev1.Pod {
 	}
 }
 
-// cpuOf is a target for the CPU that pods use, in percent of what they ask for.
+// cpuOf is a target for CPU utilization, in percent of the pods' requests.
 func cpuOf(percent int32) autoscalingv2.MetricSpec {
 	return autoscalingv2.MetricSpec{Type: autoscalingv2.ResourceMetricSourceType, Resource: &autoscalingv2.ResourceMetricSource{
 		Name: corev1.ResourceCPU, Target: autoscalingv2.MetricTarget{Type: autoscalingv2.UtilizationMetricType, AverageUtilization: ptr.To(percent)}}}

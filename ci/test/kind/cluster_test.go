@@ -68,7 +68,7 @@ func loadCluster(ctx context.Context) (err error) {
 	return findNodes(ctx)
 }
 
-// findNodes tells the node where callers live from those that Agents run on.
+// findNodes separates the node of the callers from the nodes of the Agents.
 func findNodes(ctx context.Context) error {
 	list := &corev1.NodeList{}
 	if err := api.List(ctx, list); err != nil {
@@ -108,12 +108,12 @@ func environmentNamespaces() []string {
 	return names
 }
 
-// requireUnusedCluster keeps these tests, which disturb and delete, away from a Flokoa that somebody uses: whatever namespace it is in, its
-// Agents would go with the CRD that cleaning up removes.
+// requireUnusedCluster keeps these tests, which are destructive, away from a cluster that uses Flokoa: the cleanup deletes the CRD, and
+// with it the Agents of every namespace.
 func requireUnusedCluster(ctx context.Context) error {
 	ours := api.Get(ctx, keyOf(system), &corev1.Namespace{}) == nil
 	if !ours && installed(ctx, "crd", "agents.agent.flokoa.ai") {
-		return fmt.Errorf("the CRD agents.agent.flokoa.ai is on this cluster and not from these tests: they run only where nobody uses Flokoa")
+		return fmt.Errorf("the CRD agents.agent.flokoa.ai exists and was not created by these tests: run them on a cluster that does not use Flokoa")
 	}
 	for _, name := range slices.Concat([]string{system, outsideNamespace}, environmentNamespaces(), callerNamespaces) {
 		namespace := &corev1.Namespace{}
@@ -122,7 +122,7 @@ func requireUnusedCluster(ctx context.Context) error {
 			return err
 		}
 		if err == nil && namespace.Labels["made-by"] != testLabels["made-by"] {
-			return fmt.Errorf("namespace %s exists and is not of these tests: they run only where nobody uses Flokoa", name)
+			return fmt.Errorf("namespace %s exists and was not created by these tests: run them on a cluster that does not use Flokoa", name)
 		}
 	}
 	return nil
@@ -202,8 +202,8 @@ func networkOf(kind string) map[string]any {
 	return map[string]any{"gateways": peer("live-gateway", "gateway"), "monitoring": peer("live-monitoring", "prometheus"), "models": models}
 }
 
-// tearDown removes all that these tests brought: Agents, environments, policies, CRDs. The platform's namespace goes last, because
-// it tells a run after an interrupted one that the rest is of these tests. Twice does no harm.
+// tearDown removes all that these tests created: Agents, environments, policies, CRDs. It is idempotent. The platform's namespace goes
+// last: after an interrupted run, it marks the rest as created by these tests.
 func tearDown(ctx context.Context) error {
 	remove := func(names ...string) []string {
 		return append([]string{"delete", "namespaces", "--ignore-not-found", "--timeout=2m"}, names...)

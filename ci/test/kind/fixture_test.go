@@ -189,7 +189,7 @@ func (s *fixture) waitReadyWithin(limit time.Duration, name string) {
 func (s *fixture) waitNotReady(name, reason string, words ...string) string {
 	s.Helper()
 	var ready metav1.Condition
-	s.eventually(name+" says "+reason, waitTimeout, func() error {
+	s.eventually(name+" reports "+reason, waitTimeout, func() error {
 		ready = condition(s.agent(name), v1alpha1.ConditionReady)
 		if ready.Status != metav1.ConditionFalse || ready.Reason != reason {
 			return fmt.Errorf("Ready is %s: %s: %s", ready.Status, ready.Reason, ready.Message)
@@ -214,7 +214,7 @@ func (s *fixture) pods(agent string) []corev1.Pod {
 	return list.Items
 }
 
-// containerRestarts tells each pod of an Agent by its id and by how often its container was started.
+// containerRestarts are the restart counts of an Agent's containers, by pod UID.
 func (s *fixture) containerRestarts(agent string) map[types.UID]int32 {
 	s.Helper()
 	lives := map[types.UID]int32{}

@@ -22,7 +22,7 @@ import (
 const (
 	// rate is how many requests a second each Agent gets.
 	rate = 50
-	// calm is how long a disturbance is measured before it begins and after it has ended.
+	// calm is how long requests are measured before and after a disturbance.
 	calm = 3 * time.Second
 )
 
@@ -163,7 +163,7 @@ func (l *load) measure(what string, wanted int32, criterion criterion, do func()
 	began := time.Now()
 	done := false
 	defer func() {
-		if !done { // the disturbance itself failed; the table says so
+		if !done { // the disturbance itself failed, and the table has a row for it
 			results.add(row{disturbance: what, wanted: wanted, minAvailable: minAvailable(), criterion: criterion.text, verdict: "not done to the end"})
 		}
 	}()
@@ -190,8 +190,8 @@ func (l *load) measure(what string, wanted int32, criterion criterion, do func()
 	return o
 }
 
-// watchAvailable sees every change of the Agent's Deployment; the function that it returns ends that, and says the smallest
-// number of available replicas.
+// watchAvailable watches the Agent's Deployment until the returned function is called, which returns the smallest number of available
+// replicas.
 func (l *load) watchAvailable(wanted int32) (minAvailable func() int32) {
 	l.Helper()
 	ctx, cancel := context.WithCancel(l.Context())

@@ -2,7 +2,7 @@
 // as numbers. A load generator in a pod calls Agents through their Services at a constant rate while something is done to
 // them, to their nodes or to the control plane, and every answer counts.
 //
-// It works on any cluster that KUBECONFIG names, as long as nobody else's Flokoa is there; what needs more than that is
+// It works on any cluster that KUBECONFIG names, if it does not use Flokoa otherwise; what needs more than that is
 // skipped, with the reason. ci/test/kind/run.sh brings up kind and starts it.
 package kind_test
 

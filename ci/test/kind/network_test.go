@@ -18,14 +18,14 @@ import (
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
-// flow is a connection that somebody tries.
+// flow is a connection attempt from one pod to a target.
 type flow struct {
 	from, to, protocol string
 	port               int
 	allowed            bool
 }
 
-// name is how a flow is told in a test's name.
+// name is the name of the flow's subtest.
 func (f flow) name() string { return fmt.Sprintf("%s to %s %s %d", f.from, f.to, f.protocol, f.port) }
 
 const (
@@ -33,10 +33,10 @@ const (
 	no  = false
 )
 
-// flows are those of the environments, as the network policies promise them. Whoever is denied is denied a place that is there
-// and answers another user: requireEveryPlaceToAnswer asks from where no policy is.
+// flows are those that the network policies of the environments allow or deny. A denied target exists and answers:
+// requireTargetsReachable connects to it from a pod without policies.
 var flows = []flow{
-	// Agents call each other inside of an environment, and nobody in another.
+	// Agents reach each other inside an environment, and none in another.
 	{"dev", "dev's agent", "tcp", 8080, yes},
 	{"staging", "staging's agent", "tcp", 8080, yes},
 	{"production", "production's agent", "tcp", 8080, yes},
@@ -66,7 +66,7 @@ var flows = []flow{
 	{"prometheus", "production's agent", "tcp", 8080, no},
 	{"grafana", "production's agent", "tcp", 9090, no},
 	{"unrelated", "production's agent", "tcp", 9090, no},
-	// DNS is all that everybody may ask.
+	// All Agents reach DNS.
 	{"dev", "DNS", "udp", 53, yes},
 	{"dev", "DNS", "tcp", 53, yes},
 	{"production", "DNS", "udp", 53, yes},
@@ -110,20 +110,20 @@ func TestNetworkPoliciesWithRealPackets(t *testing.T) {
 		})
 	}
 	met := !t.Failed()
-	results.add(row{disturbance: fmt.Sprintf("%d connections are tried, from pod to pod and to the outside", len(tried)), criterion: "each allowed or denied as the network policies say", met: met})
+	results.add(row{disturbance: fmt.Sprintf("%d connections are tried, from pod to pod and to the outside", len(tried)), criterion: "each allowed or denied as the network policies specify", met: met})
 }
 
-// network is everybody who calls or is called: pods by who they are, and the address of each place.
+// network is the set of clients and targets: pods by name, and the address of each target.
 type network struct {
 	*testing.T
 	pods      map[string]corev1.Pod
 	addresses map[string]string
 }
 
-// newNetwork makes an Agent that echoes in each environment, a tool beside production's, and everybody outside.
+// newNetwork creates an echo Agent in each environment, a tool beside production's, and the pods outside.
 func newNetwork(t *testing.T) *network {
 	t.Helper()
-	newFixture(t, "production") // says how it went
+	newFixture(t, "production") // for its report at the end
 	n := &network{T: t, pods: map[string]corev1.Pod{}, addresses: map[string]string{}}
 	var others []*corev1.Pod
 	for who, where := range map[string]string{"gateway": "live-gateway", "console": "live-gateway", "prometheus": "live-monitoring", "grafana": "live-monitoring", "unrelated": "live-unrelated"} {
@@ -165,7 +165,7 @@ func echoServer(a *v1alpha1.Agent) {
 	container.Ports = append(container.Ports, corev1.ContainerPort{Name: "metrics", ContainerPort: 9090})
 }
 
-// The addresses of nobody: one that documentation uses and dev takes for public, and the one where clouds tell a machine its secrets.
+// Addresses that no host here has: one reserved for documentation, which dev treats as public, and the cloud metadata address.
 const (
 	publicAddress   = "203.0.113.10"
 	metadataAddress = "169.254.169.254"
@@ -243,9 +243,8 @@ func (n *network) request(i int, f flow) string {
 	return string(text)
 }
 
-// requireTargetsReachable waits until it shows that a place whose callers are denied is there: it answers where no policy is in the
-// way, after the API server was away not at once everywhere. What is
-// protected itself answers those that it allows, which are among the flows.
+// requireTargetsReachable waits until every target of a denied flow answers a pod without policies. After a restart of the API server
+// that takes a moment. A protected target answers the clients that it allows, which are among the flows.
 func (n *network) requireTargetsReachable(tried []flow) {
 	n.Helper()
 	answers := map[string]bool{}

@@ -59,8 +59,8 @@ func measureAll(loads []*load, what string, criterion criterion, do func()) {
 	l.measure(what+" ("+l.agent+")", 3, criterion, func() { measureAll(loads[1:], what, criterion, do) })
 }
 
-// A worker stops as by a power cut: nothing on it says goodbye. Kubernetes takes 50 s to miss it, and only then tells others not to
-// call there; the Agent's pods move after 60 s more.
+// A worker stops without a shutdown, as in a power loss. Kubernetes detects it after 50 s and only then withdraws its endpoints; the
+// Agent's pods move after 60 s more.
 func TestAWorkerStopsHard(t *testing.T) {
 	s := newFixture(t, "production")
 	needsKind(t, "stopping a node hard")
@@ -88,8 +88,7 @@ func TestAWorkerStopsHard(t *testing.T) {
 	})
 }
 
-// checkNodeLoss wants answers from the others all the time, and failures of nobody but the lost pod until its endpoints are withdrawn. A
-// few come later: the kernel of the caller's node still knows where calls from some port went that had no answer, for two
+// checkNodeLoss allows failures only at the lost pod, and only until its endpoints are withdrawn. A few come later: the kernel of the caller's node still knows where calls from some port went that had no answer, for two
 // minutes, and sends a new call from the same port there.
 func checkNodeLoss(o outcome, lost string) (string, error) {
 	const withdrawn = 75_000 // milliseconds; Kubernetes takes 40 to 50 s

@@ -2,6 +2,7 @@ package kind_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -31,7 +32,7 @@ func waitAgentsCounted(ctx context.Context) error {
 	})
 }
 
-// checkQuotaCounted reports what a quota does not count yet.
+// checkQuotaCounted reports which resources a quota does not count yet.
 func checkQuotaCounted(ctx context.Context, quota *corev1.ResourceQuota) error {
 	if err := api.Get(ctx, client.ObjectKeyFromObject(quota), quota); err != nil {
 		return err
@@ -79,7 +80,7 @@ func waitOperatorReady(ctx context.Context) error {
 	})
 }
 
-// installCPUMetrics installs metrics-server where nobody serves CPU metrics and the image of it was loaded, on kind.
+// installCPUMetrics installs metrics-server on kind if its image is loaded and no metrics API exists.
 func installCPUMetrics(ctx context.Context) error {
 	if hasCPUMetrics(ctx) || cluster.kind == "" {
 		return nil
@@ -95,13 +96,13 @@ func installCPUMetrics(ctx context.Context) error {
 	}
 	return waitFor(ctx, "CPU is measured", waitTimeout, func(ctx context.Context) error {
 		if !hasCPUMetrics(ctx) {
-			return fmt.Errorf("nobody serves metrics.k8s.io")
+			return errors.New("no metrics.k8s.io API")
 		}
 		return nil
 	})
 }
 
-// hasCPUMetrics reports whether anybody serves what pods use.
+// hasCPUMetrics reports whether the cluster has a metrics API for pods.
 func hasCPUMetrics(ctx context.Context) bool {
 	return kubectl(ctx, "get", "--raw", "/apis/metrics.k8s.io/v1beta1/nodes").Run() == nil
 }

@@ -8,7 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// What NOTES.txt tells to run after an installation: the chart's own test, a pod that asks the operator whether it is healthy.
+// The command of NOTES.txt: helm test runs the chart's test pod, which checks the operator's health.
 func TestHelmTestPasses(t *testing.T) {
 	out, err := helm(t.Context(), "test", "flokoa-operator", "--timeout", "2m").CombinedOutput()
 	require.NoError(t, err, "%s", out)
@@ -33,7 +33,7 @@ func TestAnEditorGetsNoSecret(t *testing.T) {
 		{"runs a pod with it", pod, "create -f -", "cannot create resource"},
 		{"opens a shell where it is", "", "exec " + holder + " -- /agent", `cannot create resource "pods/exec"`},
 		{"attaches to a pod", "", "attach " + holder, `cannot create resource "pods/attach"`},
-		{"asks for an account's token", "", "create token agent-deployer", `cannot create resource "serviceaccounts/token"`},
+		{"requests a ServiceAccount token", "", "create token agent-deployer", `cannot create resource "serviceaccounts/token"`},
 		{"acts as an account", "", "get agents --as system:serviceaccount:flokoa-production:agent-deployer", "cannot impersonate"},
 		{"gives it to an Agent as a variable", agent(`"env":[{"name":"API_KEY","valueFrom":{"secretKeyRef":{"name":"agent-secrets","key":"api-key"}}}]`), "create -f -", "the verb use on it"},
 		{"gives it to an Agent as all variables", agent(`"envFrom":[{"secretRef":{"name":"agent-secrets"}}]`), "create -f -", "the verb use on it"},

@@ -22,10 +22,10 @@ const (
 // providerAddress is the provider's address, which production's and staging's network policies name, as they would a real one's.
 var providerAddress string
 
-// podOption says more of a pod than its program.
+// podOption changes a traffic pod.
 type podOption func(*corev1.Pod)
 
-// trafficPod is a pod that runs a command of ci/cmd/traffic, restricted as Pod Security asks.
+// trafficPod is a pod that runs a command of ci/cmd/traffic, that satisfies the restricted Pod Security level.
 func trafficPod(namespace, name, app string, command []string, options ...podOption) *corev1.Pod {
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: map[string]string{"app": app}},
@@ -60,7 +60,7 @@ func onNamedNode(node string) podOption {
 	}
 }
 
-// startCallers makes the namespaces of everybody who is not an Agent, and the provider of models.
+// startCallers creates the namespaces of all pods that are not Agents, and the model provider.
 func startCallers(ctx context.Context) error {
 	if err := makeNamespaces(ctx, callerNamespaces...); err != nil {
 		return err

@@ -88,7 +88,7 @@ func (r Request) SentBy(credential string) bool {
 	return slices.Contains(r.User.Extra["authentication.kubernetes.io/credential-id"], credential)
 }
 
-// IsWrite reports whether a request asks to change something that is Flokoa's business: not the lease, not an event.
+// IsWrite reports whether a request writes an object that Flokoa manages: no Lease, no Event.
 func (r Request) IsWrite() bool {
 	if r.ObjectRef.Resource == "leases" || r.ObjectRef.Resource == "events" {
 		return false

@@ -25,7 +25,7 @@ import (
 // script is what brings control planes up and down, from the folder of the repository.
 const script = "ci/clusters/local/cluster.sh"
 
-// Cluster is what `ci/clusters/local/cluster.sh env` tells of a control plane.
+// Cluster is a control plane as `ci/clusters/local/cluster.sh env` describes it.
 type Cluster struct {
 	Kubeconfig, Kubectl, Helm string
 	// Folder is where cluster.sh keeps everything of it; it has the cluster's name.
@@ -56,7 +56,7 @@ func loadCluster(ctx context.Context, root, assign string) (Cluster, error) {
 	shell.Dir, shell.Stderr = root, os.Stderr
 	out, err := shell.Output()
 	if err != nil {
-		return Cluster{}, fmt.Errorf("asking for %s: %w", strings.Join(variables, ", "), err)
+		return Cluster{}, fmt.Errorf("reading %s: %w", strings.Join(variables, ", "), err)
 	}
 	values := strings.Split(string(out), "\n")
 	c := Cluster{Kubeconfig: values[0], Kubectl: values[1], Helm: values[2], Folder: values[3], Assets: values[4], Audit: AuditLog(values[5])}
@@ -67,7 +67,7 @@ func loadCluster(ctx context.Context, root, assign string) (Cluster, error) {
 	return c, nil
 }
 
-// Up brings a control plane up, or back, and returns what the script said, which is shown as it goes where show is not nil.
+// Up brings a control plane up, or back, and returns the output of the script, which is also copied to show unless that is nil.
 func Up(ctx context.Context, root, name string, show io.Writer) (output string, err error) {
 	return run(ctx, root, show, "up", name)
 }
@@ -95,8 +95,7 @@ func run(ctx context.Context, root string, show io.Writer, args ...string) (outp
 	return text.String(), nil
 }
 
-// Lock keeps every other process that asks for the same file waiting until this one ends, or closes what is returned; wait is
-// called before it waits itself. Go closes a file that nothing refers to any more.
+// Lock locks a file until this process ends or closes the returned file. It calls wait before it waits for another process. Go closes a file that nothing refers to any more.
 func Lock(path string, wait func()) (*os.File, error) {
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {

@@ -54,7 +54,7 @@ func Build(ctx context.Context, root, folder, version string) (program string, e
 	return program, nil
 }
 
-// memoryLimit is what the chart flokoa-operator tells the operator's garbage collector: the memory limit of its container.
+// memoryLimit is GOMEMLIMIT as the chart flokoa-operator sets it: the memory limit of the container.
 const memoryLimit = "256MiB"
 
 // Operator is an operator as a process of this machine.
@@ -65,7 +65,7 @@ type Operator struct {
 	Health, Metrics string
 	// Flags are those it gets beside the ones that every operator here gets.
 	Flags []string
-	// Credential is what tells its requests from those of another operator with the same account: the id of its token.
+	// Credential is the ID of its token. It distinguishes its requests from those of another operator with the same account.
 	Credential string
 
 	command *exec.Cmd
@@ -102,7 +102,7 @@ func (o *Operator) Restart() (*Operator, error) {
 	return &next, next.Start()
 }
 
-// Ended reports whether an operator has.
+// Ended reports whether an operator has exited.
 func (o *Operator) Ended() bool {
 	select {
 	case <-o.done:
@@ -121,7 +121,7 @@ func (o *Operator) Started() bool { return o.command != nil }
 // PID is the number of the process of an operator that was started.
 func (o *Operator) PID() int { return o.command.Process.Pid }
 
-// State reports how an operator ended; nil before.
+// State is the exit status of an operator; nil before it exits.
 func (o *Operator) State() *os.ProcessState { return o.command.ProcessState }
 
 // Start starts it, and waits for nothing.
@@ -146,7 +146,7 @@ func (o *Operator) Start() error {
 	return nil
 }
 
-// Token asks a cluster for a token of a ServiceAccount in System, as the kubelet does for a pod.
+// Token requests a token of a ServiceAccount in System, as the kubelet does for a pod.
 func Token(ctx context.Context, api client.Client, name string) (string, error) {
 	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: ptr.To[int64](2 * 60 * 60)}}
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: System, Name: name}}
@@ -170,7 +170,7 @@ func credentialID(token string) (string, error) {
 	return "JTI=" + claims.ID, json.Unmarshal(payload, &claims)
 }
 
-// WriteKubeconfig writes a file that has everything a client needs to be who the configuration says.
+// WriteKubeconfig writes a client configuration to a file, with its credentials.
 func WriteKubeconfig(path string, config *rest.Config) error {
 	return clientcmd.WriteToFile(clientcmdapi.Config{
 		Clusters: map[string]*clientcmdapi.Cluster{"cluster": {Server: config.Host, CertificateAuthorityData: config.CAData, CertificateAuthority: config.CAFile}},
@@ -205,13 +205,13 @@ func (o *Operator) WaitFor(ctx context.Context, what string, limit time.Duration
 	return nil
 }
 
-// Ready reports whether an operator says that it is ready.
+// Ready reports whether an operator is ready.
 func (o *Operator) Ready(ctx context.Context) bool {
 	_, err := get(ctx, "http://"+o.Health+"/readyz")
 	return err == nil
 }
 
-// IsLeader reports whether an operator says that it holds the lease.
+// IsLeader reports whether an operator is the leader by its metrics.
 func (o *Operator) IsLeader(ctx context.Context) bool {
 	return o.Metric(ctx, "leader_election_master_status") >= 1 // one more for each namespace whose Lease it holds
 }
@@ -240,7 +240,7 @@ func (o *Operator) Metric(ctx context.Context, name string, labels ...string) fl
 	return sum
 }
 
-// Alive reports whether an operator answers at all.
+// Alive reports whether an operator passes its liveness probe.
 func (o *Operator) Alive(ctx context.Context) bool {
 	_, err := get(ctx, "http://"+o.Health+"/healthz")
 	return err == nil
@@ -291,14 +291,14 @@ func (o *Operator) Stop() error {
 	return nil
 }
 
-// LeaseHolder is who holds the lease of the chart's operator, empty when nobody does.
+// LeaseHolder is the holder of the lease of the chart's operator, or empty.
 func LeaseHolder(ctx context.Context, api client.Client) (string, error) {
 	lease := &coordinationv1.Lease{}
 	err := api.Get(ctx, client.ObjectKey{Namespace: System, Name: "flokoa-operator"}, lease)
 	return ptr.Deref(lease.Spec.HolderIdentity, ""), err
 }
 
-// RSSKiB is the memory an operator holds, in KiB; 0 where /proc does not tell.
+// RSSKiB is the memory an operator holds, in KiB; 0 without /proc.
 func (o *Operator) RSSKiB() int {
 	memory, _ := MemoryOf(o.PID())
 	return memory.RSS

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// ErrNoProc reports that no /proc tells of processes here.
-var ErrNoProc = errors.New("this machine has no /proc that tells of processes")
+// ErrNoProc is returned on machines without /proc.
+var ErrNoProc = errors.New("this machine has no /proc")
 
 // Memory is what a process holds, in KiB: now, and the most it ever did.
 type Memory struct{ RSS, Peak int }
@@ -52,7 +52,7 @@ func CPUOf(pid int) (time.Duration, error) {
 func cpuIn(stat string) (time.Duration, error) {
 	fields := strings.Fields(stat[strings.LastIndex(stat, ")")+1:])
 	if len(fields) < 13 {
-		return 0, fmt.Errorf("/proc says %q of a process", stat)
+		return 0, fmt.Errorf("cannot parse the stat file %q", stat)
 	}
 	ticks := time.Duration(0)
 	for _, field := range fields[11:13] {

@@ -37,7 +37,7 @@ func (c Call) String() string {
 	return strings.TrimSpace(fmt.Sprintf("%s %s %s/%s %s", c.Verb, c.Resource, c.Namespace, c.Name, c.FaultName))
 }
 
-// IsWrite reports whether a call asks to change something that is Flokoa's business, as Request.Changes does.
+// IsWrite reports whether a call writes an object that Flokoa manages, as Request.IsWrite does.
 func (c Call) IsWrite() bool {
 	return slices.Contains([]string{"create", "update", "patch", "delete"}, c.Verb) && c.Resource != "leases" && c.Resource != "events"
 }
@@ -84,12 +84,12 @@ type Fault struct {
 	Serve func(w http.ResponseWriter, r *http.Request, onward http.HandlerFunc)
 }
 
-// Faults by which the API server says no, or says nothing.
+// Faults in which the API server rejects a call or does not respond.
 var (
 	InternalError = apiError("500", http.StatusInternalServerError, metav1.StatusReasonInternalError, 0)
 	Conflict      = apiError("409", http.StatusConflict, metav1.StatusReasonConflict, 0)
 	TooMany       = apiError("429", http.StatusTooManyRequests, metav1.StatusReasonTooManyRequests, 1)
-	// Timeout is what the API server says when a webhook or its storage took too long.
+	// Timeout is the response of the API server when a webhook or its storage takes too long.
 	Timeout = Fault{"504", func(w http.ResponseWriter, r *http.Request, onward http.HandlerFunc) {
 		select {
 		case <-r.Context().Done():
@@ -99,14 +99,14 @@ var (
 	}}
 	// Dropped never arrives: the connection is closed.
 	Dropped = Fault{"dropped", func(http.ResponseWriter, *http.Request, http.HandlerFunc) { panic(http.ErrAbortHandler) }}
-	// ResponseLost is done, and nobody learns of it.
+	// ResponseLost executes the call and drops the response.
 	ResponseLost = Fault{"unheard", func(_ http.ResponseWriter, r *http.Request, onward http.HandlerFunc) {
 		onward(httptest.NewRecorder(), r)
 		panic(http.ErrAbortHandler)
 	}}
 )
 
-// Unanswered waits for ever, which is until the client gives up; it then tells how long that took.
+// Unanswered never responds; when the client gives up, it reports how long that took.
 func Unanswered(gaveUp chan<- time.Duration) Fault {
 	return Fault{"unanswered", func(_ http.ResponseWriter, r *http.Request, _ http.HandlerFunc) {
 		began := time.Now()
@@ -193,7 +193,7 @@ func NewProxy(config *rest.Config) (*Proxy, error) {
 	}
 	p := &Proxy{byNamespace: map[string]Schedule{}, watches: map[int]context.CancelFunc{}, onward: &httputil.ReverseProxy{
 		Transport:     transport,
-		FlushInterval: -1, // a watch is told at once
+		FlushInterval: -1, // watch events are sent at once
 		ErrorLog:      log.New(io.Discard, "", 0),
 		Rewrite:       func(r *httputil.ProxyRequest) { r.SetURL(target) },
 		ErrorHandler:  func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
@@ -218,7 +218,7 @@ func (p *Proxy) RESTConfig() *rest.Config {
 	return &rest.Config{Host: p.URL, TLSClientConfig: rest.TLSClientConfig{CAData: ca}}
 }
 
-// ServeHTTP has a call meet what the schedule says.
+// ServeHTTP applies the fault that the schedule has for a call.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := callOf(r)
 	if fault := p.faultFor(c); fault != nil {
@@ -265,7 +265,7 @@ func (p *Proxy) trackWatch(cancel context.CancelFunc) (forget func()) {
 	}
 }
 
-// CutWatches ends all watches in the middle, and reports how many there were.
+// CutWatches interrupts all watches, and returns their number.
 func (p *Proxy) CutWatches() int {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
@@ -275,14 +275,14 @@ func (p *Proxy) CutWatches() int {
 	return len(p.watches)
 }
 
-// SetSchedule begins to have calls meet what a schedule says, and a new record.
+// SetSchedule sets the schedule of faults, and starts a new record of calls.
 func (p *Proxy) SetSchedule(schedule Schedule) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	p.now, p.calls = schedule, nil
 }
 
-// SetNamespaceSchedule has calls about a namespace meet what a schedule of their own says.
+// SetNamespaceSchedule sets the schedule of faults for calls in one namespace.
 func (p *Proxy) SetNamespaceSchedule(namespace string, schedule Schedule) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()

@@ -1,5 +1,5 @@
 // Package manifests turns what Flokoa ships into objects that a test can compare, and into releases on a cluster that it can
-// try. It uses the Helm SDK, so that nobody needs a helm binary; it never reads the user's Helm or kubectl configuration.
+// try. It uses the Helm SDK, so that no helm binary is needed; it never reads the user's Helm or kubectl configuration.
 package manifests
 
 import (
@@ -23,7 +23,7 @@ const KubeVersion = "v1.37.2"
 
 // Chart renders the chart in dir as `helm template` would and returns its objects in the order in which Helm installs them.
 // Values are laid over the chart's own and checked against its schema. Hooks (the pods of `helm test`) are left out: they are
-// not part of what is installed. No cluster is asked.
+// not part of what is installed. It needs no cluster.
 func Chart(dir string, values map[string]any, release, namespace string) ([]unstructured.Unstructured, error) {
 	rendered, err := render(dir, values, release, namespace)
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// Identity is what tells an object from all others of a cluster, as `Kind namespace/name`, or `Kind name` outside namespaces.
+// Identity identifies an object in a cluster, as `Kind namespace/name`, or `Kind name` outside namespaces.
 func Identity(object unstructured.Unstructured) string {
 	if object.GetNamespace() == "" {
 		return object.GetKind() + " " + object.GetName()

@@ -20,7 +20,7 @@ const Platform = "flokoa-system"
 type Half struct {
 	// Name is cluster or namespace.
 	Name string
-	// Source says from what it is rendered, as a user would.
+	// Source names the charts or overlay that it is rendered from.
 	Source  string
 	Objects []unstructured.Unstructured
 }

@@ -87,7 +87,7 @@ func upgrade(
 	return err
 }
 
-// cluster tells Helm how to talk to the cluster of one kubeconfig file. The getter that comes with Helm's command line keeps
+// cluster connects Helm to the cluster of one kubeconfig file. The getter that comes with Helm's command line keeps
 // what it discovers on disk, by address: a new control plane on the port of an old one would be taken for the old one.
 type cluster struct{ loader clientcmd.ClientConfig }
 
@@ -104,7 +104,7 @@ func (c cluster) ToRESTConfig() (*rest.Config, error) { return c.loader.ClientCo
 // ToRawKubeConfigLoader is where Helm's clients find their default namespace.
 func (c cluster) ToRawKubeConfigLoader() clientcmd.ClientConfig { return c.loader }
 
-// ToDiscoveryClient is what Helm asks for the server's kinds and version; it forgets with the process.
+// ToDiscoveryClient returns Helm's discovery client; its cache ends with the process.
 func (c cluster) ToDiscoveryClient() (discovery.CachedDiscoveryInterface, error) {
 	config, err := c.ToRESTConfig()
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 )
 
 // Overlay builds the kustomization in dir as `kubectl kustomize` and kustomize's defaults would: no plugins, no Helm, nothing
-// from outside the folders that it names. No cluster is asked.
+// from outside the folders that it names. It needs no cluster.
 func Overlay(dir string) ([]unstructured.Unstructured, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {

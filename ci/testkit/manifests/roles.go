@@ -3,7 +3,7 @@ package manifests
 import "k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 // Bound are the Roles and ClusterRoles among these objects that a binding among them gives to someone. Others, such as those that
-// Kubernetes aggregates into its own, give nobody anything by themselves.
+// Kubernetes aggregates into its own, grant nothing by themselves.
 func Bound(objects []unstructured.Unstructured) []unstructured.Unstructured {
 	type key struct{ namespace, kind, name string }
 	given := map[key]bool{}

@@ -1,5 +1,5 @@
 // Package modelstub is a stand-in for a model provider: the part of OpenAI's API that agents call, answered without a model,
-// the same each time, as fast or as slowly as a test asks for.
+// the same each time, as fast or as slowly as a test requests.
 package modelstub
 
 import (
@@ -14,7 +14,7 @@ import (
 const (
 	// instant is the model that answers at once; with a duration after a hyphen it takes that long.
 	instant = "stub"
-	// longest is the longest duration that a model's name may ask for.
+	// longest is the longest duration in a model's name.
 	longest = time.Hour
 	// pace is the least time between two pieces of a slow answer.
 	pace = 250 * time.Millisecond
@@ -25,7 +25,7 @@ const (
 )
 
 // New is a handler for POST /v1/chat/completions, streamed and not, and GET /v1/models, as the public reference of OpenAI's API
-// has them. With a key, each request must carry it as a bearer token; with none, anyone may ask.
+// has them. With a key, each request must carry it as a bearer token; with none, no token is required.
 //
 // The answer is "You said: " and the last message of the user. The model "stub" gives it at once. "stub-30s", with any positive
 // duration that time.ParseDuration reads, up to an hour, takes that long: a streamed answer comes in pieces spread evenly over the
@@ -152,7 +152,7 @@ func (m message) text() string {
 	var parts []struct {
 		Text string `json:"text"`
 	}
-	_ = json.Unmarshal(m.Content, &parts) // what is neither says nothing
+	_ = json.Unmarshal(m.Content, &parts) // other content has no text
 	for _, part := range parts {
 		whole += part.Text
 	}
@@ -189,7 +189,7 @@ func wait(ctx context.Context, span time.Duration) bool {
 	}
 }
 
-// A failure is an error of the API: its HTTP status, and what the body says.
+// A failure is an error of the API: its HTTP status and its body.
 type failure struct {
 	status              int
 	kind, code, message string

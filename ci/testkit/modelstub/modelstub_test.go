@@ -19,7 +19,7 @@ import (
 
 const hello = `{"model":"stub","messages":[{"role":"system","content":"be kind"},{"role":"user","content":"first"},{"role":"user","content":"hello"},{"role":"assistant","content":"x"}]}`
 
-// call calls the stub without a network.
+// call sends a request to the stub without a network.
 func call(ctx context.Context, key, method, path, body string) *httptest.ResponseRecorder {
 	request := httptest.NewRequestWithContext(ctx, method, path, strings.NewReader(body))
 	if key != "" {

@@ -189,7 +189,7 @@ func TestNamesAreCheckedWhereTheyAreGiven(t *testing.T) {
 			t.Run(r.field+" allows "+name, func(t *testing.T) { require.NoError(t, dryRun(t, manifest(t, fmt.Sprintf(r.overlay, name)))) })
 		}
 		for _, name := range r.denied {
-			t.Run(r.field+" refuses "+name, func(t *testing.T) {
+			t.Run(r.field+" denies "+name, func(t *testing.T) {
 				requireCause(t, dryRun(t, manifest(t, fmt.Sprintf(r.overlay, name))), r.field)
 			})
 		}
@@ -245,7 +245,7 @@ func requireBounds(t *testing.T, section *apiextensionsv1.JSONSchemaProps, name 
 	require.NotZero(t, tried)
 }
 
-// requireNoCause asks that nothing is said about the field; a rule about several fields, which has its rows, may refuse the Agent.
+// requireNoCause requires that no cause names the field; a rule about several fields, which has its own rows, may reject the Agent.
 func requireNoCause(t *testing.T, err error, field string) {
 	t.Helper()
 	if err == nil {
@@ -257,7 +257,7 @@ func requireNoCause(t *testing.T, err error, field string) {
 	}
 }
 
-// requireCause asks that a refusal names the field.
+// requireCause requires that a cause of the rejection names the field.
 func requireCause(t *testing.T, err error, field string) {
 	t.Helper()
 	require.Error(t, err, field)

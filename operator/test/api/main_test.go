@@ -1,4 +1,4 @@
-// Package apitest_test asks the real API server: the CRD's rules and bounds, and reconciliation against stored objects.
+// Package apitest_test checks on a real API server the CRD's rules and bounds, and reconciliation of stored objects.
 // It runs kube-apiserver and etcd only, so no controller of Kubernetes' own acts.
 package apitest_test
 
@@ -46,7 +46,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// runOnControlPlane brings a control plane up, runs the tests on it, takes it down and says how long each took.
+// runOnControlPlane brings a control plane up, runs the tests on it, takes it down and logs how long each took.
 func runOnControlPlane(m *testing.M) (int, error) {
 	began := time.Now()
 	assets, err := binaries()

@@ -62,14 +62,14 @@ func merge(into, from map[string]any) {
 	}
 }
 
-// dryRun asks the API server what it makes of a manifest, as strictly as kubectl does, without storing it.
+// dryRun creates a manifest in dry run, with strict field validation, as kubectl does.
 func dryRun(t *testing.T, object *unstructured.Unstructured) error {
 	t.Helper()
 	object.SetNamespace("default")
 	return api.Create(t.Context(), object, client.DryRunAll, client.FieldValidation(metav1.FieldValidationStrict))
 }
 
-// causes are the reasons of a refusal, each as "<field>: <message>"; the API server's remarks on what it did not look at
+// causes are the causes of a rejection, each as "<field>: <message>"; the API server's remarks on what it did not look at
 // for that reason are left out.
 func causes(t *testing.T, err error) []string {
 	t.Helper()

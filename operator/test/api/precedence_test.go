@@ -148,7 +148,7 @@ func leaseIn(t *testing.T, namespace string) *coordinationv1.Lease {
 	return lease
 }
 
-// forge writes a Lease that claims its namespace for 68 years, as a stranger does who may write Leases there.
+// forge writes a Lease that claims its namespace for 68 years, as any user with write access to Leases there can.
 func forge(t *testing.T, namespace string) {
 	t.Helper()
 	now := time.Now()
@@ -179,7 +179,7 @@ func TestTheMoreSpecificOperatorWinsInItsNamespaceOnly(t *testing.T) {
 	own.reconciles(t, team, "while", atOnce)
 	all.reconciles(t, elsewhere, "while", atOnce)
 	require.Zero(t, all.writes(team, "while"), "it steps aside")
-	require.Zero(t, own.writes(elsewhere, ""), "it stays where it was told to work")
+	require.Zero(t, own.writes(elsewhere, ""), "it writes in its own namespaces only")
 
 	own.leave(t)
 	require.Empty(t, *leaseIn(t, team).Spec.HolderIdentity, "released")

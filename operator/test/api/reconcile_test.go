@@ -39,7 +39,7 @@ type bench struct {
 	*agent.Controller
 	events    *events.FakeRecorder
 	namespace string
-	// writes counts the requests of the controller that ask the API server to change something.
+	// writes counts the write requests of the controller.
 	writes *atomic.Int64
 }
 
@@ -214,7 +214,7 @@ func TestDriftInOwnedFieldsIsRevertedAndForeignFieldsAreKept(t *testing.T) {
 	b.settle(t, stored, putBack)
 	require.Equal(t, "else", child(t, stored, &appsv1.Deployment{}).Annotations["someone"])
 
-	// A roll leaves it too, and takes away what the user no longer asks for.
+	// A roll leaves it too, and removes the fields that the user removed.
 	patch := client.RawPatch("application/json-patch+json", []byte(`[
 		{"op":"replace","path":"/spec/runtime/spec/container/image","value":"registry.example/agent:v2"},
 		{"op":"remove","path":"/spec/runtime/spec/container/env"}]`))

@@ -9,7 +9,7 @@ import (
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 )
 
-// rule is a CEL rule of the CRD: what it says, the field it says it about, and Agents that it lets through and refuses, as
+// rule is a CEL rule of the CRD: its message, the field that it names, and Agents that it accepts and rejects, as
 // YAML laid over a minimal Agent.
 type rule struct {
 	message, field  string

@@ -143,12 +143,12 @@ func TestValuesThatGoCannotDecodeAreRejected(t *testing.T) {
 		volume(`ephemeral: {volumeClaimTemplate: {spec: {resources: {requests: {storage: "1e1.5"}}}}}`),
 	} {
 		t.Run(overlay, func(t *testing.T) {
-			require.True(t, apierrors.IsInvalid(dryRun(t, manifest(t, overlay))), "the API server stores it, and Go cannot read it")
+			require.True(t, apierrors.IsInvalid(dryRun(t, manifest(t, overlay))), "the API server stores it, and Go cannot decode it")
 		})
 	}
 }
 
-// readable reports what is wrong with an Agent as the API server returned it, for Go types.
+// readable reports whether an Agent from the API server can be decoded into Go types.
 func readable(t *testing.T, agent *unstructured.Unstructured) error {
 	t.Helper()
 	raw, err := agent.MarshalJSON()

@@ -21,7 +21,7 @@ import (
 // attachment is an address that CNI gave to a pod of this node.
 type attachment struct {
 	namespace, name string
-	uid             types.UID // empty: the container runtime did not say
+	uid             types.UID // empty if the container runtime does not report it
 	address         netip.Addr
 	since           time.Time
 }

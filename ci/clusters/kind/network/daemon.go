@@ -17,7 +17,7 @@ import (
 const (
 	// coalesce is how long a change waits for others that come with it.
 	coalesce = 25 * time.Millisecond
-	// refresh is how often rules and routes are set though nothing changed, in case another user removed them.
+	// refresh is how often rules and routes are set though nothing changed, in case another program removed them.
 	refresh = time.Minute
 	// firstRetry is the wait after a failure; it doubles up to lastRetry.
 	firstRetry = 100 * time.Millisecond
@@ -32,7 +32,7 @@ type host interface {
 	writeCNI(config []byte) error
 }
 
-// daemon makes the node be what the API server and the CNI cache say.
+// daemon configures the node from the API server and the CNI cache.
 type daemon struct {
 	node      string
 	podSubnet netip.Prefix

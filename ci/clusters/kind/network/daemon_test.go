@@ -109,7 +109,7 @@ func TestAnAttachmentHasAPodsAddressBeforeItsStatus(t *testing.T) {
 	}{
 		"no status yet":                 {pod: pod("web", "self", ""), list: []attachment{attached(same)}, want: "10.244.1.9"},
 		"a sandbox made anew":           {pod: pod("web", "self", "10.244.1.2"), list: []attachment{attached(same)}, want: "10.244.1.9"},
-		"the runtime says no UID":       {pod: pod("web", "self", ""), list: []attachment{attached(func(a *attachment) { a.uid = "" })}, want: "10.244.1.9"},
+		"the runtime has no UID":        {pod: pod("web", "self", ""), list: []attachment{attached(func(a *attachment) { a.uid = "" })}, want: "10.244.1.9"},
 		"of an earlier pod of the name": {pod: pod("web", "self", ""), list: []attachment{attached(func(a *attachment) { a.uid = "old" })}, want: ""},
 		"of another namespace":          {pod: pod("web", "self", ""), list: []attachment{attached(func(a *attachment) { a.namespace = "b" })}, want: ""},
 		"on another node":               {pod: pod("web", "other", "10.244.2.2"), list: []attachment{attached(same)}, want: "10.244.2.2"},

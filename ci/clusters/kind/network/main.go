@@ -76,7 +76,7 @@ func run(ctx context.Context, log *slog.Logger, env func(string) string) error {
 		return err
 	}
 	if !watched.synced(ctx) {
-		return nil // asked to end
+		return nil // terminated by a signal
 	}
 	(&daemon{
 		node: node, podSubnet: podSubnet, log: log, changes: changes,

@@ -1,6 +1,6 @@
 package main
 
-// changeSignal reports that something changed. Many raises before it is taken count as one.
+// changeSignal signals a change. Several raises before it is taken count as one.
 type changeSignal chan struct{}
 
 func newSignal() changeSignal { return make(changeSignal, 1) }

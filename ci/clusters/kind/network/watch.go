@@ -16,7 +16,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-// watched is what the API server last said. It stays as it is while the API server is away.
+// watched is the latest state from the API server. It does not change while the API server is unavailable.
 type watched struct {
 	nodes      corev1listers.NodeLister
 	pods       corev1listers.PodLister

@@ -15,7 +15,7 @@ func main() {
 	hold(signals, reap)
 }
 
-// hold goes on until it receives SIGTERM or SIGINT.
+// hold runs until it receives SIGTERM or SIGINT.
 func hold(signals <-chan os.Signal, reap func()) {
 	reap() // children that ended before
 	for received := range signals {

@@ -53,7 +53,7 @@ func TestItReapsOnEverySIGCHLDAndEndsOnAnyOtherSignal(t *testing.T) {
 	require.Equal(t, 3, reaped, "at start, and for each of the two signals before the end")
 }
 
-// The program says nothing when it is ready: the end of a child of its own shows that, because a child is reaped only then.
+// The program reports no readiness. A reaped child of its own shows that it is ready.
 func TestItReapsChildrenAndExitsZeroOnSIGTERM(t *testing.T) {
 	for _, signal := range []os.Signal{unix.SIGTERM, unix.SIGINT} {
 		program := exec.Command("/bin/sh", "-c", "sleep 0.1 & exec /proc/"+strconv.Itoa(os.Getpid())+"/exe")

@@ -16,14 +16,14 @@ import (
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
-// Bare is the client that the floor is made of. It has as many workers as the operator; somebody tells it what becomes of
+// Bare is the client that the floor is made of. It has as many workers as the operator, and the caller reports changes of
 // Deployments.
 type Bare struct {
 	// API is as the operator's own client, but for a cache, which it does not need.
 	API client.Client
 	// Samples are what the operator makes of an Agent, by the Agent's image.
 	Samples map[string]*Sample
-	// Sent is told when a status is about to be written.
+	// Sent is called before a status is written.
 	Sent func(agent client.ObjectKey, at time.Time)
 
 	jobs    chan func(context.Context) error

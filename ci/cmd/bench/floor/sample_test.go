@@ -119,7 +119,7 @@ func TestTheStatusIsTheSamplesAtTheAgentsGeneration(t *testing.T) {
 	require.Equal(t, int64(2), written.Status.Conditions[0].ObservedGeneration)
 	require.Equal(t, "registry.example/agent:v2", written.Status.Image)
 	require.Equal(t, "http://agent-00007.bench-00003.svc", written.Status.URL)
-	require.Equal(t, int64(1), sample.status.ObservedGeneration, "the sample is left as it was")
+	require.Equal(t, int64(1), sample.status.ObservedGeneration, "the sample is not changed")
 }
 
 func TestARolloutIsDoneWhenNoOldPodIsLeft(t *testing.T) {
@@ -131,5 +131,5 @@ func TestARolloutIsDoneWhenNoOldPodIsLeft(t *testing.T) {
 	d.Status.Replicas = 2
 	require.False(t, RolledOut(d, "i"), "a pod of the old image is left")
 	d.Status.Replicas, d.Status.ObservedGeneration = 1, 1
-	require.False(t, RolledOut(d, "i"), "nobody has looked at it since")
+	require.False(t, RolledOut(d, "i"), "the change is not observed yet")
 }

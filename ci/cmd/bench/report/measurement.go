@@ -1,4 +1,4 @@
-// Package report is what a benchmark says about what it measured: the numbers, what they add up to, and how they are shown. It is
+// Package report holds the measurements of a benchmark, their statistics, and their presentation. It is
 // pure.
 package report
 
@@ -18,7 +18,7 @@ const (
 const (
 	Scale     = "scale"     // create and roll, beside the floor
 	Replicas  = "replicas"  // the same with more pods per Agent, without the floor
-	Unrelated = "unrelated" // Secrets and ConfigMaps that are nobody's business
+	Unrelated = "unrelated" // Secrets and ConfigMaps that belong to no Agent
 	Delete    = "delete"    // all Agents deleted at once
 	Spread    = "spread"    // a namespace for every Agent
 	Crowd     = "crowd"     // all Agents in one namespace
@@ -33,7 +33,7 @@ type Measurement struct {
 	Agents   int    `json:"agents"`
 	Replicas int    `json:"replicas"`
 	Round    int    `json:"round"` // from 1
-	// Values are single numbers by what they are, such as create.seconds; rows.go says what each is. What could not be measured
+	// Values are single numbers by what they are, such as create.seconds; rows.go describes each. What could not be measured
 	// on this machine is absent.
 	Values map[string]float64 `json:"values"`
 	// Requests are how often each request was sent in a phase, such as "patch deployments"; "404 get services" was refused.

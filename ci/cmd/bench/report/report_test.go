@@ -24,7 +24,7 @@ func TestRangesPercentilesAndRatios(t *testing.T) {
 	require.InDelta(t, 100.0, Percentile(numbers, 50), 0)
 	require.InDelta(t, 198.0, Percentile(numbers, 99), 0)
 	require.InDelta(t, 1.0, Percentile(numbers, 0), 0)
-	require.InDelta(t, 200.0, numbers[0], 0, "what was handed over is left as it was")
+	require.InDelta(t, 200.0, numbers[0], 0, "the argument is not changed")
 	require.True(t, math.IsNaN(Percentile(nil, 50)))
 
 	ratio, ok := RatioOf(map[int]float64{1: 12, 2: 20, 3: 18}, map[int]float64{1: 10, 2: 10, 3: 20})

@@ -32,8 +32,8 @@ func Percentile(numbers []float64, percent float64) float64 {
 // Ratio compares two sides: the ratio of their medians, and between which the ratios of single rounds lie.
 type Ratio struct{ OfMedians, Min, Max float64 }
 
-// RatioOf compares numbers of two sides by round. A round that one side lacks counts in its median only. It is false when it
-// cannot be told.
+// RatioOf compares numbers of two sides by round. A round that one side lacks counts in its median only. It is false if a
+// side has no numbers.
 func RatioOf(above, below map[int]float64) (Ratio, bool) {
 	if len(above) == 0 || len(below) == 0 {
 		return Ratio{}, false

@@ -20,7 +20,7 @@ import (
 	"github.com/flokoa/flokoa/ci/cmd/traffic/report"
 )
 
-// Address is where a generator serves its results unless told otherwise. A loopback address needs no file system that can be
+// Address is where a generator serves its results by default. A loopback address needs no file system that can be
 // written.
 const Address = "127.0.0.1:9790"
 
@@ -108,7 +108,7 @@ func Serve(ctx context.Context, listener net.Listener, g *load.Generator) error 
 }
 
 // Call asks the generator at an address, as Listen takes it, and copies its answer to w. The error is what it answered if that
-// is no 200, or says that no generator is there.
+// is no 200, or that no generator runs there.
 func Call(ctx context.Context, address, method, path string, query url.Values, w io.Writer) error {
 	network, endpoint := "tcp", address
 	if socket, ok := strings.CutPrefix(address, "unix:"); ok {

@@ -41,7 +41,7 @@ func checkAnswer(body []byte, id string) (json.RawMessage, error) {
 	return answer.Result, nil
 }
 
-// readStream reads the server-sent events of a message/stream until its final one, and calls heard after each. An end before
+// readStream reads the server-sent events of a message/stream until its final one, and calls onEvent after each. An end before
 // that is an error: io.ErrUnexpectedEOF, or the connection's.
 func readStream(body io.Reader, id string, onEvent func()) error {
 	lines := bufio.NewScanner(body)
@@ -68,7 +68,7 @@ func readStream(body io.Reader, id string, onEvent func()) error {
 	return io.ErrUnexpectedEOF
 }
 
-// checkEvent reports whether an event is the final one of its stream: a status that says so, or a message, which is the whole
+// checkEvent reports whether an event is the final one of its stream: a final status, or a message, which is the whole
 // answer (A2A 0.3, section 7.2).
 func checkEvent(data []byte, id string) (bool, error) {
 	result, err := checkAnswer(data, id)

@@ -20,7 +20,7 @@ func statusOutcome(status int) error { return outcome(fmt.Sprintf("status %d", s
 
 func rpcOutcome(code int) error { return outcome(fmt.Sprintf("rpc error %d", code)) }
 
-// cause says in the words of package report how a request ended.
+// cause is how a request ended, as a value of package report.
 func cause(err error) string {
 	var (
 		own    outcome

@@ -95,7 +95,7 @@ func TestConnectingToAClosedPort(t *testing.T) {
 }
 
 func TestANameThatDoesNotResolve(t *testing.T) {
-	g := generator(t, options("http://"+strings.Repeat("a", 64)+".svc:8080")) // too long to be asked for
+	g := generator(t, options("http://"+strings.Repeat("a", 64)+".svc:8080")) // too long for a DNS query
 	require.Equal(t, report.ResolveNotFound, one(t, g, report.Get).Outcome)
 }
 
@@ -106,7 +106,7 @@ func TestErrorsOfTheNetworkHaveCauses(t *testing.T) {
 		err  error
 		want string
 	}{
-		"resolver says no":        {&net.DNSError{IsNotFound: true}, report.ResolveNotFound},
+		"no such host":            {&net.DNSError{IsNotFound: true}, report.ResolveNotFound},
 		"resolver is silent":      {&net.DNSError{IsTimeout: true}, report.ResolveTimeout},
 		"resolver fails":          {&net.DNSError{IsTemporary: true}, report.ResolveFailed},
 		"dial runs out of time":   {dial(os.ErrDeadlineExceeded), report.DialTimeout},

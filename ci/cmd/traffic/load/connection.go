@@ -51,8 +51,8 @@ func newTarget(text string) (target, error) {
 	return target{u, u.Hostname(), uint16(number)}, nil
 }
 
-// dial asks the resolver for the target's addresses and connects to the first of them. It does not try the others: a client
-// that does would hide an address that nobody answers at.
+// dial looks up the target and connects to its first address. It does not try the others, which would hide an address without a
+// server.
 func (t target) dial(ctx context.Context) (*connection, error) {
 	resolver := net.Resolver{PreferGo: true}
 	addresses, err := resolver.LookupNetIP(ctx, "ip", t.host)
@@ -67,8 +67,8 @@ func (t target) dial(ctx context.Context) (*connection, error) {
 	return &connection{Conn: conn, reader: bufio.NewReader(conn)}, nil
 }
 
-// during ends whatever reads or writes on the connection when ctx ends. It returns a function that takes this back, and tells
-// whether the connection was spared.
+// during aborts reads and writes on the connection when ctx ends. It returns a function that cancels this, and reports whether the
+// connection is still usable.
 func (c *connection) during(ctx context.Context) func() bool {
 	return context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
 }
@@ -110,8 +110,8 @@ func (c *connection) exchange(request *http.Request) (status int, body []byte, r
 	return response.StatusCode, body, !response.Close && !request.Close && len(body) < maxAnswer, nil
 }
 
-// idleState reports what has become of a connection on which nothing was asked: Kept if it can be used. A server may close an
-// idle connection at any time (RFC 9112, 9.5), and every client that sees this before it asks opens another one.
+// idleState is the state of an idle connection: Kept if it is usable. A server may close an idle connection at any time (RFC 9112, 9.5),
+// and a client that sees this before its next request opens another one.
 func (c *connection) idleState() string {
 	raw, err := c.Conn.(syscall.Conn).SyscallConn()
 	if err != nil {
@@ -131,7 +131,7 @@ func (c *connection) idleState() string {
 	case peeked != nil:
 		return report.ReplacedReset
 	}
-	return report.ReplacedClosed // the server said something unasked: what comes next would be out of step
+	return report.ReplacedClosed // the server sent data without a request: responses would be out of step
 }
 
 // pool keeps connections. The one that rested longest serves next, so that all of them are in use.

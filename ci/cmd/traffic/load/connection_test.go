@@ -15,7 +15,7 @@ func TestAConnectionWithConnectionCloseIsNotReused(t *testing.T) {
 		connections.Add(1)
 		id, _ := p.read()
 		p.respond(200, "Connection: close\r\n", result(id))
-		answerWell(p) // leaves it open, so that only the header tells
+		answerWell(p) // leaves it open, so that only the header announces the close
 	})))
 	for i := range 6 {
 		record := one(t, g, report.Post)
@@ -54,7 +54,7 @@ func TestAnIdleConnectionClosedByTheServerIsReplaced(t *testing.T) {
 			require.Equal(t, want, state)
 			second := one(t, g, report.Post)
 			require.Equal(t, report.OK, second.Outcome)
-			require.Contains(t, second.Connection, "replaced", "the kernel tells of a reset once, and of a close after that")
+			require.Contains(t, second.Connection, "replaced", "the kernel reports a reset once, and a close after that")
 			require.Equal(t, report.Kept, one(t, g, report.Post).Connection)
 			require.Equal(t, 1, g.pool.open)
 		})

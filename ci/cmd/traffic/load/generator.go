@@ -23,7 +23,7 @@ import (
 // or whose model answers at once, is not flooded.
 const streamPause = 200 * time.Millisecond
 
-// Options say what to send.
+// Options configure the requests.
 type Options struct {
 	Target         string        // URL without a path, http only
 	Rate           float64       // requests a second; 0 for streams only
@@ -35,7 +35,7 @@ type Options struct {
 	MaxInFlight    int           // more are not sent, but recorded as Overrun
 	Streams        int           // how many A2A message/stream are open at all times
 	StreamFor      time.Duration // how long the target takes for each; one that takes longer than this and Timeout has failed
-	StreamText     string        // the text that asks for a stream; empty for "stream for 30s", of StreamFor
+	StreamText     string        // the text that requests a stream; empty for "stream for 30s", of StreamFor
 }
 
 func (o Options) check() error {
@@ -71,7 +71,7 @@ type Generator struct {
 	done     chan struct{}
 }
 
-// New returns a generator that has not started. The error names which option cannot be.
+// New returns a generator that has not started. The error names the invalid option.
 func New(options Options) (*Generator, error) {
 	t, err := newTarget(options.Target)
 	if err != nil {
@@ -174,7 +174,7 @@ func (g *Generator) launch(ctx context.Context, i int64, due time.Time, key uint
 	})
 }
 
-// shape reports what the request of that number is: its kind, alternating, and whether it has a connection of its own, which the
+// shape returns the kind of a request, alternating by number, and whether it has a connection of its own, which the
 // share of them spreads evenly over each kind.
 func (o Options) shape(i int64) (kind string, own bool) {
 	kinds := []string{report.Post, report.Get}
@@ -217,7 +217,7 @@ func (g *Generator) dialOwn(ctx context.Context) (*connection, string, error) {
 
 func closeOwn(c *connection, _ bool) { _ = c.Close() }
 
-// exchange makes one request and checks its answer. It reports whether the connection may serve another one.
+// exchange sends one request and checks the response. It reports whether the connection may serve another one.
 func (g *Generator) exchange(c *connection, kind string, own bool) (bool, error) {
 	id := strconv.FormatInt(g.serial.Add(1), 10)
 	request, err := g.newRequest(kind, id)
@@ -287,7 +287,7 @@ func (g *Generator) stream(ctx context.Context, due time.Time) report.Record {
 	return record
 }
 
-// followStream asks for a stream and follows it to its final event.
+// followStream requests a stream and reads it to its final event.
 func (g *Generator) followStream(c *connection, onEvent func()) error {
 	id := strconv.FormatInt(g.serial.Add(1), 10)
 	request, err := g.newRequest(report.Stream, id)

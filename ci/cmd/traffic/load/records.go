@@ -26,7 +26,7 @@ func newRecords() *Records {
 	return &Records{names: map[string]string{}, pending: map[uint64]int64{}, ended: make(chan struct{})}
 }
 
-// expect notes that a request is due at start, in Unix milliseconds, and returns its key.
+// expect records that a request is due at start, in Unix milliseconds, and returns its key.
 func (r *Records) expect(start int64) uint64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -56,7 +56,7 @@ func (r *Records) forget(key uint64) {
 	r.ended = make(chan struct{})
 }
 
-// add records a request that nobody waits for.
+// add records a request without a key from expect.
 func (r *Records) add(record report.Record) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -15,7 +15,7 @@ import (
 	"github.com/flokoa/flokoa/ci/cmd/traffic/report"
 )
 
-// peer is the server's end of a connection: a test says what it does, byte by byte.
+// peer is the server's end of a connection: a test controls every byte that it sends.
 type peer struct {
 	*net.TCPConn
 	reader *bufio.Reader
@@ -37,7 +37,7 @@ func (p *peer) read() (string, error) {
 	return rpc.ID, err
 }
 
-// respond writes an answer with a body.
+// respond writes a response with a body.
 func (p *peer) respond(status int, headers, body string) {
 	_, _ = fmt.Fprintf(p, "HTTP/1.1 %d Some Text\r\nX-Agent-Pod: pod-1\r\nX-Agent-Version: v1\r\nContent-Length: %d\r\n%s\r\n%s", status, len(body), headers, body)
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/flokoa/flokoa/ci/cmd/traffic/report"
 )
 
-// head begins a stream, whose chunks are sent by chunk.
+// head starts a stream, whose chunks are sent by chunk.
 const head = "HTTP/1.1 200 OK\r\nX-Agent-Pod: pod-1\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 func (p *peer) chunk(text string) { _, _ = fmt.Fprintf(p, "%x\r\n%s\r\n", len(text), text) }

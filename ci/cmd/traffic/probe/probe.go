@@ -1,4 +1,4 @@
-// Package probe asks one question of the network and gives one verdict: can this place be reached from here?
+// Package probe tests whether a target can be reached from here: one request, one verdict.
 package probe
 
 import (
@@ -20,7 +20,7 @@ import (
 const (
 	Connect = "connect" // send a line over TCP or UDP and expect it back
 	HTTP    = "http"    // GET a URL
-	Resolve = "resolve" // run the pod's resolver for a name's addresses
+	Resolve = "resolve" // look up a name with the pod's resolver
 )
 
 // The verdicts.
@@ -34,17 +34,17 @@ const (
 type Request struct {
 	ID             string            `json:"id"`
 	Kind           string            `json:"kind"`
-	Protocol       string            `json:"protocol,omitempty"`       // tcp or udp; tcp unless said, udp for Resolve
+	Protocol       string            `json:"protocol,omitempty"`       // tcp or udp; default tcp, for Resolve udp
 	Host           string            `json:"host,omitempty"`           // Connect; for Resolve the name
 	Port           int               `json:"port,omitempty"`           // Connect
 	URL            string            `json:"url,omitempty"`            // HTTP
 	Headers        map[string]string `json:"headers,omitempty"`        // HTTP
 	NoEcho         bool              `json:"noEcho,omitempty"`         // Connect over TCP: a completed handshake is enough
-	Server         string            `json:"server,omitempty"`         // Resolve: host:port to ask instead of the pod's resolver
-	TimeoutSeconds float64           `json:"timeoutSeconds,omitempty"` // 2 for Connect, 3 for HTTP, 5 for Resolve unless said
+	Server         string            `json:"server,omitempty"`         // Resolve: host:port to query instead of the pod's resolver
+	TimeoutSeconds float64           `json:"timeoutSeconds,omitempty"` // default 2 for Connect, 3 for HTTP, 5 for Resolve
 }
 
-// Verdict answers a question. Its JSON is a line of the output of traffic probe.
+// Verdict is the outcome of a request. Its JSON is a line of the output of traffic probe.
 type Verdict struct {
 	ID        string   `json:"id"`
 	Verdict   string   `json:"verdict"`
@@ -63,7 +63,7 @@ func (v Verdict) String() string {
 	return v.Verdict + ": " + v.Cause
 }
 
-// Run asks the question once; it repeats nothing, but the resolver asks each of its servers as resolv.conf says.
+// Run probes once, without retries; only the resolver tries each server of resolv.conf.
 func Run(ctx context.Context, q Request) Verdict {
 	kinds := map[string]struct {
 		timeout time.Duration
@@ -89,7 +89,7 @@ func Run(ctx context.Context, q Request) Verdict {
 	return v
 }
 
-// verdictOf tells apart what was let through, what was answered by a refusal, and what was not answered.
+// verdictOf distinguishes success, a refused connection, and no response.
 func verdictOf(err error) (verdict, cause string) {
 	var timeout net.Error
 	switch {
@@ -172,7 +172,7 @@ func get(ctx context.Context, q Request, v *Verdict) error {
 	return err
 }
 
-// resolve asks over one protocol only. Go's resolver turns to TCP when an answer over UDP is truncated; here this is an error.
+// resolve uses one protocol only. Go's resolver retries over TCP when a response over UDP is truncated; here this is an error.
 func resolve(ctx context.Context, q Request, v *Verdict) error {
 	protocol := q.Protocol
 	if protocol == "" {
@@ -196,20 +196,20 @@ func resolve(ctx context.Context, q Request, v *Verdict) error {
 	return err
 }
 
-// Batch reads questions as JSON lines, asks up to atOnce of them at a time, and writes their verdicts as JSON lines, each as
-// soon as it is there. A line that is no question ends it with an error, after the verdicts of those before.
+// Batch reads requests as JSON lines, runs up to atOnce of them at a time, and writes each verdict as a JSON line once it is known.
+// An invalid line ends it with an error, after the verdicts of the requests before.
 func Batch(ctx context.Context, in io.Reader, out io.Writer, atOnce int) error {
 	var (
-		questions = json.NewDecoder(in)
-		places    = make(chan struct{}, atOnce)
-		mu        sync.Mutex
-		written   error
-		work      sync.WaitGroup
+		requests = json.NewDecoder(in)
+		places   = make(chan struct{}, atOnce)
+		mu       sync.Mutex
+		written  error
+		work     sync.WaitGroup
 	)
 	verdicts := json.NewEncoder(out)
 	for n := 1; ; n++ {
 		var q Request
-		err := questions.Decode(&q)
+		err := requests.Decode(&q)
 		if err != nil {
 			work.Wait()
 			if errors.Is(err, io.EOF) {

@@ -140,7 +140,7 @@ func TestHTTPSaysStatusAndFirstBytes(t *testing.T) {
 	require.Equal(t, http.StatusFound, Run(t.Context(), Request{Kind: HTTP, URL: server.URL + "/away", TimeoutSeconds: patient}).Status)
 }
 
-// answerName answers a DNS query for an A record with 192.0.2.7, and any other with nothing; truncated says that it does not fit.
+// answerName answers a DNS query for an A record with 192.0.2.7, and any other with nothing; truncated sets the TC bit.
 func answerName(query []byte, truncated bool) []byte {
 	end := 12 + bytes.IndexByte(query[12:], 0) + 5 // name, type, class
 	answer := append([]byte{}, query[:end]...)
@@ -198,10 +198,10 @@ func TestResolveUsesOneProtocolOnly(t *testing.T) {
 		require.Equal(t, "allowed", v.String())
 		require.Equal(t, []string{"192.0.2.7"}, v.Addresses)
 		require.Positive(t, queries[i].Load())
-		require.Zero(t, queries[1].Load()*int64(1-i), "TCP was not asked for")
+		require.Zero(t, queries[1].Load()*int64(1-i), "no query over TCP")
 		queries[0].Store(0)
 	}
-	require.Zero(t, queries[0].Load(), "UDP was not asked for")
+	require.Zero(t, queries[0].Load(), "no query over UDP")
 }
 
 func TestATruncatedUDPResponseIsNotRetriedOverTCP(t *testing.T) {
@@ -223,7 +223,7 @@ func TestABatchRunsEveryProbeWithBoundedConcurrency(t *testing.T) {
 		if n == 4 {
 			open()
 		}
-		<-full // nobody goes on before as many as may be are here
+		<-full // none continues before the limit is reached
 	}))
 	t.Cleanup(server.Close)
 	var in, out bytes.Buffer

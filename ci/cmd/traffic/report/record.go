@@ -1,4 +1,4 @@
-// Package report is what the load generator of ci/cmd/traffic says about the requests that it made: the records, their text, and
+// Package report describes the requests that the load generator of ci/cmd/traffic made: the records, their text, and
 // what they add up to. It is pure, and is all that a suite outside the cluster needs to import.
 package report
 

@@ -43,7 +43,7 @@ type Summary struct {
 	LastCut         int64          `json:"lastCut"`
 }
 
-// String says the summary in one line, for the log of a suite.
+// String is the summary in one line, for the log of a suite.
 func (s Summary) String() string {
 	text := fmt.Sprintf("%d requests, %d failures", s.Requests, s.Failures)
 	for _, cause := range slices.Sorted(maps.Keys(s.Causes)) {

@@ -28,7 +28,7 @@ func TCP(ctx context.Context, listener net.Listener) error {
 	}
 }
 
-// answer looks at the first bytes to tell HTTP from anything else.
+// answer detects HTTP by the first bytes.
 func answer(conn net.Conn) {
 	first := make([]byte, 4096)
 	n, err := conn.Read(first)
@@ -74,7 +74,7 @@ func UDP(ctx context.Context, conn net.PacketConn) error {
 		if err != nil {
 			return unlessOver(ctx, err)
 		}
-		_, _ = conn.WriteTo(packet[:n], from) // whoever asked may have gone
+		_, _ = conn.WriteTo(packet[:n], from) // the client may have gone
 	}
 }
 

@@ -99,7 +99,7 @@ func TestAlertsFireAndResolve(t *testing.T) {
 				"highly_available": during(2, "1") + during(39, "0"), `missing_requirement{requirement="replicas"}`: during(2, "_") + during(39, "1"),
 			}),
 		},
-		"an Agent is deleted before anybody is called": {
+		"an Agent is deleted before the alert fires": {
 			agent: but(series{
 				"replicas_desired": during(4.5, "3") + gone(36), "replicas_available": during(4.5, "0") + gone(36),
 				"highly_available": during(4.5, "0") + gone(36), "stalled": during(4.5, "1") + gone(36),
@@ -194,7 +194,7 @@ func TestAlertsFireAndResolve(t *testing.T) {
 	}
 }
 
-// firingAlerts is the last alert of each name, with its cause if it has one, in a world where everything goes wrong that can.
+// firingAlerts is the last alert of each name, with its cause if it has one, in a world where every alert fires.
 func firingAlerts(t *testing.T) map[string]rules.Alert {
 	t.Helper()
 	down := but(series{

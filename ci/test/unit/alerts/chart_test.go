@@ -74,7 +74,7 @@ func dashboardJSON(t *testing.T) []byte {
 	return []byte(configMap.Data["flokoa.json"])
 }
 
-var update = flag.Bool("update", false, "write what is told and shown now as the new goldens: read the diff")
+var update = flag.Bool("update", false, "update the golden files of alerts and panels; review the diff")
 
 // requireYAML compares a value with a golden file.
 func requireYAML(t *testing.T, file string, value any) {

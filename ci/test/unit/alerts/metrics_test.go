@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// metrics.txt lists every metric that the alerts and the dashboard ask for; ci/test/cluster compares it with what an operator exports.
+// metrics.txt lists every metric that the alerts and the dashboard query; ci/test/cluster compares it with what an operator exports.
 func TestTheListOfMetricsIsComplete(t *testing.T) {
 	used := map[string]bool{}
 	collect := func(expr string) {
@@ -43,7 +43,7 @@ func TestTheListOfMetricsIsComplete(t *testing.T) {
 	require.Equal(t, strings.Join(slices.Sorted(maps.Keys(used)), "\n")+"\n", string(listed))
 }
 
-// selectors are what an expression asks for, which must be valid.
+// selectors are the vector selectors of an expression, which must be valid.
 func selectors(t *testing.T, expr string) []*parser.VectorSelector {
 	t.Helper()
 	parsed, err := parser.NewParser(parser.Options{}).ParseExpr(expr)

@@ -52,7 +52,7 @@ func TestEveryPackageOfTheProductHasItsArrowsListed(t *testing.T) {
 	packages := list(t, "-f", "{{.ImportPath}}", "../../../../operator/...")
 	require.NotEmpty(t, packages)
 	for _, pkg := range packages {
-		require.Contains(t, mayImport, strings.TrimPrefix(pkg, module), "say in mayImport what the new package may import")
+		require.Contains(t, mayImport, strings.TrimPrefix(pkg, module), "add the new package and its allowed imports to mayImport")
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// workflow is what is asked of a workflow of GitHub Actions.
+// workflow is the part of a GitHub Actions workflow that is checked.
 type workflow struct {
 	Permissions map[string]string `json:"permissions"`
 	Jobs        map[string]struct {

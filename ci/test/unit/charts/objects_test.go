@@ -24,7 +24,7 @@ import (
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
-// clusterScoped reports of every kind that a chart renders whether it lives outside namespaces. A kind that is not listed fails.
+// clusterScoped is whether each kind that a chart renders is cluster-scoped. A kind that is not listed fails.
 var clusterScoped = map[string]bool{
 	"Agent":                            false,
 	"ClusterRole":                      true,
@@ -52,7 +52,7 @@ func TestEveryObjectIsWhereItBelongs(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			for _, object := range objects {
 				cluster, known := clusterScoped[object.GetKind()]
-				require.True(t, known, "say in clusterScoped where %s lives", object.GetKind())
+				require.True(t, known, "add %s to clusterScoped", object.GetKind())
 				want := home(objects)
 				if cluster {
 					want = ""
@@ -115,7 +115,7 @@ func TestNoObjectIsRenderedTwice(t *testing.T) {
 	}
 }
 
-// A field that is misspelt, or in the wrong place, fails here as it would on an API server that is asked to be strict. Kinds are
+// A field that is misspelt, or in the wrong place, fails here as it would with strict field validation on an API server. Kinds are
 // Kubernetes' own and the Prometheus Operator's.
 func TestEveryObjectHasOnlyFieldsThatItsKindHas(t *testing.T) {
 	scheme := runtime.NewScheme()

@@ -33,7 +33,7 @@ func TestCRDChartCarriesTheOperatorsCRD(t *testing.T) {
 }
 
 // No cluster of simulated nodes ever starts the operator's container, so a flag that the operator does not have would be
-// found only by real pods: here the operator is started with what the chart gives it, and asked for its version.
+// found only by real pods: here the operator is started with the chart's arguments and --version.
 func TestOperatorTakesTheChartsArguments(t *testing.T) {
 	operator := filepath.Join(t.TempDir(), "flokoa-operator")
 	build := exec.CommandContext(t.Context(), "go", "build", "-o", operator, "./operator/cmd/flokoa-operator")
@@ -63,7 +63,7 @@ func TestOperatorTakesTheChartsArguments(t *testing.T) {
 	require.Equal(t, "http://a-release-flokoa-operator-metrics.a-namespace:8080/metrics", testArgs[len(testArgs)-1])
 	testCommand := exec.CommandContext(t.Context(), operator, append(testArgs[:len(testArgs)-1], "--timeout=1s", service.URL)...)
 	output, err = testCommand.CombinedOutput()
-	require.Equal(t, 1, testCommand.ProcessState.ExitCode(), "2 is a mistake in the arguments: %v, %s", err, output)
+	require.Equal(t, 1, testCommand.ProcessState.ExitCode(), "2 is a usage error: %v, %s", err, output)
 	require.Contains(t, string(output), "404 Not Found")
 }
 

@@ -104,7 +104,7 @@ func TestSchemaAndValuesAgree(t *testing.T) {
 	}
 }
 
-// Closed: a misspelt value is an error at every level. Maps of free keys (labels, annotations) say what their values are.
+// Closed: a misspelt value is an error at every level. Maps of free keys (labels, annotations) declare the type of their values.
 func TestEverySchemaIsClosed(t *testing.T) {
 	for _, dir := range charts(t) {
 		t.Run(filepath.Base(dir), func(t *testing.T) {
@@ -121,7 +121,7 @@ func TestEverySchemaIsClosed(t *testing.T) {
 					if node["type"] == "object" && path != "/properties/global" {
 						objects++
 						additional, declared := node["additionalProperties"]
-						require.True(t, declared, "%s does not say additionalProperties", path)
+						require.True(t, declared, "%s has no additionalProperties", path)
 						require.NotEqual(t, true, additional, path)
 					}
 					for key, child := range node {
@@ -172,7 +172,7 @@ func readmeRows(t *testing.T, dir string) []row {
 	return rows
 }
 
-// valueRows are the rows that values.yaml asks for: one for every value that a comment "# -- ..." describes. A value that no
+// valueRows are the rows that values.yaml requires: one for every value that a comment "# -- ..." describes. A value that no
 // comment describes must be part of one that is.
 func valueRows(t *testing.T, dir string) []row {
 	t.Helper()
@@ -195,7 +195,7 @@ func valueRows(t *testing.T, dir string) []row {
 				walk(at, value, described || documented)
 				continue
 			}
-			require.True(t, described || documented, "values.yaml says nothing about %s", at)
+			require.True(t, described || documented, "values.yaml has no description of %s", at)
 		}
 	}
 	walk("", document.Content[0], false)

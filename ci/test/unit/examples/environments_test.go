@@ -112,7 +112,7 @@ func TestAnAgentIsPromotedByHelmAndByKustomizeAlike(t *testing.T) {
 	}
 }
 
-// Of what check finds, only the count is missing outside production, and that is meant: dev asks for one, staging for two.
+// Of what check finds, only the count is missing outside production, as intended: dev requires one, staging two.
 func TestAPromotedAgentLacksOnlyReplicas(t *testing.T) {
 	for environment, want := range map[string]outcome{
 		"dev":        {missing, "\n  replicas: 1, the guide asks for three or more\n\n1 Agent checked: 0 highly available, 1 not", ""},
@@ -132,7 +132,7 @@ func TestAPromotedAgentLacksOnlyReplicas(t *testing.T) {
 	}
 }
 
-// A promotion is one line that a reviewer sees: the tag. Each file says all that an environment has of its own.
+// A promotion is one line that a reviewer sees: the tag. Each file holds all differences of an environment.
 func TestEnvironmentDifferencesAreShort(t *testing.T) {
 	for _, environment := range manifests.Environments {
 		for _, file := range []string{"helm/" + environment + ".yaml", "kustomize/" + environment + "/kustomization.yaml"} {

@@ -16,7 +16,7 @@ const (
 	agents = examples + "/agents"
 	// guideAgent is the guide's own manifest, byte for byte: it has no comments.
 	guideAgent = "production-agent.yaml"
-	// admission begins the first comment of an example that is not highly available; the reason follows.
+	// admission starts the first comment of an example that is not highly available; the reason follows.
 	admission = "# Not highly available: "
 )
 
@@ -34,13 +34,13 @@ func TestEveryExampleIsHighlyAvailableOrSaysWhyNot(t *testing.T) {
 			text, err := os.ReadFile(path)
 			require.NoError(t, err)
 			if name != guideAgent {
-				require.Regexp(t, `^# [A-Z].{20}`, string(text), "the first line says why the example exists")
+				require.Regexp(t, `^# [A-Z].{20}`, string(text), "the first line explains why the example exists")
 			}
 			got := check(t, "", "-f", path)
 			if strings.HasPrefix(string(text), admission) {
-				require.Equal(t, missing, got.code, "it says that it is not highly available:\n%s", got.stdout)
+				require.Equal(t, missing, got.code, "it declares that it is not highly available:\n%s", got.stdout)
 			} else {
-				require.Equal(t, highlyAvailable, got.code, "begin it with %q and the reason, or mend it:\n%s", admission, got.stdout)
+				require.Equal(t, highlyAvailable, got.code, "start it with %q and the reason, or fix it:\n%s", admission, got.stdout)
 			}
 			require.NotContains(t, got.stdout, "warning")
 		})

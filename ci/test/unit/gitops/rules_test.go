@@ -154,7 +154,7 @@ func TestArgoCDReportsAnAgentsHealth(t *testing.T) {
 		status        map[string]any
 		want, message string
 	}{
-		"nobody has looked yet": {nil, "Progressing", "the operator has not observed this generation of the Agent yet"},
+		"not observed yet":      {nil, "Progressing", "the operator has not observed this generation of the Agent yet"},
 		"as it is stored first": {map[string]any{"observedGeneration": -1, "conditions": []any{map[string]any{"type": "Ready", "status": "Unknown", "reason": "Pending", "message": "m"}}}, "Progressing", "the operator has not observed this generation of the Agent yet"},
 		"it was changed since":  {map[string]any{"observedGeneration": 1, "conditions": []any{map[string]any{"type": "Ready", "status": "True", "reason": "RolloutComplete", "message": "m"}}}, "Progressing", "the operator has not observed this generation of the Agent yet"},
 		"it rolls":              {ready("False", "RolloutInProgress"), "Progressing", "RolloutInProgress: so it is"},

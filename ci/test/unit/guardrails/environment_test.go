@@ -1,5 +1,5 @@
-// Package environment_test asks of the namespaces that flokoa-environment makes whether they hold what they promise: as sums, as
-// packets that may pass or may not, as verdicts on pods and as permissions, without a cluster.
+// Package guardrails_test checks the namespaces of the chart flokoa-environment without a cluster: quota arithmetic, network flows, Pod
+// Security and RBAC.
 package guardrails_test
 
 import (
@@ -16,7 +16,7 @@ import (
 
 const environmentChart = "../../../../charts/flokoa-environment"
 
-// leastReplicas is how many replicas of each Agent the policy flokoa-replicas asks for; without one, an Agent has one.
+// leastReplicas is how many replicas of each Agent the policy flokoa-replicas requires; dev has no such policy, so an Agent has one.
 var leastReplicas = map[string]int64{"dev": 1, "staging": 2, "production": 3}
 
 // render renders an environment with its values file and more values laid over it.

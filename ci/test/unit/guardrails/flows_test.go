@@ -42,7 +42,7 @@ func cluster(t *testing.T, decided map[string]map[string]any) network {
 	return policies
 }
 
-// Tools name their ports as Agents do, so that nothing but their labels tells them apart.
+// Tools name their ports as Agents do, so that only their labels distinguish them.
 var portNames = map[string]int32{"http": 8080, "metrics": 9090}
 
 func agentPod(environment, name, address string) end {
@@ -99,7 +99,7 @@ var ends = map[string]end{
 	"provider's neighbor":      outside("203.0.112.7"),
 	"production's front":       outside("198.51.100.10"),
 	"production's front, IPv6": outside("2600:1f00::10"),
-	"somebody on the internet": outside("192.88.0.1"),
+	"internet client":          outside("192.88.0.1"),
 }
 
 func TestFlows(t *testing.T) {
@@ -114,7 +114,7 @@ func TestFlows(t *testing.T) {
 		port     int32
 		want     bool
 	}{
-		// Agents call each other inside of an environment, and nobody in another.
+		// Agents reach each other inside an environment, and none in another.
 		{"dev", "dev's neighbor", "TCP", 8080, yes},
 		{"staging", "staging's neighbor", "TCP", 8080, yes},
 		{"production", "production's peer", "TCP", 8080, yes},
@@ -155,7 +155,7 @@ func TestFlows(t *testing.T) {
 		{"gateway's neighbor", "production", "TCP", 8080, no},
 		{"false gateway", "production", "TCP", 8080, no},
 		{"gateway", "dev", "TCP", 8080, no},
-		{"somebody on the internet", "production", "TCP", 8080, no},
+		{"internet client", "production", "TCP", 8080, no},
 		{"node", "production", "TCP", 8080, no},
 		{"prometheus", "production", "TCP", 9090, yes},
 		{"prometheus", "production", "TCP", 8080, no},
@@ -216,7 +216,7 @@ func TestNoAgentReachesWhatIsNotPublic(t *testing.T) {
 	}
 }
 
-// What nobody decided is denied: without any value, an Agent reaches its neighbors and DNS, and in dev the public internet.
+// Flows are denied by default: without values, an Agent reaches its neighbors and DNS, and in dev the public internet.
 func TestFlowsWithDefaultValues(t *testing.T) {
 	policies := cluster(t, nil)
 	for name, to := range ends {
@@ -229,7 +229,7 @@ func TestFlowsWithDefaultValues(t *testing.T) {
 	}
 }
 
-// OpenShift's DNS has another namespace, other labels and another port, and then Kubernetes' own is nobody's.
+// OpenShift's DNS has another namespace, other labels and another port, and then Kubernetes' own is not allowed.
 func TestFlowsToTheDNSOfOpenShift(t *testing.T) {
 	dns := map[string]any{"namespace": "openshift-dns", "port": int64(5353), "podLabels": map[string]any{
 		"k8s-app": nil, "dns.operator.openshift.io/daemonset-dns": "default",
@@ -274,7 +274,7 @@ func TestDevReachesNoMoreOverIPv6ThanOverIPv4(t *testing.T) {
 	known := maps.Clone(twins)
 	for _, cidr := range excepted {
 		t.Run(cidr, func(t *testing.T) {
-			require.Contains(t, known, cidr, "say which addresses of IPv6 serve for the same")
+			require.Contains(t, known, cidr, "add the equivalent IPv6 addresses to twins")
 			for _, address := range append(disguises(t, cidr), twins[cidr]...) {
 				reaches := policies.allows(t, flow{ends["dev"], outside(address), corev1.ProtocolTCP, 443})
 				require.False(t, reaches, "%s, for %s", address, cidr)

@@ -36,7 +36,7 @@ type flow struct {
 	port     int32
 }
 
-// A network is the policies of all namespaces of a cluster, and checks as the API says: policies only allow, a pod that one
+// A network is the policies of all namespaces of a cluster, and evaluates flows as the API specifies: policies only allow, a pod that one
 // selects is denied what none allows, and both ends must agree. A namespace has the label that Kubernetes gives it.
 type network []networkingv1.NetworkPolicy
 
@@ -45,7 +45,7 @@ func (n network) allows(t *testing.T, f flow) bool {
 	return n.agrees(t, f, networkingv1.PolicyTypeEgress, f.from, f.to) && n.agrees(t, f, networkingv1.PolicyTypeIngress, f.to, f.from)
 }
 
-// agrees reports whether one end lets the flow pass in its direction.
+// agrees reports whether the policies of one end allow the flow in its direction.
 func (n network) agrees(t *testing.T, f flow, direction networkingv1.PolicyType, own, other end) bool {
 	t.Helper()
 	isolated := false
@@ -63,7 +63,7 @@ func (n network) agrees(t *testing.T, f flow, direction networkingv1.PolicyType,
 	return !isolated
 }
 
-// A rule of either direction: without peers it is for everybody, without ports for all of them.
+// A rule of either direction: without peers it matches all peers, without ports all ports.
 type rule struct {
 	peers []networkingv1.NetworkPolicyPeer
 	ports []networkingv1.NetworkPolicyPort
@@ -86,7 +86,7 @@ func rules(spec networkingv1.NetworkPolicySpec, direction networkingv1.PolicyTyp
 	return found
 }
 
-// applies reports whether a policy is for a direction: those that it says, or else ingress, and egress if it has rules for it.
+// applies reports whether a policy has a direction: its policyTypes, or by default ingress, and egress if it has egress rules.
 func applies(spec networkingv1.NetworkPolicySpec, direction networkingv1.PolicyType) bool {
 	for _, policyType := range spec.PolicyTypes {
 		if policyType == direction {
@@ -117,7 +117,7 @@ func matchesPeer(t *testing.T, namespace string, peers []networkingv1.NetworkPol
 
 func namespaceLabels(name string) labels.Set { return labels.Set{corev1.LabelMetadataName: name} }
 
-// contains checks pods by their address too: a rule for addresses that a cluster gives to pods would be one for these pods.
+// contains matches pods by address too: an IP block that covers the pod range would match them.
 func contains(t *testing.T, block *networkingv1.IPBlock, address string) bool {
 	t.Helper()
 	parsed, err := netip.ParseAddr(address)
@@ -170,7 +170,7 @@ func selects(t *testing.T, selector *metav1.LabelSelector, set labels.Set) bool 
 	return parsed.Matches(set)
 }
 
-// The judge itself is checked: each row is a rule of the NetworkPolicy API.
+// The evaluation itself is tested: each row is a rule of the NetworkPolicy API.
 func TestNetworkFollowsTheNetworkPolicyAPI(t *testing.T) {
 	client := pod("a", "10.0.0.1", labels.Set{"app": "client"})
 	server := pod("b", "10.0.0.2", labels.Set{"app": "server"})
@@ -179,7 +179,7 @@ func TestNetworkFollowsTheNetworkPolicyAPI(t *testing.T) {
 		policies string // one spec each, of the namespace that is its key
 		want     bool
 	}{
-		"nobody isolated":                      {`{}`, true},
+		"no pod isolated":                      {`{}`, true},
 		"another namespace isolated":           {`{c: {podSelector: {}}}`, true},
 		"isolated for ingress":                 {`{b: {podSelector: {}}}`, false},
 		"other pods isolated":                  {`{b: {podSelector: {matchLabels: {app: other}}}}`, true},
@@ -187,7 +187,7 @@ func TestNetworkFollowsTheNetworkPolicyAPI(t *testing.T) {
 		"only egress of the server isolated":   {`{b: {podSelector: {}, policyTypes: [Egress]}}`, true},
 		"egress implied by its rules":          {`{a: {podSelector: {}, egress: [{ports: [{port: 1}]}]}}`, false},
 		"no egress implied":                    {`{a: {podSelector: {}}}`, true},
-		"rule for everybody":                   {`{b: {podSelector: {}, ingress: [{}]}}`, true},
+		"rule for all peers":                   {`{b: {podSelector: {}, ingress: [{}]}}`, true},
 		"pods of the same namespace only":      {`{b: {podSelector: {}, ingress: [{from: [{podSelector: {}}]}]}}`, false},
 		"pods of every namespace":              {`{b: {podSelector: {}, ingress: [{from: [{namespaceSelector: {}}]}]}}`, true},
 		"pods of that namespace":               {`{b: {podSelector: {}, ingress: [{from: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: a}}}]}]}}`, true},

@@ -92,7 +92,7 @@ func TestEnvironmentsRejectPrivilegedPods(t *testing.T) {
 	}
 }
 
-// podSecurity is what the labels of an environment's namespace ask of its pods; without labels, a cluster asks nothing.
+// podSecurity is the Pod Security policy of an environment's namespace labels; without labels, every level is privileged.
 func podSecurity(t *testing.T, environment string) podsecurity.Policy {
 	t.Helper()
 	namespace := all[corev1.Namespace](t, render(t, environment, nil), "Namespace")[0]
@@ -110,7 +110,7 @@ func verdict(t *testing.T, level podsecurity.LevelVersion, pod corev1.PodTemplat
 	return result.Allowed, result.ForbiddenReason() + ": " + result.ForbiddenDetail()
 }
 
-// renderedPod is the pod template in what the operator's tests say that it renders of an example.
+// renderedPod is the pod template in the golden file of the operator's render tests.
 func renderedPod(t *testing.T, agent string) corev1.PodTemplateSpec {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join("../../../../operator/internal/render/testdata", agent, "want.yaml"))

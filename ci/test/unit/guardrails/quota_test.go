@@ -20,7 +20,7 @@ import (
 const countAgents = corev1.ResourceName("count/agents.agent.flokoa.ai")
 
 // The promise of the quota: whatever it lets in can also be rolled. An Agent of R replicas takes 2 R pods when all its old ones
-// are on their way out and all its new ones are there. Its containers are those that say nothing about themselves.
+// are on their way out and all its new ones are there. Its containers have the LimitRange defaults.
 func TestQuotaHoldsARollingUpdateOfEveryAgent(t *testing.T) {
 	for _, environment := range manifests.Environments {
 		t.Run(environment, func(t *testing.T) {
@@ -117,7 +117,7 @@ func TestEveryQuantityIsCanonical(t *testing.T) {
 	}
 }
 
-// A container that says nothing gets requests below its limits, and limits that are allowed.
+// A container without resources gets requests below its limits, and limits within the maximum.
 func TestLimitRangeLetsInWhatItGives(t *testing.T) {
 	for _, environment := range manifests.Environments {
 		limits := limitRange(t, environment)
@@ -161,7 +161,7 @@ func taking(pods int64, each corev1.ResourceRequirements) corev1.ResourceList {
 	return demand
 }
 
-// shortOf is what of the demand the quota does not hold. What it does not count is an error of who asks: nothing bounds it.
+// shortOf is what of the demand the quota does not hold. A resource that the quota does not count is unbounded, and so counts as short.
 func shortOf(hard, demand corev1.ResourceList) []corev1.ResourceName {
 	var short []corev1.ResourceName
 	for name, need := range demand {

@@ -12,7 +12,7 @@ import (
 	"github.com/flokoa/flokoa/ci/testkit/manifests"
 )
 
-// The tables of the README say what the values files say. A column is an environment.
+// The tables of the README match the values files. A column is an environment.
 func TestReadmeHasTheNumbers(t *testing.T) {
 	readme, err := os.ReadFile(environmentChart + "/README.md")
 	require.NoError(t, err)

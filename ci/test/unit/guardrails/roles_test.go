@@ -12,7 +12,7 @@ import (
 	"github.com/flokoa/flokoa/ci/testkit/manifests"
 )
 
-// What may be given to Agents, for the Role secret-user to say something.
+// inUse names what Agents may reference, so that the Role secret-user has rules.
 var inUse = map[string]any{"secretUse": map[string]any{
 	"secrets":         []any{"agent-secrets", "tool-keys"},
 	"serviceAccounts": []any{"reader"},
@@ -153,7 +153,7 @@ func TestRoleBindings(t *testing.T) {
 }
 
 // Kubernetes' own edit and admin read Secrets, open shells and act as ServiceAccounts: nothing here binds a ClusterRole, whatever
-// the values. And no account called default is bound, which is every pod's that asks for no other.
+// the values. And no binding names the ServiceAccount default, which pods use by default.
 func TestNothingBindsMoreThanTheRolesHere(t *testing.T) {
 	subjects := map[string]any{
 		"groups": []any{"team"}, "users": []any{"jane"}, "serviceAccounts": []any{map[string]any{"namespace": "tools", "name": "robot"}},

@@ -19,7 +19,7 @@ import (
 
 const root = "../../../.."
 
-// halves are what is applied for an environment, without what only says who applied it.
+// halves are what is applied for an environment, without the labels of the tool that applied it.
 func halves(t *testing.T, environment, with string) map[string][]unstructured.Unstructured {
 	t.Helper()
 	rendered, err := manifests.Environment(root, environment, with)
@@ -165,7 +165,7 @@ func TestEveryKustomizationIsShortAndBuildsEverywhere(t *testing.T) {
 	}
 }
 
-// A patch names its one object: one that matched more, or none, would say nothing.
+// A patch names its one object. Kustomize accepts a patch that matches more objects, or none, without an error.
 func TestEveryPatchNamesItsOneObject(t *testing.T) {
 	names := 0
 	for _, environment := range manifests.Environments {

@@ -203,7 +203,7 @@ func TestAnEstablishedConnectionGoesOnWhenAPolicyDeniesIt(t *testing.T) {
 	requireDropped(t, err)
 }
 
-// requireDropped tells a packet that was dropped from one that was refused or had no route.
+// requireDropped requires that a packet is dropped, not rejected or unroutable.
 func requireDropped(t *testing.T, err error, about ...any) {
 	t.Helper()
 	var failure net.Error

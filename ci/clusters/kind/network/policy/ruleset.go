@@ -6,7 +6,7 @@
 // Service addresses are translated in the hooks prerouting and output (kube-proxy, mode nftables, priority dstnat = -100), and
 // sources in postrouting. Policies are enforced in the hook forward, between the two: every packet there carries the addresses
 // of pods. What a node itself sends to its own pods, or gets from them, passes output and input instead: it is always allowed,
-// as the API's documentation of NetworkPolicy asks for the kubelet's probes.
+// as the NetworkPolicy API requires for the kubelet's probes.
 //
 // # How a packet passes
 //
@@ -16,7 +16,7 @@
 //	into-pods: destination is a pod of this node with an ingress policy  -> ingress-of-ADDRESS, else accept
 //	ingress-of-ADDRESS: one of its policies allows the packet            -> accept, else drop
 //
-// Both directions are checked separately, each on the node of the pod that a policy selects. A denied packet is dropped, not
+// Both directions are evaluated separately, each on the node of the pod that a policy selects. A denied packet is dropped, not
 // rejected: a client whose address is not known here yet tries again instead of giving up.
 package policy
 
