@@ -71,7 +71,7 @@ pinned() {
   fail "$name/go.mod requires no module for $1"
 }
 
-# Programs built out of their own module do not know their version; linker flags tell them.
+# Programs built out of their own module do not know their version; linker flags set it.
 stamps() {
   local number=${version#v} minor
   minor=$(cut -d. -f2 <<<"$number")
@@ -83,7 +83,7 @@ stamps() {
     containerd) stamp "Version=$version" github.com/containerd/containerd/v2/version ;;
     controller-gen) stamp "version=$version" sigs.k8s.io/controller-tools/pkg/version ;; # written into every CRD
     golangci-lint) stamp "version=$number date=pinned" main ;; # it believes the version only next to a date
-    helm) # charts are templated and linted for a Kubernetes version, 1.20 unless told
+    helm) # charts are templated and linted for a Kubernetes version, 1.20 by default
       stamp "version=$version" helm.sh/helm/v3/internal/version
       stamp "k8sVersionMajor=1 k8sVersionMinor=$(pinned k8s.io/client-go | cut -d. -f2)" \
         helm.sh/helm/v3/pkg/chartutil helm.sh/helm/v3/pkg/lint/rules
@@ -137,7 +137,7 @@ expected_time() {
   esac
 }
 
-# follow COUNT COMMAND...: runs the command, and every ten seconds prints how far COUNT says it is.
+# follow COUNT COMMAND...: runs the command, and prints the progress from COUNT every ten seconds.
 follow() {
   local count=$1 next=$((SECONDS + 10))
   shift

@@ -1,10 +1,10 @@
-# Sourced by the scripts in ci/: how they talk to people, where they keep things, and how they keep out of each other's way.
+# Sourced by the scripts in ci/: messages, the cache folder, and locks.
 # shellcheck shell=bash
 
-# Everything for people goes to stderr: stdout is what the script was asked for.
+# Messages go to stderr: stdout holds only the result of the script.
 say() { printf '%s\n' "$*" >&2; }
 
-# fail WHAT [LINE...]: one line that says what is wrong, then what to do about it.
+# fail WHAT [LINE...]: prints the error, then how to fix it.
 fail() {
   say "error: $1"
   shift
@@ -36,15 +36,15 @@ hold() {
 # Where there is no flock (macOS): making a folder either succeeds or fails, for one process only. The holder's number
 # is written into it, because a folder stays when its maker is killed.
 hold_by_folder() {
-  local holder='' told=''
+  local holder='' reported=''
   until mkdir "$1" 2>/dev/null; do
     holder=$(cat "$1/pid" 2>/dev/null || true)
     if [[ -n $holder ]] && ! kill -0 "$holder" 2>/dev/null; then
       rm -rf "$1"
       continue
     fi
-    [[ -n $told ]] || say "waiting for process ${holder:-that just began}, which holds $1 ($2)"
-    told=1
+    [[ -n $reported ]] || say "waiting for process ${holder:-that just started}, which holds $1 ($2)"
+    reported=1
     sleep 0.5
   done
   echo $$ >"$1/pid"
@@ -55,7 +55,7 @@ hold_by_folder() {
 held=''
 release() { if [[ -n $held ]]; then rm -rf "$held"; fi; }
 
-# program PID: the path that it was started by; nothing when there is no such process. It tells a
+# program PID: the path that it was started by; nothing when there is no such process. It distinguishes a
 # recorded process from another that has got its number since; not every machine has ps.
 program() {
   local path=''
@@ -68,8 +68,8 @@ program() {
   printf '%s' "$path"
 }
 
-# watch_over WHAT COMMAND...: runs the command with its output kept, says every ten seconds that WHAT goes on, and shows the
-# output only when it fails. A script that uses it stops $watched when it is interrupted: Ctrl-C does not reach a background job.
+# watch_over WHAT COMMAND...: runs the command, reports its progress every ten seconds, and shows its output only when it
+# fails. A script that uses it stops $watched when it is interrupted: Ctrl-C does not reach a background job.
 watched=''
 watch_over() {
   local what=$1 started=$SECONDS next=$((SECONDS + 10)) output
@@ -87,7 +87,7 @@ watch_over() {
   if ! wait "$watched"; then
     tail -n 40 "$output" >&2
     rm -f "$output"
-    fail "$what: failed after $(clock $((SECONDS - started))); the lines above are the end of what was said"
+    fail "$what: failed after $(clock $((SECONDS - started))); the end of its output is above"
   fi
   watched=''
   rm -f "$output"

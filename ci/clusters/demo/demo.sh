@@ -63,7 +63,7 @@ run() {
   if ! output=$(tool "$tool" "$@" 2>&1); then
     if [[ $output != *"already exists"* ]]; then
       printf '%s\n' "$output" >&2
-      fail "this $tool command failed; the lines above are what it said"
+      fail "this $tool command failed; its output is above"
     fi
     output="there already"
   fi
@@ -155,7 +155,7 @@ watch_agent() {
   rm -f "$fifo"
   if [[ $available != "$replicas" ]]; then
     tool kubectl --namespace $team describe agent $agent >&2
-    fail "after $patience s not all replicas are available; the lines above are what the Agent says, the operator's log is $folder/operator.log"
+    fail "not all replicas are available after $patience s; the state of the Agent is above, the operator's log is $folder/operator.log"
   fi
 }
 
@@ -209,7 +209,7 @@ await_ha() {
     sleep 1
   done
   tool kubectl --namespace $team describe agent $agent >&2
-  fail "HighlyAvailable did not become $want within $2 s; the lines above are what the Agent says, the operator's log is $folder/operator.log"
+  fail "HighlyAvailable did not become $want within $2 s; the state of the Agent is above, the operator's log is $folder/operator.log"
 }
 
 summary() {

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Prints the name of a node image for kind, and builds it first when the engine does not have it: for machines where kind's own
-# image cannot be pulled. It is made of Go modules and Debian packages alone; README.md says what differs from kind's own.
+# image cannot be pulled. It is made of Go modules and Debian packages alone; README.md lists the differences from kind's own.
 #
 #   ci/clusters/kind/image.sh
 #
@@ -12,7 +12,7 @@ tools=${here%/*/*}/tools
 # shellcheck source=ci/tools/progress.sh
 source "$tools/progress.sh"
 
-repository=node.local # where kubeadm finds the images; cluster.yaml says so
+repository=node.local # the imageRepository of kubeadm in cluster.yaml
 debian=bookworm       # its systemd, 252, starts on cgroup v1 and v2
 packages=systemd,conntrack,iptables,nftables,iproute2,ethtool,util-linux,mount,kmod,libseccomp2,ca-certificates,curl,jq,procps,runc
 packages+=,gettext-base,ipset

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A cluster of real nodes on this machine: kind with one control plane and three workers in three zones.
 #
-#   ci/clusters/kind/kind.sh up [NAME]             creates it, or says that it is there; waits until every node is ready
+#   ci/clusters/kind/kind.sh up [NAME]             creates it unless it exists; waits until every node is ready
 #   ci/clusters/kind/kind.sh load NAME IMAGE...    gives images of this machine to its nodes
 #   ci/clusters/kind/kind.sh kubeconfig [NAME]     prints the path of its kubeconfig
 #   ci/clusters/kind/kind.sh env [NAME]            prints what tests and people need, as shell assignments
@@ -55,7 +55,7 @@ up() {
       kind create cluster --image "$image" --config "$folder/cluster.yaml" --kubeconfig "$folder/kubeconfig" --wait 180s
   elif [[ ! -s $folder/kubeconfig ]]; then
     kind export kubeconfig --kubeconfig "$folder/kubeconfig" >&2 ||
-      fail "the cluster $name was not made to its end" "Remove it and try again: make kind-down kind-up"
+      fail "the cluster $name is incomplete" "Remove it and try again: make kind-down kind-up"
   fi
   watch_over "kind $name: waiting until all nodes are ready" wait_ready
   summary
@@ -72,8 +72,8 @@ wait_ready() {
 check_engine() {
   command -v docker >/dev/null || fail "the command docker is missing: kind's nodes are containers" \
     "Install an engine: apt-get install docker.io (Debian, Ubuntu), or https://docs.docker.com/engine/install"
-  local said
-  said=$(docker info --format '{{.ServerVersion}}' 2>&1) || fail "no Docker engine answers: ${said##*$'\n'}" \
+  local output
+  output=$(docker info --format '{{.ServerVersion}}' 2>&1) || fail "cannot reach the Docker engine: ${output##*$'\n'}" \
     "Start it: systemctl start docker, or where there is no systemd: dockerd &" \
     "If it runs already, you may lack the right to use it: add yourself to the group docker, or use sudo."
 }
@@ -101,10 +101,10 @@ stock_image() {
 module_of() { (cd "$tools/kind" && GOWORK=off GOFLAGS=-mod=readonly go list -m -f '{{.Dir}}' "sigs.k8s.io/$1"); }
 
 pull() {
-  local said
+  local output
   say "kind $name: pulling the node image ${1%@*}, some 350 MB"
-  said=$(timeout 600 docker pull --quiet "$1" 2>&1) || {
-    say "kind $name: it cannot be pulled: ${said##*$'\n'}"
+  output=$(timeout 600 docker pull --quiet "$1" 2>&1) || {
+    say "kind $name: cannot pull the node image: ${output##*$'\n'}"
     return 1
   }
 }
@@ -137,13 +137,13 @@ kubectl() { KUBERC=off KUBECACHEDIR=$folder/kubectl-cache "$kubectl" --kubeconfi
 
 load() {
   local kind
-  exists || fail "there is no kind cluster named $name" "make kind-up creates one."
+  exists || fail "no kind cluster is named $name" "make kind-up creates one."
   kind=$("$tools/build.sh" kind)
   watch_over "kind $name: loading $# images into the nodes" kind load docker-image "$@"
 }
 
 kubeconfig() {
-  [[ -s $folder/kubeconfig ]] && exists || fail "there is no kind cluster named $name" "make kind-up creates one."
+  [[ -s $folder/kubeconfig ]] && exists || fail "no kind cluster is named $name" "make kind-up creates one."
   printf '%s\n' "$folder/kubeconfig"
 }
 
@@ -166,7 +166,7 @@ down() {
     kind=$("$tools/build.sh" kind)
     watch_over "kind $name: removing" kind delete cluster --kubeconfig "$folder/kubeconfig"
   else
-    say "kind $name: there is none"
+    say "kind $name: no such cluster"
   fi
   rm -rf "$folder"
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A real control plane with simulated nodes on this machine, for people and for tests (README.md says what is real).
+# A real control plane with simulated nodes on this machine, for people and for tests (README.md lists what is real).
 #
 #   ci/clusters/local/cluster.sh up [NAME]           starts it, or repairs what is broken; quick when nothing is
 #   ci/clusters/local/cluster.sh kubeconfig [NAME]   prints the path of its kubeconfig

@@ -13,7 +13,7 @@ tools=$root/ci/tools
 source "$tools/progress.sh"
 
 prefix=${1:-}
-[[ -n $prefix ]] || fail "say what the images are named after" "usage: ci/test/kind/images.sh registry.example/folder"
+[[ -n $prefix ]] || fail "the registry and folder of the images are missing" "usage: ci/test/kind/images.sh registry.example/folder"
 arch=$(go env GOARCH)
 work=$(mktemp -d)
 trap 'if [[ -n $watched ]]; then kill "$watched" 2>/dev/null || true; fi; rm -rf "$work"' EXIT
@@ -30,7 +30,7 @@ image() {
   shift 2
   docker build --network none --build-arg "TARGETARCH=$arch" "$@" --file "$file" --tag "$name" "$work" >"$work/log" 2>&1 || {
     cat "$work/log" >&2
-    fail "building the image $name failed; the lines above are what docker said"
+    fail "building the image $name failed; the output of docker is above"
   }
   printf '%s\n' "$name"
 }

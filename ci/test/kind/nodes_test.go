@@ -88,8 +88,8 @@ func TestAWorkerStopsHard(t *testing.T) {
 	})
 }
 
-// checkNodeLoss allows failures only at the lost pod, and only until its endpoints are withdrawn. A few come later: the kernel of the caller's node still knows where calls from some port went that had no answer, for two
-// minutes, and sends a new call from the same port there.
+// checkNodeLoss allows failures only at the lost pod, and only until its endpoints are withdrawn. A few come later: for two minutes,
+// connection tracking on the caller's node sends a new connection from the same port to the lost pod.
 func checkNodeLoss(o outcome, lost string) (string, error) {
 	const withdrawn = 75_000 // milliseconds; Kubernetes takes 40 to 50 s
 	for pod, failures := range o.FailuresBy {

@@ -3,7 +3,7 @@
 #
 #   ci/test/kind/run.sh [GO TEST FLAG...]      -run 'TestNetwork.*' for one of them
 #
-# On another cluster: KUBECONFIG names it, and FLOKOA_IMAGES says where it pulls the images from that ci/test/kind/images.sh built. Both
+# On another cluster: KUBECONFIG names it, and FLOKOA_IMAGES is the registry of the images that ci/test/kind/images.sh built. Both
 # must be set: the tests stop nodes' pods, drain nodes and delete namespaces, which nobody wants by a variable that happens to be set.
 set -euo pipefail
 
@@ -14,7 +14,7 @@ source "$tools/progress.sh"
 
 on_kind() {
   if [[ -n ${KUBECONFIG:-} ]]; then
-    say "KUBECONFIG is set, FLOKOA_IMAGES is not: the tests run on kind (README.md in ci/test/kind says how they run on yours)"
+    say "KUBECONFIG is set, FLOKOA_IMAGES is not: the tests run on kind (see ci/test/kind/README.md for your own cluster)"
   fi
   export FLOKOA_IMAGES=ghcr.io/example # where the guide's Agent has its image
   local images assignments

@@ -95,7 +95,8 @@ func run(ctx context.Context, root string, show io.Writer, args ...string) (outp
 	return text.String(), nil
 }
 
-// Lock locks a file until this process ends or closes the returned file. It calls wait before it waits for another process. Go closes a file that nothing refers to any more.
+// Lock locks a file until this process ends or closes the returned file. It calls wait before it waits for another process. Keep a
+// reference to the file: the garbage collector closes it.
 func Lock(path string, wait func()) (*os.File, error) {
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
