@@ -36,7 +36,7 @@ func newModel(settings modelConfig, who card, log *slog.Logger) model {
 	return &provider{
 		modelConfig:  settings,
 		instructions: "You are " + who.name + ". " + who.description,
-		// Following a redirect would send the key to a host that nobody configured.
+		// Following a redirect would send the key to a host that is not configured.
 		client: &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 	}
 }

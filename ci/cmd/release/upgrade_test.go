@@ -20,7 +20,7 @@ import (
 )
 
 // accepted is what an upgrade from a version does break, line by line as found below, each with a comment that gives the reason and what
-// the changelog tells users to do. A line that is not found any more fails too.
+// the changelog advises users to do. A line that is not found any more fails too.
 var accepted = map[string][]string{}
 
 // Whoever has installed a release, by its defaults or one of its values files, upgrades with those same values.

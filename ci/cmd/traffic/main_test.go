@@ -144,7 +144,7 @@ func TestTheGeneratorEndsAtOnceWithRequestsInFlight(t *testing.T) {
 	require.Less(t, time.Since(began), 10*time.Second)
 }
 
-// freePort is one that nobody listened on a moment ago.
+// freePort is a port that was free a moment ago.
 func freePort(t *testing.T) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

@@ -15,7 +15,7 @@ import (
 	"github.com/flokoa/flokoa/operator/api/crds"
 )
 
-// Kustomize knows where images and names are in Kubernetes' own kinds only. What it must be told of an Agent is read from the
+// Kustomize knows where images and names are in Kubernetes' own kinds only. Its configuration for an Agent is derived from the
 // CRD, so that a field which the API gains is never forgotten here.
 const agentFolder = "overlays/components/agent-kustomize"
 

@@ -48,8 +48,8 @@ func orNone(value string) string {
 	return value
 }
 
-// Compare reports how one set of objects differs from another, by object and then by field. Entries of lists are told apart by their
-// name where they have one, else by their place; of a list of words, only those that the other does not have are told.
+// Compare reports how one set of objects differs from another, by object and then by field. Entries of lists are matched by
+// name if they have one, else by index; for a list of strings, only those that the other lacks are reported.
 func Compare(from, to []unstructured.Unstructured) []Difference {
 	before, after := byIdentity(from), byIdentity(to)
 	var found []Difference

@@ -107,7 +107,7 @@ func Serve(ctx context.Context, listener net.Listener, g *load.Generator) error 
 	return nil
 }
 
-// Call asks the generator at an address, as Listen takes it, and copies its answer to w. The error is what it answered if that
+// Call sends a request to the generator at an address, as Listen takes it, and copies the response to w. The error is what it answered if that
 // is no 200, or that no generator runs there.
 func Call(ctx context.Context, address, method, path string, query url.Values, w io.Writer) error {
 	network, endpoint := "tcp", address

@@ -24,7 +24,7 @@ const (
 	Opened         = "opened"          // the first request on a connection that will be kept
 	ReplacedClosed = "replaced-closed" // as Opened; the kept connection found first had been closed by the server while it was idle
 	ReplacedReset  = "replaced-reset"  // as Opened; the kept connection found first had been reset while it was idle
-	New            = "new"             // a connection for this one request; a post or get asks for Connection: close
+	New            = "new"             // a connection for this one request; a post or get sends Connection: close
 )
 
 // The outcomes: OK, or the cause of a failure. "status 503" stands for any HTTP status but 200, "rpc error -32603" for any JSON-RPC error.
@@ -99,7 +99,7 @@ func (r *Record) UnmarshalJSON(text []byte) error {
 
 func microseconds(n int64) time.Duration { return time.Duration(n) * time.Microsecond }
 
-// trailer is the last line of a written list. It tells a whole list from one that was cut on its way.
+// trailer is the last line of a written list. Without it, the list is truncated.
 type trailer struct {
 	Records *int `json:"records"`
 }
