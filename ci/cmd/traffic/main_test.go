@@ -153,11 +153,11 @@ func freePort(t *testing.T) string {
 	return strconv.Itoa(listener.Addr().(*net.TCPAddr).Port)
 }
 
-// probeOf runs traffic probe for one question, and returns what it printed.
-func probeOf(t *testing.T, question string) string {
+// probeOf runs traffic probe for one request, and returns what it printed.
+func probeOf(t *testing.T, request string) string {
 	t.Helper()
 	batch := program(t, "probe")
-	batch.Stdin = strings.NewReader(question)
+	batch.Stdin = strings.NewReader(request)
 	out, err := batch.Output()
 	require.NoError(t, err)
 	return string(out)

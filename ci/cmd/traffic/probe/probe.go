@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"strconv"
 	"strings"
 	"sync"
@@ -19,7 +18,6 @@ import (
 // The kinds of probe.
 const (
 	Connect = "connect" // send a line over TCP or UDP and expect it back
-	HTTP    = "http"    // GET a URL
 	Resolve = "resolve" // look up a name with the pod's resolver
 )
 
@@ -32,16 +30,14 @@ const (
 
 // Request is one probe. Its JSON is a line of the input of traffic probe.
 type Request struct {
-	ID             string            `json:"id"`
-	Kind           string            `json:"kind"`
-	Protocol       string            `json:"protocol,omitempty"`       // tcp or udp; default tcp, for Resolve udp
-	Host           string            `json:"host,omitempty"`           // Connect; for Resolve the name
-	Port           int               `json:"port,omitempty"`           // Connect
-	URL            string            `json:"url,omitempty"`            // HTTP
-	Headers        map[string]string `json:"headers,omitempty"`        // HTTP
-	NoEcho         bool              `json:"noEcho,omitempty"`         // Connect over TCP: a completed handshake is enough
-	Server         string            `json:"server,omitempty"`         // Resolve: host:port to query instead of the pod's resolver
-	TimeoutSeconds float64           `json:"timeoutSeconds,omitempty"` // default 2 for Connect, 3 for HTTP, 5 for Resolve
+	ID             string  `json:"id"`
+	Kind           string  `json:"kind"`
+	Protocol       string  `json:"protocol,omitempty"`       // tcp or udp; default tcp, for Resolve udp
+	Host           string  `json:"host,omitempty"`           // Connect; for Resolve the name
+	Port           int     `json:"port,omitempty"`           // Connect
+	NoEcho         bool    `json:"noEcho,omitempty"`         // Connect over TCP: a completed handshake is enough
+	Server         string  `json:"server,omitempty"`         // Resolve: host:port to query instead of the pod's resolver
+	TimeoutSeconds float64 `json:"timeoutSeconds,omitempty"` // default 2 for Connect, 5 for Resolve
 }
 
 // Verdict is the outcome of a request. Its JSON is a line of the output of traffic probe.
@@ -49,8 +45,6 @@ type Verdict struct {
 	ID        string   `json:"id"`
 	Verdict   string   `json:"verdict"`
 	Cause     string   `json:"cause,omitempty"`     // refused, timeout, unreachable, or the error, unless Allowed
-	Status    int      `json:"status,omitempty"`    // HTTP
-	Body      string   `json:"body,omitempty"`      // HTTP: its first 512 bytes
 	Addresses []string `json:"addresses,omitempty"` // Resolve
 	TookMS    int64    `json:"tookMs"`
 }
@@ -70,12 +64,11 @@ func Run(ctx context.Context, q Request) Verdict {
 		run     func(context.Context, Request, *Verdict) error
 	}{
 		Connect: {2 * time.Second, connect},
-		HTTP:    {3 * time.Second, get},
 		Resolve: {5 * time.Second, resolve},
 	}
 	kind, known := kinds[q.Kind]
 	if !known {
-		return Verdict{ID: q.ID, Verdict: Denied, Cause: fmt.Sprintf("kind %q: give connect, http or resolve", q.Kind)}
+		return Verdict{ID: q.ID, Verdict: Denied, Cause: fmt.Sprintf("kind %q: give connect or resolve", q.Kind)}
 	}
 	if q.TimeoutSeconds > 0 {
 		kind.timeout = time.Duration(q.TimeoutSeconds * float64(time.Second))
@@ -145,33 +138,6 @@ func echo(ctx context.Context, conn net.Conn) error {
 	return nil
 }
 
-func get(ctx context.Context, q Request, v *Verdict) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, q.URL, nil)
-	if err != nil {
-		return err
-	}
-	for name, value := range q.Headers {
-		request.Header.Set(name, value)
-		if strings.EqualFold(name, "Host") {
-			request.Host = value
-		}
-	}
-	// No proxy and no redirect: the question is about this one place.
-	client := http.Client{
-		Transport:     &http.Transport{DisableKeepAlives: true},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-	response, err := client.Do(request)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = response.Body.Close() }()
-	v.Status = response.StatusCode
-	body, err := io.ReadAll(io.LimitReader(response.Body, 512))
-	v.Body = string(body)
-	return err
-}
-
 // resolve uses one protocol only. Go's resolver retries over TCP when a response over UDP is truncated; here this is an error.
 func resolve(ctx context.Context, q Request, v *Verdict) error {
 	protocol := q.Protocol
@@ -215,7 +181,7 @@ func Batch(ctx context.Context, in io.Reader, out io.Writer, atOnce int) error {
 			if errors.Is(err, io.EOF) {
 				return written
 			}
-			return fmt.Errorf("question %d: %w", n, err)
+			return fmt.Errorf("request %d: %w", n, err)
 		}
 		places <- struct{}{}
 		work.Go(func() {
