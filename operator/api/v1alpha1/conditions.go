@@ -32,6 +32,9 @@ const (
 
 	// ReasonRolloutComplete is Ready=True: the rules of `kubectl rollout status` hold and all replicas are available.
 	ReasonRolloutComplete = "RolloutComplete"
+	// ReasonMutatedByAdmission is Ready=True: the rollout is complete, but a mutating admission policy or webhook gives the fields in
+	// the message another value than the Agent asks for.
+	ReasonMutatedByAdmission = "MutatedByAdmission"
 	// ReasonScaledToZero is Ready=True and Available=False: zero replicas are desired and none runs.
 	ReasonScaledToZero = "ScaledToZero"
 	// ReasonSuspended is Ready=True and Available=False: spec.suspend is true and no replica runs.

@@ -28,7 +28,9 @@ type applied struct {
 	missing []status.Requirement
 	// conflict is a foreign change of the Deployment's replica count, nil without one.
 	conflict *scaleConflict
-	err      error
+	// rewritten are the fields that admission gives another value at every write.
+	rewritten []string
+	err       error
 }
 
 // applyChildren renders the children and applies those that differ. It skips all of that while the Agent and its children are as
@@ -36,7 +38,7 @@ type applied struct {
 func (c *Controller) applyChildren(ctx context.Context, agent *v1alpha1.Agent, live *children, state *state) applied {
 	sum := fingerprint(agent, live)
 	if state.synced.fingerprint == sum {
-		return applied{missing: state.synced.missing}
+		return applied{missing: state.synced.missing, rewritten: state.synced.rewritten}
 	}
 	observed := live.observed(agent)
 	desired, err := render.Agent(agent, observed.Live())
@@ -48,9 +50,10 @@ func (c *Controller) applyChildren(ctx context.Context, agent *v1alpha1.Agent, l
 		conflict: c.findScaleConflict(ctx, observed.Deployment, desired.Deployment, state),
 	}
 	outcome.err = c.reconcileChildren(ctx, agent, live, desired)
+	outcome.rewritten = live.rewritten()
 	state.synced = lastSynced{}
 	if outcome.err == nil && !live.written() {
-		state.synced = lastSynced{sum, outcome.missing}
+		state.synced = lastSynced{sum, outcome.missing, outcome.rewritten}
 	}
 	return outcome
 }
@@ -137,6 +140,7 @@ func applyChild[T configuration[T]](ctx context.Context, c *Controller, agent *v
 	if err := c.readUncached(ctx, agent, live); err != nil {
 		return applyFailure(live, err)
 	}
+	var prepared preparation
 	if live.exists {
 		switch ownershipOf(live.object, agent) {
 		case foreign:
@@ -144,14 +148,20 @@ func applyChild[T configuration[T]](ctx context.Context, c *Controller, agent *v
 		case terminating:
 			return waitForDeletion(live)
 		}
-		current, err := upToDate(live.object, desired)
-		if current || err != nil {
+		var err error
+		if prepared, err = c.prepareApply(ctx, live, desired); err != nil || !prepared.needed {
 			return applyFailure(live, err)
 		}
 		desired.WithUID(live.object.GetUID())
 	}
 	live.written = true
-	return applyFailure(live, c.client.Apply(ctx, desired, FieldOwner, client.ForceOwnership))
+	if err := c.client.Apply(ctx, desired, FieldOwner, client.ForceOwnership); err != nil {
+		return applyFailure(live, err)
+	}
+	if live.exists && prepared.isDrift && sameVersion(live.object, desired) { // admission undid the apply
+		live.written, live.rewritten = false, append(live.rewritten, prepared.paths...)
+	}
+	return nil
 }
 
 // readUncached reads a child that the cache does not hold from the API server: the cache has labeled objects only.

@@ -25,6 +25,10 @@ type child struct {
 	exists bool
 	// written is true after this pass has applied or deleted the object.
 	written bool
+	// changedBy are the field managers whose changes of the pod template this pass takes back.
+	changedBy []string
+	// rewritten are the fields that admission gives another value at every write.
+	rewritten []string
 }
 
 // children are all children that an Agent can have.
@@ -44,12 +48,28 @@ func (c *child) ownedBy(agent *v1alpha1.Agent) bool {
 
 // clear drops the object that was read. The object may share memory with the cache, so nothing may be decoded into it.
 func (c *child) clear() {
-	c.object, c.exists = reflect.New(reflect.TypeOf(c.object).Elem()).Interface().(client.Object), false
+	c.object, c.exists = emptyLike(c.object), false
+}
+
+// emptyLike returns an empty object of the same type.
+func emptyLike(object client.Object) client.Object {
+	return reflect.New(reflect.TypeOf(object).Elem()).Interface().(client.Object)
 }
 
 // written reports whether this pass applied or deleted any child.
 func (c *children) written() bool {
 	return slices.ContainsFunc(c.all(), func(child *child) bool { return child.written })
+}
+
+// rewritten returns the fields of all children that admission gives another value at every write.
+func (c *children) rewritten() []string {
+	var all []string
+	for _, child := range c.all() {
+		for _, path := range child.rewritten {
+			all = append(all, child.kind+" "+path)
+		}
+	}
+	return all
 }
 
 // readChildren reads every child from the cache.

@@ -21,7 +21,7 @@ import (
 
 // compressedDeployment holds the pod template encoded. The template is half of what an Agent costs in memory.
 type compressedDeployment struct {
-	appsv1.Deployment // without managed fields and template
+	appsv1.Deployment // without template; of the managed fields, only who else owns something in the template
 	template          []byte
 }
 
@@ -32,7 +32,7 @@ func CompressDeployment(deployment *appsv1.Deployment) (client.Object, error) {
 		return nil, fmt.Errorf("encoding the pod template of Deployment %s/%s: %w", deployment.Namespace, deployment.Name, err)
 	}
 	compressed := &compressedDeployment{Deployment: *deployment, template: template}
-	compressed.ManagedFields, compressed.Spec.Template = nil, corev1.PodTemplateSpec{}
+	compressed.ManagedFields, compressed.Spec.Template = templateManagers(deployment.ManagedFields), corev1.PodTemplateSpec{}
 	return compressed, nil
 }
 

@@ -65,13 +65,14 @@ func (c *Controller) Reconcile(ctx context.Context, request reconcile.Request) (
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	observed.Missing = applied.missing
+	observed.Missing, observed.Rewritten = applied.missing, applied.rewritten
 	updated, missing := status.Of(agent, observed, applied.err)
 	delay, err := c.patchStatus(ctx, agent, written{&updated, missing}, observed, state)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
 	c.warnScaleConflict(agent, applied.conflict, state)
+	c.warnTemplateChange(agent, children.deployment.changedBy, state)
 	return result(applied.err, soonest(recheck, delay))
 }
 

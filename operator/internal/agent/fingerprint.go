@@ -17,6 +17,7 @@ import (
 type lastSynced struct {
 	fingerprint uint64
 	missing     []status.Requirement
+	rewritten   []string
 }
 
 // revisionAnnotation is where the Deployment controller numbers rollouts. It changes with every rollout and says nothing about drift.

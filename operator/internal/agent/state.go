@@ -26,6 +26,8 @@ type state struct {
 	pendingSince time.Time
 	// conflictReported is when an Event last reported a scale conflict.
 	conflictReported time.Time
+	// templateReported is when an Event last reported who changed the pod template.
+	templateReported time.Time
 	// missing are the ids of the requirements that the written status reports as missing, nil before the first pass. Metrics read it.
 	missing atomic.Pointer[[]string]
 }

@@ -85,12 +85,21 @@ func readiness(agent *v1alpha1.Agent, observed Observed, err error) (ready, prog
 	if ready.status != metav1.ConditionTrue && observed.Deployment != nil {
 		ready = diagnose(observed, progress)
 	}
+	if ready.reason == v1alpha1.ReasonRolloutComplete && len(observed.Rewritten) > 0 {
+		ready = mutated(ready, observed.Rewritten)
+	}
 	failure := worst(err)
 	if failure == nil || ready.status != metav1.ConditionTrue && compareSeverity(ready.reason, failure.Reason) < 0 {
 		return ready, progress
 	}
 	failed := conditionFalse(failure.Reason, "%s", failure.Message)
 	return failed, failed
+}
+
+// mutated is a complete rollout of something that admission changed: what runs is not what the Agent asks for.
+func mutated(complete conditionResult, fields []string) conditionResult {
+	return conditionTrue(v1alpha1.ReasonMutatedByAdmission, "%s; a mutating admission policy or webhook changes, at every write, %s",
+		complete.message, strings.Join(fields, ", "))
 }
 
 // wasComplete reports whether the rollout of this generation was complete when the status was last written. A replica that is

@@ -27,6 +27,8 @@ type Observed struct {
 	Pods []corev1.Pod
 	// Missing is the result of Requirements for the spec.
 	Missing []Requirement
+	// Rewritten are the fields of the children that admission gives another value at every write.
+	Rewritten []string
 	// Nodes are known only for an Agent that NeedsNodes.
 	Nodes Nodes
 	// HeldFailure is a pod creation failure that HoldFailure still reports although the Deployment no longer does.

@@ -1,0 +1,27 @@
+package agent
+
+import (
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/flokoa/flokoa/operator/api/v1alpha1"
+)
+
+// reasonTemplateChanged is the reason of the Event about a field manager that changes a Deployment's pod template instead of the Agent.
+const reasonTemplateChanged = "PodTemplateChanged"
+
+// templateEventInterval is how often that Event repeats while a field manager changes the pod template again and again.
+const templateEventInterval = time.Minute
+
+// warnTemplateChange records an Event about a change of the pod template that this pass took back, if there was one.
+func (c *Controller) warnTemplateChange(agent *v1alpha1.Agent, changedBy []string, state *state) {
+	if len(changedBy) == 0 || c.now().Sub(state.templateReported) < templateEventInterval {
+		return
+	}
+	state.templateReported = c.now()
+	c.events.Eventf(agent, nil, corev1.EventTypeWarning, reasonTemplateChanged, "Reconcile",
+		"%s changed the pod template of Deployment %q, and the operator restored it: to change or roll back the pods, change the Agent, for example with kubectl edit agent %s",
+		strings.Join(changedBy, ", "), agent.Name, agent.Name)
+}
