@@ -62,7 +62,9 @@ func rolledOut(t *testing.T, of *v1alpha1.Agent) {
 
 func TestWhatAdmissionRewritesIsNamedAndNotFought(t *testing.T) {
 	container := "/spec/template/spec/containers/0"
-	add := func(path, value string) string { return fmt.Sprintf(`JSONPatch{op: "add", path: %q, value: %s}`, path, value) }
+	add := func(path, value string) string {
+		return fmt.Sprintf(`JSONPatch{op: "add", path: %q, value: %s}`, path, value)
+	}
 	for name, r := range map[string]struct{ mutation, field string }{
 		"the image": {"[" + add(container+"/image", `"mirror.example/agent:v1"`) + "]", `containers[name="agent"].image`},
 		"an image that is another at every write": {
@@ -119,4 +121,3 @@ func TestWhatAdmissionRewritesOfOtherChildrenIsNotFought(t *testing.T) {
 	require.Contains(t, ready(live).Message, "Service metadata.annotations.team")
 	b.requireAtRest(t, stored)
 }
-
