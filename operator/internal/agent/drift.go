@@ -1,8 +1,6 @@
 package agent
 
 import (
-	"encoding/json"
-	"maps"
 	"reflect"
 	"slices"
 
@@ -24,35 +22,42 @@ type drift struct {
 // findDrift returns where a live object differs from the desired one. Every desired field must have its value. Other fields belong
 // to other field managers, except in a pod template: there, everything but annotations and the API server's own defaults is drift.
 func findDrift(live client.Object, desired runtime.ApplyConfiguration) ([]drift, error) {
-	want, err := asStored(live, desired)
-	if err != nil {
-		return nil, err
-	}
 	have, err := runtime.DefaultUnstructuredConverter.ToUnstructured(live)
 	if err != nil {
 		return nil, err
 	}
-	c := comparison{}
-	c.fields(nil, want, have)
-	return c.found, nil
-}
-
-// asStored returns the desired object without what the API server drops: a zero value, an empty map. The type of the live object
-// knows them.
-func asStored(live client.Object, desired runtime.ApplyConfiguration) (map[string]any, error) {
-	raw, err := json.Marshal(desired)
+	want, err := runtime.DefaultUnstructuredConverter.ToUnstructured(desired)
 	if err != nil {
 		return nil, err
 	}
-	typed := reflect.New(reflect.TypeOf(live).Elem()).Interface()
-	if err := json.Unmarshal(raw, typed); err != nil {
+	found := compare(want, have)
+	if len(found) == 0 { // most passes: the conversion below costs as much again
+		return nil, nil
+	}
+	if want, err = asStored(live, want); err != nil {
 		return nil, err
 	}
-	want, err := runtime.DefaultUnstructuredConverter.ToUnstructured(typed)
-	delete(want, "apiVersion") // a typed object from a cache has neither
-	delete(want, "kind")
-	delete(want, "status")
-	return want, err
+	return compare(want, have), nil
+}
+
+// asStored drops what the API server drops of a desired object: a zero value, an empty map. The type of the live object knows them.
+func asStored(live client.Object, want map[string]any) (map[string]any, error) {
+	typed := emptyLike(live)
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(want, typed); err != nil {
+		return nil, err
+	}
+	return runtime.DefaultUnstructuredConverter.ToUnstructured(typed)
+}
+
+// compare returns the drift from a desired to a live object, in order.
+func compare(want, have map[string]any) []drift {
+	for _, name := range []string{"apiVersion", "kind", "status"} { // cached objects have no type, and the status is not desired
+		delete(want, name)
+	}
+	c := comparison{}
+	c.fields(nil, want, have)
+	slices.SortFunc(c.found, func(a, b drift) int { return a.path.Compare(b.path) }) // maps have no order
+	return c.found
 }
 
 // mergeKeys are the fields that identify an item of an associative list, by the list's name, as the API declares them for
@@ -95,8 +100,8 @@ func (c *comparison) add(path fieldpath.Path, added bool) {
 	c.found = append(c.found, drift{path.Copy(), added})
 }
 
-// compare compares the values of one field.
-func (c *comparison) compare(path fieldpath.Path, want, have any) {
+// value compares the values of one field.
+func (c *comparison) value(path fieldpath.Path, want, have any) {
 	name := lastName(path)
 	if !atomicFields[name] {
 		switch want := want.(type) {
@@ -119,16 +124,15 @@ func (c *comparison) compare(path fieldpath.Path, want, have any) {
 
 // fields compares structs and maps.
 func (c *comparison) fields(path fieldpath.Path, want, have map[string]any) {
-	for _, name := range slices.Sorted(maps.Keys(want)) {
-		c.compare(append(path, fieldpath.PathElement{FieldName: ptr.To(name)}), want[name], have[name])
+	for name, v := range want {
+		c.value(append(path, fieldpath.PathElement{FieldName: &name}), v, have[name])
 	}
 	if !ownedTemplate(path) {
 		return
 	}
-	for _, name := range slices.Sorted(maps.Keys(have)) {
-		inner := append(path, fieldpath.PathElement{FieldName: ptr.To(name)})
-		if _, wanted := want[name]; !wanted && ownedTemplate(inner) && !isDefault(name, want, have) {
-			c.add(inner, true)
+	for name := range have {
+		if _, wanted := want[name]; !wanted && !isDefault(name, want, have) {
+			c.add(append(path, fieldpath.PathElement{FieldName: &name}), true)
 		}
 	}
 }
@@ -143,17 +147,20 @@ func (c *comparison) items(path fieldpath.Path, want, have []any) {
 		return
 	}
 	last, ordered := -1, true
-	matched := map[int]bool{}
+	haveKeys, matched := make([]value.FieldList, len(have)), make([]bool, len(have))
+	for i, item := range have {
+		haveKeys[i] = keyOf(keys, item)
+	}
 	for _, item := range want {
 		key := keyOf(keys, item)
-		at := slices.IndexFunc(have, func(other any) bool { return key.Equals(keyOf(keys, other)) })
+		at := slices.IndexFunc(haveKeys, key.Equals)
 		inner := append(path, fieldpath.PathElement{Key: &key})
 		if at < 0 {
 			c.add(inner, false)
 			continue
 		}
 		ordered, last, matched[at] = ordered && at > last, at, true
-		c.compare(inner, item, have[at])
+		c.value(inner, item, have[at])
 	}
 	if !ownedTemplate(path) {
 		return
@@ -161,9 +168,8 @@ func (c *comparison) items(path fieldpath.Path, want, have []any) {
 	if !ordered {
 		c.add(path, false) // $(NAME) in env, and init containers, depend on the order
 	}
-	for at, item := range have {
+	for at, key := range haveKeys {
 		if !matched[at] {
-			key := keyOf(keys, item)
 			c.add(append(path, fieldpath.PathElement{Key: &key}), true)
 		}
 	}
@@ -176,7 +182,7 @@ func sameItems(path fieldpath.Path, want, have []any) bool {
 	}
 	inside := comparison{}
 	for i := range want {
-		inside.compare(append(path, fieldpath.PathElement{Index: ptr.To(i)}), want[i], have[i])
+		inside.value(append(path, fieldpath.PathElement{Index: ptr.To(i)}), want[i], have[i])
 	}
 	return len(inside.found) == 0
 }

@@ -9,6 +9,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -92,12 +93,15 @@ func (c *Controller) correctTemplate(ctx context.Context, live *child, desired r
 
 // dryRunTemplate returns how a pod template would differ from the desired one if it was written whole now.
 func (c *Controller) dryRunTemplate(ctx context.Context, live *child, desired runtime.ApplyConfiguration) ([]drift, error) {
-	want, err := asStored(live.object, desired)
+	want, err := runtime.DefaultUnstructuredConverter.ToUnstructured(desired)
 	if err != nil {
 		return nil, err
 	}
-	spec, _ := want["spec"].(map[string]any)
-	patch, err := json.Marshal([]any{map[string]any{"op": "replace", "path": "/spec/template", "value": spec["template"]}})
+	template, _, err := unstructured.NestedFieldNoCopy(want, "spec", "template")
+	if err != nil {
+		return nil, err
+	}
+	patch, err := json.Marshal([]any{map[string]any{"op": "replace", "path": "/spec/template", "value": template}})
 	if err != nil {
 		return nil, err
 	}
