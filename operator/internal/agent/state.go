@@ -27,7 +27,7 @@ type state struct {
 	// conflictReported is when an Event last reported a scale conflict.
 	conflictReported time.Time
 	// templateReported is when an Event last reported who changed the pod template.
-	templateReported time.Time
+	templateReported templateReport
 	// missing are the ids of the requirements that the written status reports as missing, nil before the first pass. Metrics read it.
 	missing atomic.Pointer[[]string]
 }

@@ -12,16 +12,24 @@ import (
 // reasonTemplateChanged is the reason of the Event about a field manager that changes a Deployment's pod template instead of the Agent.
 const reasonTemplateChanged = "PodTemplateChanged"
 
-// templateEventInterval is how often that Event repeats while a field manager changes the pod template again and again.
+// templateEventInterval is how often that Event repeats while the same field manager changes the pod template again and again.
 const templateEventInterval = time.Minute
 
-// warnTemplateChange records an Event about a change of the pod template that this pass took back, if there was one.
+// templateReport is the last Event about a change of the pod template.
+type templateReport struct {
+	managers string
+	at       time.Time
+}
+
+// warnTemplateChange records an Event about a change of the pod template that this pass reverted, if there was one.
 func (c *Controller) warnTemplateChange(agent *v1alpha1.Agent, changedBy []string, state *state) {
-	if len(changedBy) == 0 || c.now().Sub(state.templateReported) < templateEventInterval {
+	report := templateReport{strings.Join(changedBy, ", "), c.now()}
+	last := state.templateReported
+	if len(changedBy) == 0 || report.managers == last.managers && report.at.Sub(last.at) < templateEventInterval {
 		return
 	}
-	state.templateReported = c.now()
+	state.templateReported = report
 	c.events.Eventf(agent, nil, corev1.EventTypeWarning, reasonTemplateChanged, "Reconcile",
 		"%s changed the pod template of Deployment %q, and the operator restored it: to change or roll back the pods, change the Agent, for example with kubectl edit agent %s",
-		strings.Join(changedBy, ", "), agent.Name, agent.Name)
+		report.managers, agent.Name, agent.Name)
 }
