@@ -60,7 +60,7 @@ func rolledOut(t *testing.T, of *v1alpha1.Agent) {
 	require.NoError(t, api.Status().Update(t.Context(), deployment))
 }
 
-func TestWhatAdmissionRewritesIsNamedAndNotFought(t *testing.T) {
+func TestFieldsThatAdmissionRewritesAreReportedNotFought(t *testing.T) {
 	container := "/spec/template/spec/containers/0"
 	add := func(path, value string) string {
 		return fmt.Sprintf(`JSONPatch{op: "add", path: %q, value: %s}`, path, value)
@@ -102,7 +102,7 @@ func TestWhatAdmissionRewritesIsNamedAndNotFought(t *testing.T) {
 	}
 }
 
-func TestWhatAdmissionRewritesOfOtherChildrenIsNotFought(t *testing.T) {
+func TestOtherChildrenThatAdmissionRewritesAreReported(t *testing.T) {
 	b := newBench(t)
 	probe := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "probe", Namespace: b.namespace, Annotations: map[string]string{"a": "b"}}, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}}}
 	original := probe.DeepCopy()

@@ -42,7 +42,7 @@ func (b bench) change(t *testing.T, of *v1alpha1.Agent, change func(*v1alpha1.Ag
 	b.place(t, live)
 }
 
-func TestThePodTemplateIsTheAgentsWhole(t *testing.T) {
+func TestForeignChangesOfThePodTemplateAreReverted(t *testing.T) {
 	secret := corev1.EnvVar{Name: "TOKEN", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{
 		LocalObjectReference: corev1.LocalObjectReference{Name: "other"}, Key: "token"}}}
 	for name, edit := range map[string]func(d *appsv1.Deployment, pod *corev1.PodSpec){
@@ -114,7 +114,7 @@ func (b bench) requireAtRest(t *testing.T, of *v1alpha1.Agent) {
 	require.Equal(t, before, versions(t.Context(), t, b.namespace))
 }
 
-func TestAPodTemplateThatWasRolledBackIsRolledForwardWhole(t *testing.T) {
+func TestARolledBackPodTemplateIsRestored(t *testing.T) {
 	b := newBench(t)
 	stored := b.create(t, agenttest.Container(func(c *corev1.Container) {
 		c.Name, c.Env = "old", []corev1.EnvVar{{Name: "ONLY_V1", Value: "x"}}
@@ -155,7 +155,7 @@ func TestAPodTemplateThatWasRolledBackIsRolledForwardWhole(t *testing.T) {
 }
 
 // Whoever writes managed fields can hide a change: no manager owns it, or the operator seems to.
-func TestAHiddenChangeOfThePodTemplateIsFound(t *testing.T) {
+func TestAHiddenChangeOfThePodTemplateIsReverted(t *testing.T) {
 	for name, hide := range map[string]func(t *testing.T, d *appsv1.Deployment){
 		"all managed fields removed": func(t *testing.T, d *appsv1.Deployment) {
 			require.NoError(t, api.Patch(t.Context(), d, client.RawPatch(types.JSONPatchType, []byte(`[{"op":"replace","path":"/metadata/managedFields","value":[{}]}]`))))
@@ -210,7 +210,7 @@ func TestAHiddenChangeOfThePodTemplateIsFound(t *testing.T) {
 	}
 }
 
-func TestAnAdoptedDeploymentBecomesTheAgentsWhole(t *testing.T) {
+func TestAnAdoptedDeploymentHasOnlyTheAgentsSpec(t *testing.T) {
 	b := newBench(t)
 	fresh := b.create(t)
 	b.place(t, fresh)
