@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/utils/ptr"
 
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
@@ -41,7 +42,9 @@ func TestKstatusFollowsAnAgentThroughItsLife(t *testing.T) {
 	changed := func(agent *v1alpha1.Agent) { require.Equal(t, kstatus.InProgressStatus, kstatusOf(s, agent)) }
 	const unready = "/spec/runtime/spec/podMetadata/annotations/simulation~1never-ready"
 
-	changed(s.create("a", replicas(2), shortDeadline, simulate("ready-after", "1s")))
+	// A busy machine takes a few seconds for a pod, so the deadline is longer than shortDeadline.
+	deadline := func(a *v1alpha1.Agent) { a.Spec.Runtime.Spec.ProgressDeadlineSeconds = ptr.To[int32](12) }
+	changed(s.create("a", replicas(2), deadline, simulate("ready-after", "1s")))
 	s.waitKstatus(kstatus.CurrentStatus)
 	changed(s.patch("a", `[{"op":"replace","path":"/spec/runtime/spec/replicas","value":3}]`))
 	s.waitKstatus(kstatus.CurrentStatus)
