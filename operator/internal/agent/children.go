@@ -89,9 +89,9 @@ func (c *Controller) readChildren(ctx context.Context, agent *v1alpha1.Agent) (*
 	return all, nil
 }
 
-// readWritten reads the children again that this pass wrote, because the status describes the live objects.
+// readWritten reads the children again that this pass wrote and the status is about.
 func (c *Controller) readWritten(ctx context.Context, agent *v1alpha1.Agent, all *children) error {
-	for _, child := range all.all() {
+	for _, child := range []*child{all.deployment, all.autoscaler} {
 		if child.written {
 			if err := c.readChild(ctx, agent.Namespace, child); err != nil {
 				return err

@@ -107,6 +107,7 @@ var driftEdits = []deploymentEdit{
 	{"a toleration added: a list without keys is one value", func(_ *appsv1.Deployment, p *corev1.PodSpec) {
 		p.Tolerations = append(p.Tolerations, corev1.Toleration{Key: "k"})
 	}},
+	{"a field added inside a toleration", func(_ *appsv1.Deployment, p *corev1.PodSpec) { p.Tolerations[1].Effect = corev1.TaintEffectNoSchedule }},
 	{"a node label added: the selector is one value", func(_ *appsv1.Deployment, p *corev1.PodSpec) { p.NodeSelector["other"] = "x" }},
 	{"an injected environment variable", func(_ *appsv1.Deployment, p *corev1.PodSpec) {
 		p.Containers[0].Env = append([]corev1.EnvVar{{Name: "INJECTED"}}, p.Containers[0].Env...)

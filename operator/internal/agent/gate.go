@@ -2,6 +2,8 @@ package agent
 
 import (
 	"context"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -68,7 +70,15 @@ func (g *gated) Reconcile(ctx context.Context, request reconcile.Request) (recon
 	}
 	if before, _ := g.reported.Swap(request.NamespacedName, agent.UID); before != agent.UID {
 		g.events.Eventf(agent, nil, corev1.EventTypeNormal, ReasonOtherOperator, "Reconcile",
-			"namespace %s is reconciled by operator %.200q (Lease %s)", agent.Namespace, operator, NamespaceLease)
+			"namespace %s is reconciled by operator %s (Lease %s)", agent.Namespace, quote(operator), NamespaceLease)
 	}
 	return reconcile.Result{}, nil
+}
+
+// quote returns the name of an operator as one line of at most 256 bytes: whoever may write Leases chooses it, and an Event holds no
+// more than 1,024.
+func quote(operator string) string {
+	const limit = 256
+	quoted := strconv.Quote(operator)
+	return strings.ToValidUTF8(quoted[:min(len(quoted), limit)], "")
 }

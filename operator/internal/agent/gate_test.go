@@ -2,8 +2,10 @@ package agent
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -95,6 +97,19 @@ func TestGatePassesOnlyAgentsOfThisOperator(t *testing.T) {
 			}
 			require.Equal(t, []string{r.event}, sent, "once per Agent")
 		})
+	}
+}
+
+func TestEventFitsTheNameOfAnyOperator(t *testing.T) {
+	for _, operator := range []string{strings.Repeat("x", 1024), strings.Repeat("\U0010ffff", 256), strings.Repeat("\n", 999), strings.Repeat("é", 500)} {
+		recorder := events.NewFakeRecorder(1)
+		gate := &gated{precedence: yieldsTo{&operator}, reader: oneAgent{agent: &v1alpha1.Agent{}}, events: recorder}
+		_, err := gate.Reconcile(t.Context(), reconcile.Request{})
+		require.NoError(t, err)
+		note := <-recorder.Events
+		require.Less(t, len(note), 1024)
+		require.NotContains(t, note, "\n")
+		require.True(t, utf8.ValidString(note))
 	}
 }
 

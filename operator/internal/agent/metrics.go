@@ -35,10 +35,12 @@ func gauge(name, help string, labels ...string) *prometheus.Desc {
 const scrapeTimeout = 5 * time.Second
 
 // collector exports the gauges of every Agent. It reads the cache on every scrape, so no series outlives its Agent. A standby exports
-// them too, except for missing requirements, which only a pass knows. So queries take the maximum by Agent.
+// them too, except for missing requirements, which only a pass knows. So queries take the maximum by Agent. It leaves out the Agents
+// that another operator reconciles and exports: what it remembers of them is out of date.
 type collector struct {
-	cached client.Reader
-	states *states
+	cached     client.Reader
+	states     *states
+	precedence Precedence // nil if this operator yields to nobody
 }
 
 // Describe lists the gauges.
@@ -58,11 +60,23 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 		return
 	}
 	for i := range agents.Items {
+		if c.yields(agents.Items[i].Namespace) {
+			continue
+		}
 		measure(&agents.Items[i], c.missing(&agents.Items[i]), func(desc *prometheus.Desc, value float64, labels ...string) {
 			labels = append([]string{agents.Items[i].Namespace, agents.Items[i].Name}, labels...)
 			out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
 		})
 	}
+}
+
+// yields reports whether another operator reconciles a namespace.
+func (c collector) yields(namespace string) bool {
+	if c.precedence == nil {
+		return false
+	}
+	_, yields := c.precedence.YieldsTo(namespace)
+	return yields
 }
 
 // missing returns the ids of the requirements that the Agent's status reports as missing, nil before the first pass.

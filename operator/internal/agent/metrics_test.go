@@ -36,7 +36,7 @@ func (c *cache) collector() collector {
 	for _, agent := range c.agents {
 		states.For(agent).missing.Store(&c.missing)
 	}
-	return collector{c, states}
+	return collector{c, states, nil}
 }
 
 // List fills in the Agents.
@@ -200,7 +200,7 @@ func TestEveryMissingRequirementReachesMetricsAndEvents(t *testing.T) {
 	require.NoError(t, err)
 
 	registry := prometheus.NewPedanticRegistry()
-	require.NoError(t, registry.Register(collector{&cache{agents: []*v1alpha1.Agent{agent}}, &c.states}))
+	require.NoError(t, registry.Register(collector{&cache{agents: []*v1alpha1.Agent{agent}}, &c.states, nil}))
 	series := gathered(t, registry)
 	for _, requirement := range []string{"image", "resources", "anti-affinity"} {
 		require.Contains(t, series, `missing_requirement{agent="a",namespace="default",requirement="`+requirement+`"} 1`)
@@ -218,6 +218,21 @@ func TestAgentsOfTheSameNameHaveSeparateSeries(t *testing.T) {
 	}})
 	require.Contains(t, series, `replicas_desired{agent="a",namespace="dev"} 1`)
 	require.Contains(t, series, `replicas_desired{agent="a",namespace="production"} 3`)
+}
+
+func TestAgentsOfAnotherOperatorHaveNoSeries(t *testing.T) {
+	cached := &cache{agents: []*v1alpha1.Agent{agenttest.New("a")}, missing: []string{"image"}}
+	operator := "platform/other"
+	for _, r := range []struct {
+		precedence Precedence
+		exported   bool
+	}{{nil, true}, {yieldsTo{nil}, true}, {yieldsTo{&operator}, false}} {
+		agents := cached.collector()
+		agents.precedence = r.precedence
+		registry := prometheus.NewPedanticRegistry()
+		require.NoError(t, registry.Register(agents))
+		require.Equal(t, r.exported, strings.Contains(gathered(t, registry), `missing_requirement{agent="a"`))
+	}
 }
 
 func TestDeletedAgentHasNoSeries(t *testing.T) {

@@ -54,7 +54,7 @@ func Register(ctx context.Context, manager ctrl.Manager, settings Settings) erro
 	}
 	agents := New(manager.GetClient(), manager.GetAPIReader(), manager.GetEventRecorder("flokoa-operator"), settings.ReadsNodes)
 	if settings.Metrics {
-		if err := metrics.Registry.Register(collector{manager.GetCache(), &agents.states}); err != nil {
+		if err := metrics.Registry.Register(collector{manager.GetCache(), &agents.states, settings.Precedence}); err != nil {
 			return err
 		}
 	}

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"math"
 	"sync"
 	"time"
 
@@ -230,10 +231,12 @@ func (p *Precedence) elector(namespace string) (elector *leaderelection.LeaderEl
 // boundedLock is the Lease of a namespace. One write cannot hold it for longer than leaseTerm.
 type boundedLock struct{ *resourcelock.LeaseLock }
 
-// Get reads the Lease and bounds its duration. A change of any other field still counts as a renewal.
+// Get reads the Lease and bounds its duration and its transitions. The operator that takes it over writes one transition more; with
+// the largest number in the Lease, the API server would reject every takeover. A change of any other field still counts as a renewal.
 func (l boundedLock) Get(ctx context.Context) (record *resourcelock.LeaderElectionRecord, raw []byte, err error) {
 	if record, raw, err = l.LeaseLock.Get(ctx); err == nil {
 		record.LeaseDurationSeconds = min(record.LeaseDurationSeconds, int(leaseTerm/time.Second))
+		record.LeaderTransitions = min(record.LeaderTransitions, math.MaxInt32-1)
 	}
 	return record, raw, err
 }

@@ -75,5 +75,7 @@ func fillParts(value reflect.Value, choose func(n int) int) {
 			}
 			value.SetMapIndex(key, item)
 		}
+	default:
+		panic("fill sets no " + value.Type().String() + ": a field of that type would be tested nowhere")
 	}
 }

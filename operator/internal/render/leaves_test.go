@@ -112,6 +112,8 @@ func eachLeaf(value reflect.Value, path string, visit func(path string)) {
 		for i := range value.Len() {
 			eachLeaf(value.Index(i), path+"[]", visit)
 		}
+	case value.Kind() == reflect.Map:
+		panic("eachLeaf does not visit the fields in " + path + ", a map of structs")
 	default:
 		for i := range value.NumField() {
 			eachLeaf(value.Field(i), below(path, value.Type().Field(i)), visit)
@@ -119,10 +121,10 @@ func eachLeaf(value reflect.Value, path string, visit func(path string)) {
 	}
 }
 
-// isLeaf is true for maps, scalars, structs with a JSON form of their own, and pointers to them.
+// isLeaf is true for scalars, structs with a JSON form of their own, and maps and pointers of them.
 func isLeaf(kind reflect.Type) bool {
 	switch kind.Kind() {
-	case reflect.Pointer:
+	case reflect.Pointer, reflect.Map:
 		return isLeaf(kind.Elem())
 	case reflect.Struct:
 		return kind.Implements(reflect.TypeFor[json.Marshaler]())

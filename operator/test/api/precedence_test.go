@@ -157,6 +157,7 @@ func forge(t *testing.T, namespace string) {
 		Spec: coordinationv1.LeaseSpec{
 			HolderIdentity: ptr.To("forged"), LeaseDurationSeconds: ptr.To[int32](2147483647),
 			AcquireTime: ptr.To(metav1.NewMicroTime(now)), RenewTime: ptr.To(metav1.NewMicroTime(now.AddDate(1000, 0, 0))),
+			LeaseTransitions: ptr.To[int32](2147483647), // one more is no valid number
 		},
 	}))
 }
@@ -209,6 +210,16 @@ func TestAForgedLeaseAffectsItsNamespaceOnlyUntilItExpires(t *testing.T) {
 	require.Greater(t, time.Since(began), 50*time.Second, "it held while it counted")
 	require.Equal(t, 1, all.logged("this operator reconciles the namespace"))
 	require.Equal(t, []string{note}, notes(t, foreign), "one Event for an Agent")
+}
+
+func TestAForgedLeaseIsTakenOverByTheNamespacesOperator(t *testing.T) {
+	t.Parallel()
+	team := newNamespace(t)
+	forge(t, team)
+	deploy(t, team, "a")
+	own := work(t, "team/own", true, team)
+	own.reconciles(t, team, "a", expired)
+	require.Equal(t, "team/own", *leaseIn(t, team).Spec.HolderIdentity)
 }
 
 // notes are those of the Events about an operator that leaves a namespace to another.

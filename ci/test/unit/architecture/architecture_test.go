@@ -3,7 +3,11 @@
 package architecture
 
 import (
+	"maps"
+	"os"
 	"os/exec"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -34,18 +38,50 @@ var mayNot = []struct {
 	packages []string
 	imports  []string
 }{
-	{"render and status are pure: no client, no context, no logger, no clock, no globals",
-		[]string{"operator/internal/render", "operator/internal/status"},
-		[]string{"context", "log", "log/slog", "net/http", "os", "k8s.io/client-go/kubernetes", "k8s.io/client-go/rest", "github.com/go-logr/logr"}},
 	{"check needs no cluster and ends in its caller: no client, no network, no logger, no clock",
 		[]string{"operator/internal/check"},
 		[]string{"context", "log", "log/slog", "net", "net/http", "os/exec", "time", "k8s.io/client-go/kubernetes", "k8s.io/client-go/rest", "k8s.io/client-go/tools", "github.com/go-logr/logr"}},
-	{"only app and agent know controller-runtime",
-		[]string{"operator/api/v1alpha1", "operator/api/crds", "operator/internal/render", "operator/internal/status", "operator/internal/check", "operator/internal/health", "operator/cmd/flokoa-operator"},
+	{"only app and agent know controller-runtime", allBut("operator/internal/app", "operator/internal/agent", "operator/test/api"),
 		[]string{"sigs.k8s.io/controller-runtime"}},
 	{"the product needs neither Helm nor a test library",
 		[]string{"operator/api/v1alpha1", "operator/internal/render", "operator/internal/status", "operator/internal/agent", "operator/internal/app", "operator/internal/check", "operator/internal/health", "operator/cmd/flokoa-operator"},
 		[]string{"helm.sh/helm", "github.com/stretchr/testify", "sigs.k8s.io/kustomize"}},
+}
+
+// pureImports are all that render and status may import: no client, no context, no logger, no clock. klog is there for a parameter
+// of a function of component-helpers, and time for durations and for the time that is handed in.
+var pureImports = []string{
+	"bytes", "cmp", "crypto/sha256", "encoding/hex", "encoding/json", "errors", "fmt", "maps", "reflect", "regexp", "slices", "strconv", "strings",
+	"time", "unicode", "unicode/utf8",
+	"github.com/flokoa/flokoa/operator/api/v1alpha1", "github.com/flokoa/flokoa/operator/internal/render",
+	"k8s.io/api", "k8s.io/apimachinery/pkg/api", "k8s.io/apimachinery/pkg/apis/meta/v1", "k8s.io/apimachinery/pkg/labels",
+	"k8s.io/apimachinery/pkg/util/intstr", "k8s.io/apimachinery/pkg/util/validation",
+	"k8s.io/client-go/applyconfigurations", "k8s.io/component-helpers/scheduling/corev1", "k8s.io/klog/v2", "k8s.io/utils/ptr",
+}
+
+// impureCalls read a clock or write a log, by means of packages that are allowed.
+var impureCalls = regexp.MustCompile(`\b(time\.(Now|Since|Until|After|Tick|NewTimer|NewTicker|Sleep)|metav1\.Now|klog\.[A-Z]\w*\()`)
+
+func TestRenderAndStatusArePure(t *testing.T) {
+	for _, pkg := range []string{"operator/internal/render", "operator/internal/status"} {
+		for _, imported := range list(t, "-f", `{{join .Imports "\n"}}`, module+pkg) {
+			require.True(t, slices.ContainsFunc(pureImports, func(allowed string) bool {
+				return imported == allowed || strings.HasPrefix(imported, allowed+"/")
+			}), "%s imports %s", pkg, imported)
+		}
+		files := list(t, "-f", `{{range .GoFiles}}{{$.Dir}}/{{.}}{{"\n"}}{{end}}`, module+pkg)
+		require.NotEmpty(t, files)
+		for _, file := range files {
+			source, err := os.ReadFile(file)
+			require.NoError(t, err)
+			require.NotRegexp(t, impureCalls, string(source), file)
+		}
+	}
+}
+
+// allBut returns the packages of mayImport without some.
+func allBut(without ...string) []string {
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(mayImport)), func(pkg string) bool { return slices.Contains(without, pkg) })
 }
 
 func TestEveryPackageOfTheProductHasItsArrowsListed(t *testing.T) {
