@@ -1,0 +1,50 @@
+package architecture
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Every row of ci/reports.md names tests that exist, so that the table cannot promise what nothing proves.
+func TestEveryReportNamesTestsThatExist(t *testing.T) {
+	page, err := os.ReadFile("../../../reports.md")
+	require.NoError(t, err)
+	declared := declaredTests(t, "../../../..")
+	names, rows := regexp.MustCompile("`(Test[A-Za-z0-9]+)`"), 0
+	for line := range strings.Lines(string(page)) {
+		if !strings.HasPrefix(line, "| ") || strings.HasPrefix(line, "| report ") {
+			continue
+		}
+		rows++
+		found := names.FindAllStringSubmatch(line, -1)
+		require.NotEmpty(t, found, "the row names no test: %s", line)
+		for _, name := range found {
+			require.Contains(t, declared, name[1])
+		}
+	}
+	require.GreaterOrEqual(t, rows, 40)
+}
+
+// declaredTests returns the names of all test functions under a directory.
+func declaredTests(t *testing.T, root string) map[string]bool {
+	t.Helper()
+	declared, function := map[string]bool{}, regexp.MustCompile(`(?m)^func (Test[A-Za-z0-9]+)\(`)
+	require.NoError(t, filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		source, err := os.ReadFile(path)
+		for _, match := range function.FindAllStringSubmatch(string(source), -1) {
+			declared[match[1]] = true
+		}
+		return err
+	}))
+	require.NotEmpty(t, declared)
+	return declared
+}
