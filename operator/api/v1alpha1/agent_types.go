@@ -374,7 +374,7 @@ type RuntimeSpec struct {
 	// should serve /health (alive) and /ready (configured, can take requests) on its port. A change triggers a rollout.
 	// +required
 	// +kubebuilder:validation:XValidation:rule="!has(self.ports) || self.ports.all(p, !has(p.name) || self.ports.exists_one(q, has(q.name) && q.name == p.name))",message="container.ports: port names must be unique: rename one of the ports"
-	// +kubebuilder:validation:XValidation:rule="!has(self.ports) || self.ports.all(p, has(p.name)) || !self.ports.exists(p, has(p.name) && p.name.matches('^(tcp|udp|sctp)-[0-9]+$'))",message="container.ports: an unnamed port gets the name <protocol>-<port>, such as tcp-8080: name every port, or give no port a name of that form"
+	// +kubebuilder:validation:XValidation:rule="!has(self.ports) || self.ports.all(p, has(p.name)) || !self.ports.exists(p, has(p.name) && p.name.matches('^port-[0-9]+$'))",message="container.ports: an unnamed port gets the name port-<position>, such as port-0: name every port, or give no port a name of that form"
 	Container corev1.Container `json:"container"`
 
 	// initContainers run to completion, one after the other, before the agent starts. Default: none. A change triggers a

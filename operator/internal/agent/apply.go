@@ -8,11 +8,13 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 	"github.com/flokoa/flokoa/operator/internal/render"
@@ -37,11 +39,11 @@ type applied struct {
 // they were when it last found every child up to date: most passes are about pods and counts.
 func (c *Controller) applyChildren(ctx context.Context, agent *v1alpha1.Agent, live *children, state *state) applied {
 	sum := fingerprint(agent, live)
-	if state.synced.fingerprint == sum {
+	observed := live.observed(agent)
+	if state.synced.holds(sum, observed.Deployment) {
 		return applied{missing: state.synced.missing, rewritten: state.synced.rewritten}
 	}
-	observed := live.observed(agent)
-	desired, err := render.Agent(agent, observed.Live())
+	desired, err := render.Agent(agent, live.forRendering(agent, observed))
 	if err != nil {
 		return applied{err: status.InvalidSpec(err)}
 	}
@@ -49,11 +51,12 @@ func (c *Controller) applyChildren(ctx context.Context, agent *v1alpha1.Agent, l
 		missing:  status.Requirements(agent, desired),
 		conflict: c.findScaleConflict(ctx, observed.Deployment, desired.Deployment, state),
 	}
+	keepsPorts := render.KeepsPorts(agent, desired) // an apply overwrites what is desired
 	outcome.err = c.reconcileChildren(ctx, agent, live, desired)
 	outcome.rewritten = live.rewritten()
 	state.synced = lastSynced{}
 	if outcome.err == nil && !live.written() {
-		state.synced = lastSynced{sum, outcome.missing, outcome.rewritten}
+		state.synced = lastSynced{sum, keepsPorts, outcome.missing, outcome.rewritten}
 	}
 	return outcome
 }
@@ -69,35 +72,24 @@ func (c *Controller) reconcileChildren(ctx context.Context, agent *v1alpha1.Agen
 	)
 }
 
-// reconcileService first deletes a Service that no apply can turn into the desired one.
+// reconcileService first makes room for an apply: the API server rejects a Service that gains or loses its cluster IP, and a Service
+// with two ports of one name.
 func (c *Controller) reconcileService(ctx context.Context, agent *v1alpha1.Agent, live *child, desired *corev1ac.ServiceApplyConfiguration) error {
-	if desired != nil && live.ownedBy(agent) && mustBeReplaced(live.object.(*corev1.Service), desired) {
+	if desired == nil || !live.ownedBy(agent) {
+		return reconcileChild(ctx, c, agent, live, desired)
+	}
+	service := live.object.(*corev1.Service)
+	if isHeadless(service.Spec.ClusterIP) != isHeadless(ptr.Deref(desired.Spec.ClusterIP, "")) {
 		if err := c.deleteChild(ctx, live); err != nil {
 			return err
 		}
-	}
-	return reconcileChild(ctx, c, agent, live, desired)
-}
-
-// mustBeReplaced reports whether a Service cannot change into the desired one. It cannot gain or lose its cluster IP. And applying a
-// port that another field manager renumbered would add a second port of the same name, which the API server rejects.
-func mustBeReplaced(live *corev1.Service, desired *corev1ac.ServiceApplyConfiguration) bool {
-	if isHeadless(live.Spec.ClusterIP) != isHeadless(ptr.Deref(desired.Spec.ClusterIP, "")) {
-		return true
-	}
-	if live.Annotations[v1alpha1.AnnotationDigest] != desired.Annotations[v1alpha1.AnnotationDigest] {
-		return false
-	}
-	for _, port := range live.Spec.Ports {
-		sameName := slices.ContainsFunc(desired.Spec.Ports, func(p corev1ac.ServicePortApplyConfiguration) bool { return *p.Name == port.Name })
-		sameNumber := slices.ContainsFunc(desired.Spec.Ports, func(p corev1ac.ServicePortApplyConfiguration) bool {
-			return *p.Port == port.Port && *p.Protocol == port.Protocol
-		})
-		if sameName && !sameNumber {
-			return true
+	} else if paths := conflictingPorts(service, desired); len(paths) > 0 && metav1.IsControlledBy(service, agent) {
+		inConflict := func(path fieldpath.Path) bool { return slices.ContainsFunc(paths, isPrefixOf(path)) }
+		if err := c.takeOver(ctx, live, inConflict); err != nil {
+			return applyFailure(live, err)
 		}
 	}
-	return false
+	return reconcileChild(ctx, c, agent, live, desired)
 }
 
 func isHeadless(clusterIP string) bool { return clusterIP == corev1.ClusterIPNone }

@@ -121,3 +121,15 @@ func (c *children) observed(agent *v1alpha1.Agent) status.Observed {
 	}
 	return observed
 }
+
+// forRendering returns the live state that rendering depends on.
+func (c *children) forRendering(agent *v1alpha1.Agent, observed status.Observed) render.Live {
+	live := observed.Live()
+	if c.service.ownedBy(agent) {
+		live.Ports = ownPorts(c.service.object.(*corev1.Service))
+	}
+	if status.RolledOut(observed.Deployment) {
+		live.RolledOut = observed.Deployment.Annotations[v1alpha1.AnnotationDigest]
+	}
+	return live
+}

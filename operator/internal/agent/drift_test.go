@@ -8,6 +8,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -176,7 +177,7 @@ func TestForeignEditsOfAServiceAreDriftOnlyIfOwned(t *testing.T) {
 		{"a port added", func(s *corev1.Service) {
 			s.Spec.Ports = append([]corev1.ServicePort{{Port: 1, Protocol: "TCP"}}, s.Spec.Ports...)
 		}, true},
-		{"another target", func(s *corev1.Service) { s.Spec.Ports[0].TargetPort.IntVal = 1 }, false},
+		{"another target", func(s *corev1.Service) { s.Spec.Ports[0].TargetPort = intstr.FromInt32(1) }, false},
 		{"a port removed", func(s *corev1.Service) { s.Spec.Ports = s.Spec.Ports[1:] }, false},
 		{"another type", func(s *corev1.Service) { s.Spec.Type = corev1.ServiceTypeNodePort }, false},
 		{"another selector", func(s *corev1.Service) { s.Spec.Selector[v1alpha1.LabelAgent] = "b" }, false},

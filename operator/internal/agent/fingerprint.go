@@ -3,6 +3,7 @@ package agent
 import (
 	"hash/maphash"
 
+	appsv1 "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
@@ -16,8 +17,15 @@ import (
 // availability. While the fingerprint stays the same, a pass renders and compares nothing.
 type lastSynced struct {
 	fingerprint uint64
-	missing     []status.Requirement
-	rewritten   []string
+	// keepsPorts is true if the Service changes when the rollout is complete.
+	keepsPorts bool
+	missing    []status.Requirement
+	rewritten  []string
+}
+
+// holds reports whether every child is still up to date: the fingerprint is the same, and no completed rollout changes the Service.
+func (l lastSynced) holds(fingerprint uint64, deployment *appsv1.Deployment) bool {
+	return l.fingerprint == fingerprint && (!l.keepsPorts || !status.RolledOut(deployment))
 }
 
 // revisionAnnotation is where the Deployment controller numbers rollouts. It changes with every rollout and says nothing about drift.

@@ -21,7 +21,7 @@ import (
 )
 
 // CacheOptions limit the caches to some namespaces (none means all), to labeled children and pods, and to the fields that the
-// operator reads. No object keeps its managed fields. A pod keeps where it runs and why it is not ready. A node keeps what decides
+// operator reads. Of its managed fields, an object keeps at most whether others own something that the operator replaces. A pod keeps where it runs and why it is not ready. A node keeps what decides
 // which pods it accepts.
 func CacheOptions(namespaces []string) cache.Options {
 	onlyRead := ptr.To(true) // reads return the cached object, not a copy: writes use apply configurations of their own
@@ -33,7 +33,7 @@ func CacheOptions(namespaces []string) cache.Options {
 		ByObject: map[client.Object]cache.ByObject{
 			&v1alpha1.Agent{}:                        {Transform: stripAgent},
 			&appsv1.Deployment{}:                     {Label: children, Transform: compressDeployment},
-			&corev1.Service{}:                        {Label: children, UnsafeDisableDeepCopy: onlyRead},
+			&corev1.Service{}:                        {Label: children, Transform: stripService, UnsafeDisableDeepCopy: onlyRead},
 			&corev1.ConfigMap{}:                      {Label: children, UnsafeDisableDeepCopy: onlyRead},
 			&policyv1.PodDisruptionBudget{}:          {Label: children, Transform: stripStatus, UnsafeDisableDeepCopy: onlyRead},
 			&autoscalingv2.HorizontalPodAutoscaler{}: {Label: children, Transform: stripStatus, UnsafeDisableDeepCopy: onlyRead},
@@ -76,6 +76,14 @@ func stripAgent(object any) (any, error) {
 func compressDeployment(object any) (any, error) {
 	if deployment, ok := object.(*appsv1.Deployment); ok {
 		return agent.CompressDeployment(deployment)
+	}
+	return object, nil
+}
+
+// stripService keeps which ports other field managers own.
+func stripService(object any) (any, error) {
+	if service, ok := object.(*corev1.Service); ok {
+		agent.StripService(service)
 	}
 	return object, nil
 }

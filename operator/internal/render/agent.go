@@ -8,7 +8,9 @@ package render
 import (
 	"fmt"
 	"regexp"
+	"slices"
 
+	corev1 "k8s.io/api/core/v1"
 	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
 	autoscalingv2ac "k8s.io/client-go/applyconfigurations/autoscaling/v2"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
@@ -48,17 +50,18 @@ func Agent(agent *v1alpha1.Agent, live Live) (Children, error) {
 	}
 	children := Children{
 		Deployment: deployment(agent, live, template),
-		Service:    service(agent),
 		Disruption: disruptionBudget(agent),
 		Autoscaler: scaler,
 		Card:       configMap,
 	}
+	children.Deployment.WithAnnotations(digest(children.Deployment))
+	children.Service = service(agent, servicePorts(agent, live, children.Deployment.Annotations[v1alpha1.AnnotationDigest]))
 	children.addDigests()
 	return children, nil
 }
 
+// addDigests is for all children but the Deployment.
 func (c Children) addDigests() {
-	c.Deployment.WithAnnotations(digest(c.Deployment))
 	if c.Service != nil {
 		c.Service.WithAnnotations(digest(c.Service))
 	}
@@ -85,17 +88,26 @@ func validate(agent *v1alpha1.Agent) error {
 	if container.Image == "" {
 		return fmt.Errorf("spec.runtime.spec.container.image is empty: name the agent's image")
 	}
-	names := map[string]bool{}
-	for _, port := range container.Ports {
-		name := portName(port)
-		if names[name] {
-			return fmt.Errorf("spec.runtime.spec.container.ports: two ports are named %q: rename one of them", name)
-		}
-		names[name] = true
+	if err := validatePorts(agent); err != nil {
+		return err
 	}
 	drain, grace := drainSeconds(agent), gracePeriodSeconds(agent)
 	if !hasPreStop(container) && drain > 0 && drain >= grace {
 		return fmt.Errorf("spec.runtime.spec.terminationGracePeriodSeconds is %d: it must be greater than spec.availability.drainSeconds, which is %d", grace, drain)
+	}
+	return nil
+}
+
+// validatePorts rejects container ports that cannot be ports of one Service.
+func validatePorts(agent *v1alpha1.Agent) error {
+	ports := desiredPorts(agent)
+	for i, port := range ports {
+		switch others := ports[:i]; {
+		case slices.ContainsFunc(others, func(other corev1.ServicePort) bool { return other.Name == port.Name }):
+			return fmt.Errorf("spec.runtime.spec.container.ports: two ports are named %q: rename one of them", port.Name)
+		case slices.ContainsFunc(others, sameNumber(port)):
+			return fmt.Errorf("spec.runtime.spec.container.ports: two ports are %d/%s: remove one of them", port.Port, port.Protocol)
+		}
 	}
 	return nil
 }

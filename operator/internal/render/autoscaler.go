@@ -2,6 +2,7 @@ package render
 
 import (
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	corev1 "k8s.io/api/core/v1"
 	autoscalingv2ac "k8s.io/client-go/applyconfigurations/autoscaling/v2"
 	"k8s.io/utils/ptr"
 
@@ -12,12 +13,16 @@ import (
 const defaultMinReplicas = 1
 
 // Live is the state of the live children that rendering depends on. It keeps a running Agent from losing replicas when
-// autoscaling is turned on. It is zero for an Agent without children.
+// autoscaling is turned on, and from losing traffic when its ports change. It is zero for an Agent without children.
 type Live struct {
 	// Replicas is spec.replicas of the live Deployment, 0 without one.
 	Replicas int32
 	// MinReplicas is spec.minReplicas of the live HorizontalPodAutoscaler, 0 without one.
 	MinReplicas int32
+	// Ports are the operator's ports of the live Service, nil without one.
+	Ports []corev1.ServicePort
+	// RolledOut is the digest of the live Deployment if its rollout is complete, empty otherwise.
+	RolledOut string
 }
 
 // Replicas is the desired number of pods: that of the spec, within the limits of autoscaling, and not below handoverReplicas.

@@ -13,8 +13,8 @@ import (
 // defaultContainer sets the defaults of the agent container's omitted fields.
 func defaultContainer(agent *v1alpha1.Agent, container *corev1ac.ContainerApplyConfiguration) {
 	orDefault(&container.Name, defaultContainerName)
-	for i, port := range agent.Spec.Runtime.Spec.Container.Ports {
-		orDefault(&container.Ports[i].Name, portName(port))
+	for i := range container.Ports {
+		orDefault(&container.Ports[i].Name, portName(agent.Spec.Runtime.Spec.Container.Ports, i))
 		orDefault(&container.Ports[i].Protocol, corev1.ProtocolTCP)
 	}
 	container.Env = append(agentEnv(agent), container.Env...)

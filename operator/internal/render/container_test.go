@@ -78,11 +78,11 @@ func TestIdentityVariablesComeFirst(t *testing.T) {
 func TestEveryContainerPortHasANameAndAProtocol(t *testing.T) {
 	check(t, inContainer("ports"), []row{
 		{name: "none"},
-		{name: "tcp-<port>", runtime: container(`ports: [{containerPort: 8080}]`), want: `ports: [{containerPort: 8080, name: tcp-8080, protocol: TCP}]`},
-		{name: "udp-<port>", runtime: container(`ports: [{containerPort: 53, protocol: UDP}]`), want: `ports: [{containerPort: 53, name: udp-53, protocol: UDP}]`},
-		{name: "sctp-<port>", runtime: container(`ports: [{containerPort: 65535, protocol: SCTP}]`), want: `ports: [{containerPort: 65535, name: sctp-65535, protocol: SCTP}]`},
+		{name: "unnamed", runtime: container(`ports: [{containerPort: 8080}]`), want: `ports: [{containerPort: 8080, name: port-0, protocol: TCP}]`},
+		{name: "unnamed, UDP", runtime: container(`ports: [{containerPort: 53, protocol: UDP}]`), want: `ports: [{containerPort: 53, name: port-0, protocol: UDP}]`},
+		{name: "unnamed, SCTP", runtime: container(`ports: [{containerPort: 65535, protocol: SCTP}]`), want: `ports: [{containerPort: 65535, name: port-0, protocol: SCTP}]`},
 		{name: "own name and other fields", runtime: container(`ports: [{containerPort: 53, protocol: UDP, name: dns, hostPort: 53, hostIP: 127.0.0.1}]`), want: `ports: [{containerPort: 53, protocol: UDP, name: dns, hostPort: 53, hostIP: 127.0.0.1}]`},
-		{name: "in the user's order", runtime: container(`ports: [{containerPort: 9}, {containerPort: 1, name: b}, {containerPort: 5, name: a}]`), want: `ports: [{containerPort: 9, name: tcp-9, protocol: TCP}, {containerPort: 1, name: b, protocol: TCP}, {containerPort: 5, name: a, protocol: TCP}]`},
+		{name: "in the user's order", runtime: container(`ports: [{containerPort: 9}, {containerPort: 1, name: b}, {containerPort: 5, name: a}]`), want: `ports: [{containerPort: 9, name: port-0, protocol: TCP}, {containerPort: 1, name: b, protocol: TCP}, {containerPort: 5, name: a, protocol: TCP}]`},
 	})
 }
 

@@ -12,7 +12,7 @@ import (
 // Values that rendering depends on, and some unusual ones. The first of each is the zero value.
 var (
 	texts = []string{
-		"", "a", "b", "agent", "http", "tcp-8080", "udp-53", "TCP", "UDP", "SCTP", "ALL", "SYS_ADMIN", "FLOKOA_AGENT_NAME", "FLOKOA_AGENT_URL",
+		"", "a", "b", "agent", "http", "port-0", "port-1", "TCP", "UDP", "SCTP", "ALL", "SYS_ADMIN", "FLOKOA_AGENT_NAME", "FLOKOA_AGENT_URL",
 		"kubernetes.io/hostname", "topology.kubernetes.io/zone", "ScheduleAnyway", "DoNotSchedule", "Preferred", "Required", "None", "Default",
 		"node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable", "NoExecute", "NoSchedule", "Exists", "In", "NotIn", "Headless",
 		"flokoa.ai/agent", "app.kubernetes.io/name", "fuzz", "{{", "\\x00", "é", "a,b=c",

@@ -25,8 +25,9 @@ func TestRenderingErrorNamesTheFieldToChange(t *testing.T) {
 		{"a name of 64 characters", "", "", named(strings.Repeat("a", 64)), `of at most 63 characters`},
 		{"no image", "", "", agenttest.Image(""), `spec.runtime.spec.container.image is empty`},
 		{"two ports of the same name", "", container(`ports: [{containerPort: 1, name: x}, {containerPort: 2, name: x}]`), nil, `spec.runtime.spec.container.ports: two ports are named "x"`},
-		{"a port with the default name of another", "", container(`ports: [{containerPort: 1, name: tcp-2}, {containerPort: 2}]`), nil, `spec.runtime.spec.container.ports: two ports are named "tcp-2"`},
-		{"two unnamed ports of the same number", "", container(`ports: [{containerPort: 2}, {containerPort: 2}]`), nil, `spec.runtime.spec.container.ports: two ports are named "tcp-2"`},
+		{"a port with the default name of another", "", container(`ports: [{containerPort: 1, name: port-1}, {containerPort: 2}]`), nil, `spec.runtime.spec.container.ports: two ports are named "port-1"`},
+		{"two named ports of the same number", "", container(`ports: [{containerPort: 2, name: x}, {containerPort: 2, name: y}]`), nil, `spec.runtime.spec.container.ports: two ports are 2/TCP: remove one of them`},
+		{"two unnamed ports of the same number", "", container(`ports: [{containerPort: 2}, {containerPort: 2}]`), nil, `spec.runtime.spec.container.ports: two ports are 2/TCP: remove one of them`},
 		{"a grace period as long as the default drain", "", `terminationGracePeriodSeconds: 5`, nil, `spec.runtime.spec.terminationGracePeriodSeconds is 5: it must be greater than spec.availability.drainSeconds, which is 5`},
 		{"a grace period shorter than the drain", `drainSeconds: 20`, `terminationGracePeriodSeconds: 19`, nil, `spec.runtime.spec.terminationGracePeriodSeconds is 19: it must be greater than spec.availability.drainSeconds, which is 20`},
 	} {

@@ -2,19 +2,15 @@ package render
 
 import (
 	"fmt"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/util/intstr"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
-// service has one port for each container port, with the same number. targetPort is the number, not the name, so that running
-// pods stay reachable when a port is renamed.
-func service(agent *v1alpha1.Agent) *corev1ac.ServiceApplyConfiguration {
-	ports := agent.Spec.Runtime.Spec.Container.Ports
+// service is nil for an Agent without ports of which no earlier pod serves one either.
+func service(agent *v1alpha1.Agent, ports []corev1.ServicePort) *corev1ac.ServiceApplyConfiguration {
 	if len(ports) == 0 {
 		return nil
 	}
@@ -28,11 +24,11 @@ func service(agent *v1alpha1.Agent) *corev1ac.ServiceApplyConfiguration {
 	}
 	for _, port := range ports {
 		servicePort := corev1ac.ServicePort().
-			WithName(portName(port)).
-			WithProtocol(protocol(port)).
-			WithPort(port.ContainerPort).
-			WithTargetPort(intstr.FromInt32(port.ContainerPort))
-		if user.AppProtocol != "" && protocol(port) == corev1.ProtocolTCP {
+			WithName(port.Name).
+			WithProtocol(port.Protocol).
+			WithPort(port.Port).
+			WithTargetPort(port.TargetPort)
+		if user.AppProtocol != "" && port.Protocol == corev1.ProtocolTCP {
 			servicePort.WithAppProtocol(user.AppProtocol)
 		}
 		spec.WithPorts(servicePort)
@@ -71,12 +67,13 @@ func mainPort(container corev1.Container) *corev1.ContainerPort {
 	return first
 }
 
-// portName is a port's name. It defaults to <protocol>-<port>.
-func portName(port corev1.ContainerPort) string {
-	if port.Name != "" {
-		return port.Name
+// portName is the name of the container's port at an index. An unnamed port is named by its position, because the name must stay
+// when the number changes.
+func portName(ports []corev1.ContainerPort, index int) string {
+	if name := ports[index].Name; name != "" {
+		return name
 	}
-	return fmt.Sprintf("%s-%d", strings.ToLower(string(protocol(port))), port.ContainerPort)
+	return fmt.Sprintf("port-%d", index)
 }
 
 func protocol(port corev1.ContainerPort) corev1.Protocol {

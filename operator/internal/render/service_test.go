@@ -16,20 +16,20 @@ func TestServiceHasOnePortPerContainerPort(t *testing.T) {
 	check(t, serviceSpec, []row{
 		{name: "no port: no Service"},
 		{name: "no port, with settings of the Service", runtime: `service: {type: Headless, annotations: {a: b}}`},
-		{name: "one", runtime: container(`ports: [{containerPort: 8080, name: http}]`), want: spec(`{name: http, port: 8080, targetPort: 8080, protocol: TCP}`)},
-		{name: "unnamed", runtime: container(`ports: [{containerPort: 8080}]`), want: spec(`{name: tcp-8080, port: 8080, targetPort: 8080, protocol: TCP}`)},
+		{name: "one", runtime: container(`ports: [{containerPort: 8080, name: http}]`), want: spec(`{name: http, port: 8080, targetPort: http, protocol: TCP}`)},
+		{name: "unnamed", runtime: container(`ports: [{containerPort: 8080}]`), want: spec(`{name: port-0, port: 8080, targetPort: port-0, protocol: TCP}`)},
 		{
 			name:    "many, in the user's order",
 			runtime: container(`ports: [{containerPort: 53, protocol: UDP, name: dns}, {containerPort: 53, name: dns-tcp}, {containerPort: 9, protocol: SCTP}]`),
-			want:    spec(`{name: dns, port: 53, targetPort: 53, protocol: UDP}, {name: dns-tcp, port: 53, targetPort: 53, protocol: TCP}, {name: sctp-9, port: 9, targetPort: 9, protocol: SCTP}`),
+			want:    spec(`{name: dns, port: 53, targetPort: dns, protocol: UDP}, {name: dns-tcp, port: 53, targetPort: dns-tcp, protocol: TCP}, {name: port-2, port: 9, targetPort: port-2, protocol: SCTP}`),
 		},
-		{name: "ClusterIP", runtime: "service: {type: ClusterIP}\n" + container(`ports: [{containerPort: 1}]`), want: spec(`{name: tcp-1, port: 1, targetPort: 1, protocol: TCP}`)},
-		{name: "Headless", runtime: "service: {type: Headless}\n" + container(`ports: [{containerPort: 1}]`), want: spec(`{name: tcp-1, port: 1, targetPort: 1, protocol: TCP}`, `clusterIP: None`)},
+		{name: "ClusterIP", runtime: "service: {type: ClusterIP}\n" + container(`ports: [{containerPort: 1}]`), want: spec(`{name: port-0, port: 1, targetPort: port-0, protocol: TCP}`)},
+		{name: "Headless", runtime: "service: {type: Headless}\n" + container(`ports: [{containerPort: 1}]`), want: spec(`{name: port-0, port: 1, targetPort: port-0, protocol: TCP}`, `clusterIP: None`)},
 		{
 			name:    "appProtocol, on TCP ports only",
 			runtime: "service: {appProtocol: kubernetes.io/h2c}\n" + container(`ports: [{containerPort: 1}, {containerPort: 2, protocol: UDP}, {containerPort: 3, protocol: TCP}, {containerPort: 4, protocol: SCTP}]`),
-			want: spec(`{name: tcp-1, port: 1, targetPort: 1, protocol: TCP, appProtocol: kubernetes.io/h2c}, {name: udp-2, port: 2, targetPort: 2, protocol: UDP},
-				{name: tcp-3, port: 3, targetPort: 3, protocol: TCP, appProtocol: kubernetes.io/h2c}, {name: sctp-4, port: 4, targetPort: 4, protocol: SCTP}`),
+			want: spec(`{name: port-0, port: 1, targetPort: port-0, protocol: TCP, appProtocol: kubernetes.io/h2c}, {name: port-1, port: 2, targetPort: port-1, protocol: UDP},
+				{name: port-2, port: 3, targetPort: port-2, protocol: TCP, appProtocol: kubernetes.io/h2c}, {name: port-3, port: 4, targetPort: port-3, protocol: SCTP}`),
 		},
 		{name: "ports of a sidecar stay inside the pod", runtime: `sidecars: [{name: s, image: s, ports: [{containerPort: 9}]}]`},
 	})

@@ -160,6 +160,19 @@ func rolloutProgress(deployment *appsv1.Deployment, desired int32, wasComplete b
 	}
 }
 
+// RolledOut reports whether only pods of a Deployment's current template run, and all desired ones are available, by the rules of
+// `kubectl rollout status`.
+func RolledOut(deployment *appsv1.Deployment) bool {
+	if deployment == nil || deployment.Generation > deployment.Status.ObservedGeneration {
+		return false
+	}
+	desired := ptr.Deref(deployment.Spec.Replicas, 1)
+	if desired == 0 {
+		return deployment.Status.Replicas == 0
+	}
+	return rolloutProgress(deployment, desired, false).status == metav1.ConditionTrue
+}
+
 // deadlineExceeded reports whether the Deployment controller considers the rollout failed.
 func deadlineExceeded(deployment *appsv1.Deployment) bool {
 	return deployment != nil && slices.ContainsFunc(deployment.Status.Conditions, func(c appsv1.DeploymentCondition) bool {

@@ -115,6 +115,10 @@ func TestReadyReportsWhetherTheSpecIsRolledOut(t *testing.T) {
 		t.Run(r.name, func(t *testing.T) {
 			got := statusOf(agenttest.New("a", agenttest.Replicas(r.replicas)), status.Observed{Deployment: r.deployment}, r.err)
 			require.Equal(t, r.want, conditionText(got, v1alpha1.ConditionReady))
+			if r.deployment != nil {
+				r.deployment.Spec.Replicas = &r.replicas
+			}
+			require.Equal(t, strings.HasPrefix(r.want, "True") || r.err != nil, status.RolledOut(r.deployment))
 		})
 	}
 }

@@ -317,56 +317,6 @@ func TestTheStatusQuotesAPIServerRejections(t *testing.T) {
 	child(t, stored, &corev1.Service{}) // the rest goes on
 }
 
-func TestTheServiceFollowsThePorts(t *testing.T) {
-	b := newBench(t)
-	stored := b.create(t)
-	b.place(t, stored)
-	first := child(t, stored, &corev1.Service{})
-
-	set := func(change func(*v1alpha1.RuntimeSpec)) *v1alpha1.Agent {
-		require.NoError(t, api.Get(t.Context(), client.ObjectKeyFromObject(stored), stored))
-		change(&stored.Spec.Runtime.Spec)
-		require.NoError(t, api.Update(t.Context(), stored))
-		return b.place(t, stored)
-	}
-	set(func(spec *v1alpha1.RuntimeSpec) { spec.Container.Ports[0].Name = "web" })
-	renamed := child(t, stored, &corev1.Service{})
-	require.Equal(t, first.UID, renamed.UID)
-	require.Len(t, renamed.Spec.Ports, 1)
-	require.Equal(t, "web", renamed.Spec.Ports[0].Name)
-
-	set(func(spec *v1alpha1.RuntimeSpec) { spec.Container.Ports[0].ContainerPort = 9191 })
-	renumbered := child(t, stored, &corev1.Service{})
-	require.Equal(t, first.UID, renumbered.UID, "the Agent's own change needs no other Service")
-	require.Len(t, renumbered.Spec.Ports, 1)
-
-	set(func(spec *v1alpha1.RuntimeSpec) { spec.Service = &v1alpha1.ServiceSpec{Type: v1alpha1.ServiceHeadless} })
-	require.Equal(t, corev1.ClusterIPNone, child(t, stored, &corev1.Service{}).Spec.ClusterIP)
-
-	live := set(func(spec *v1alpha1.RuntimeSpec) { spec.Container.Ports = nil })
-	require.Empty(t, live.Status.URL)
-	require.True(t, apierrors.IsNotFound(api.Get(t.Context(), client.ObjectKeyFromObject(stored), &corev1.Service{})))
-
-	live = set(func(spec *v1alpha1.RuntimeSpec) {
-		spec.Container.Ports = []corev1.ContainerPort{{ContainerPort: 9090, Protocol: corev1.ProtocolTCP}}
-	})
-	require.Equal(t, "http://a."+b.namespace+".svc:9090", live.Status.URL)
-	require.Equal(t, "tcp-9090", child(t, stored, &corev1.Service{}).Spec.Ports[0].Name)
-}
-
-func TestAManuallyRenumberedPortIsRestored(t *testing.T) {
-	b := newBench(t)
-	stored := b.create(t)
-	b.place(t, stored)
-	renumber := client.RawPatch("application/json-patch+json", []byte(`[{"op":"replace","path":"/spec/ports/0/port","value":9090}]`))
-	require.NoError(t, api.Patch(t.Context(), child(t, stored, &corev1.Service{}), renumber))
-	b.settle(t, stored, func(*v1alpha1.Agent) bool {
-		service := &corev1.Service{}
-		err := api.Get(t.Context(), client.ObjectKeyFromObject(stored), service)
-		return err == nil && len(service.Spec.Ports) == 1 && service.Spec.Ports[0].Port == 8080
-	})
-}
-
 func TestStatusFollowsTheDeployment(t *testing.T) {
 	b := newBench(t)
 	stored := b.create(t, agenttest.Replicas(2))

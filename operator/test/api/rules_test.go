@@ -160,10 +160,10 @@ var networkRules = []rule{
 		denied:  []string{ports("{containerPort: 1, name: x}, {containerPort: 2, name: x}"), ports("{containerPort: 1, name: x}, {containerPort: 1, protocol: UDP, name: x}, {containerPort: 2}")},
 	},
 	{
-		message: "container.ports: an unnamed port gets the name <protocol>-<port>, such as tcp-8080: name every port, or give no port a name of that form",
+		message: "container.ports: an unnamed port gets the name port-<position>, such as port-0: name every port, or give no port a name of that form",
 		field:   "spec.runtime.spec.container",
-		allowed: []string{ports("{containerPort: 1}, {containerPort: 2}"), ports("{containerPort: 1, name: tcp-2}, {containerPort: 2, name: tcp-1}"), ports("{containerPort: 1, name: tcp-x}, {containerPort: 2}")},
-		denied:  []string{ports("{containerPort: 1, name: tcp-2}, {containerPort: 2}"), ports("{containerPort: 1}, {containerPort: 2, name: udp-9}"), ports("{containerPort: 1}, {containerPort: 2, name: sctp-9}")},
+		allowed: []string{ports("{containerPort: 1}, {containerPort: 2}"), ports("{containerPort: 1, name: port-1}, {containerPort: 2, name: port-0}"), ports("{containerPort: 1, name: port-x}, {containerPort: 2, name: tcp-2}, {containerPort: 3}")},
+		denied:  []string{ports("{containerPort: 1, name: port-1}, {containerPort: 2}"), ports("{containerPort: 1}, {containerPort: 2, name: port-0}"), ports("{containerPort: 1}, {containerPort: 2, name: port-9}")},
 	},
 	{
 		message: "podMetadata.labels: pod-template-hash and the prefixes flokoa.ai/, kubernetes.io/, and *.kubernetes.io/ are reserved: use another prefix",
