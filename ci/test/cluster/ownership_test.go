@@ -49,7 +49,8 @@ func TestDriftIsReverted(t *testing.T) {
 		s.eventually(edit.resource+" is put back after "+edit.patch, waitTimeout, func() error {
 			live, served := read(s, "a", &appsv1.Deployment{}), &corev1.Service{}
 			return firstError(
-				api.Get(t.Context(), client.ObjectKeyFromObject(service), served), // one that was renumbered is made anew
+				api.Get(t.Context(), client.ObjectKeyFromObject(service), served),
+				checkEqual("Service's UID", service.UID, served.UID),
 				checkEqual("labels", deployment.Labels, live.Labels),
 				checkEqual("owners", deployment.OwnerReferences, live.OwnerReferences),
 				checkEqual("Deployment", deployment.Spec, live.Spec),

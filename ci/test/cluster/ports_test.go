@@ -23,7 +23,7 @@ func requireServicePort(s *fixture, name string, number int32) {
 	service := read(s, "a", &corev1.Service{})
 	require.Len(s, service.Spec.Ports, 1)
 	port := service.Spec.Ports[0]
-	require.Equal(s, fmt.Sprintf("%s %d %d", name, number, number), fmt.Sprintf("%s %d %s", port.Name, port.Port, port.TargetPort.String()))
+	require.Equal(s, fmt.Sprintf("%s %d %s", name, number, name), fmt.Sprintf("%s %d %s", port.Name, port.Port, port.TargetPort.String()))
 	s.eventually("a pod is behind the Service", waitTimeout, func() error { return checkEndpoints(s, "a", 1) })
 }
 

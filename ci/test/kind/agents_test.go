@@ -31,6 +31,8 @@ func TestAnAgentLosesNoRequestDuringDisruptions(t *testing.T) {
 		{"four replicas, rolled", "production", fourReplicasUpdated},
 		{"scaled by hand", "staging", scaledByHand},
 		{"a pod deleted and a container killed", "production", podsKilled},
+		{"a port's number changed", "production", portNumberChanged},
+		{"an unnamed port's number changed", "staging", unnamedPortNumberChanged},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
@@ -208,7 +210,7 @@ func (s *fixture) extraLoad(agent string) []*corev1.Pod {
 	}
 	for {
 		extraLoad := trafficPod("live-gateway", fmt.Sprintf("rush-%d", len(extraLoads)), "gateway",
-			[]string{"load", "--target", serviceURL(agent, s.namespace), "--rate", "200", "--connections", "16", "--new-connections", "0"}, onCallerNode)
+			[]string{"load", "--target", serviceURL(agent, s.namespace, servicePort), "--rate", "200", "--connections", "16", "--new-connections", "0"}, onCallerNode)
 		s.Cleanup(func() { _ = api.Delete(context.Background(), extraLoad) })
 		require.NoError(s, startPods(s.Context(), extraLoad))
 		extraLoads = append(extraLoads, extraLoad)

@@ -26,6 +26,9 @@ const (
 	calm = 3 * time.Second
 )
 
+// servicePort is the port of the Agents' Services, unless a test says otherwise.
+const servicePort = 8080
+
 // load is a generator of requests, in a pod of the gateway, that calls one Agent through its Service.
 type load struct {
 	*fixture
@@ -35,8 +38,14 @@ type load struct {
 // startLoad starts requests to an Agent, which never stop while the test runs; it returns when they are answered well.
 func (s *fixture) startLoad(agent string, more ...string) *load {
 	s.Helper()
-	l := &load{fixture: s, agent: agent, pod: "load-" + strings.TrimPrefix(s.namespace, "flokoa-") + "-" + agent}
-	command := append([]string{"load", "--target", serviceURL(agent, s.namespace), "--rate", strconv.Itoa(rate), "--connections", "8", "--new-connections", "0.2"}, more...)
+	return s.startLoadOn(agent, servicePort, more...)
+}
+
+// startLoadOn calls another port of the Service.
+func (s *fixture) startLoadOn(agent string, port int, more ...string) *load {
+	s.Helper()
+	l := &load{fixture: s, agent: agent, pod: fmt.Sprintf("load-%s-%s-%d", strings.TrimPrefix(s.namespace, "flokoa-"), agent, port)}
+	command := append([]string{"load", "--target", serviceURL(agent, s.namespace, port), "--rate", strconv.Itoa(rate), "--connections", "8", "--new-connections", "0.2"}, more...)
 	pod := trafficPod("live-gateway", l.pod, "gateway", command, onCallerNode)
 	require.NoError(s, startPods(s.Context(), pod))
 	s.Cleanup(func() { _ = api.Delete(context.Background(), pod) })
@@ -52,8 +61,8 @@ func (s *fixture) startLoad(agent string, more ...string) *load {
 }
 
 // serviceURL is where an Agent is called: its Service by its whole name, which DNS answers in one step instead of four.
-func serviceURL(agent, namespace string) string {
-	return fmt.Sprintf("http://%s.%s.svc.cluster.local.:8080", agent, namespace)
+func serviceURL(agent, namespace string, port int) string {
+	return fmt.Sprintf("http://%s.%s.svc.cluster.local.:%d", agent, namespace, port)
 }
 
 // kubectlAs is the same generator for a subtest.
