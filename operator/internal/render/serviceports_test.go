@@ -2,6 +2,7 @@ package render_test
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -172,6 +173,38 @@ func TestRolloutPortNamesAreUniqueAndValid(t *testing.T) {
 	require.LessOrEqual(t, len(live[0].Name), 63)
 	shortest := rollout(t, "a:1", rollout(t, "a:2", nil))
 	require.Greater(t, len(shortest[0].Name), 15, "a container's port cannot have the name")
+}
+
+// The API server rejects a Service with two ports of one name, or of one number and protocol.
+func TestRolloutPortsAreUniqueAfterAnyChanges(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 300 {
+		var live []corev1.ServicePort
+		for range 1 + random.IntN(4) {
+			template := randomTemplate(random)
+			live = rollout(t, template, live)
+			names, numbers := map[string]bool{}, map[string]bool{}
+			for _, port := range live {
+				names[port.Name], numbers[numberOf(port.Port, port.Protocol)] = true, true
+			}
+			require.Len(t, names, len(live), "%s: %s", template, format(live))
+			require.Len(t, numbers, len(live), "%s: %s", template, format(live))
+			random.Shuffle(len(live), func(i, j int) { live[i], live[j] = live[j], live[i] })
+			require.Equal(t, sorted(live), sorted(rollout(t, template, live)), "the next pass changes nothing: %s", template)
+		}
+	}
+}
+
+// randomTemplate has up to three ports. Their names and numbers are few, so that templates collide.
+func randomTemplate(random *rand.Rand) string {
+	var ports []string
+	for i, name := range random.Perm(3) {
+		if i < random.IntN(4) {
+			ports = append(ports, fmt.Sprintf("%s:%d%s", []string{"", "a", "b"}[name], 1+random.IntN(2)+2*i, []string{"", "/UDP"}[random.IntN(2)]))
+		}
+	}
+	random.Shuffle(len(ports), func(i, j int) { ports[i], ports[j] = ports[j], ports[i] })
+	return strings.Join(ports, " ")
 }
 
 // The Service's other settings follow the spec at once.
