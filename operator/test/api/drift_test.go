@@ -158,9 +158,11 @@ func TestARolledBackPodTemplateIsRestored(t *testing.T) {
 func TestAHiddenChangeOfThePodTemplateIsReverted(t *testing.T) {
 	for name, hide := range map[string]func(t *testing.T, d *appsv1.Deployment){
 		"all managed fields removed": func(t *testing.T, d *appsv1.Deployment) {
+			t.Helper()
 			require.NoError(t, api.Patch(t.Context(), d, client.RawPatch(types.JSONPatchType, []byte(`[{"op":"replace","path":"/metadata/managedFields","value":[{}]}]`))))
 		},
 		"only one's own removed": func(t *testing.T, d *appsv1.Deployment) {
+			t.Helper()
 			var kept []metav1.ManagedFieldsEntry
 			for _, entry := range d.ManagedFields {
 				if entry.Manager == "flokoa-operator" {
@@ -172,6 +174,7 @@ func TestAHiddenChangeOfThePodTemplateIsReverted(t *testing.T) {
 			require.NoError(t, api.Patch(t.Context(), d, client.RawPatch(types.JSONPatchType, raw)))
 		},
 		"in the operator's name": func(t *testing.T, d *appsv1.Deployment) {
+			t.Helper()
 			entries := d.ManagedFields
 			require.NotEmpty(t, entries)
 			own, all := -1, fieldpath.NewSet()

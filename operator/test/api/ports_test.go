@@ -22,11 +22,11 @@ import (
 func servicePorts(t *testing.T, of *v1alpha1.Agent) string {
 	t.Helper()
 	service := &corev1.Service{}
-	if err := api.Get(t.Context(), client.ObjectKeyFromObject(of), service); apierrors.IsNotFound(err) {
+	err := api.Get(t.Context(), client.ObjectKeyFromObject(of), service)
+	if apierrors.IsNotFound(err) {
 		return ""
-	} else {
-		require.NoError(t, err)
 	}
+	require.NoError(t, err)
 	slices.SortFunc(service.Spec.Ports, func(a, b corev1.ServicePort) int { return int(a.Port - b.Port) })
 	var all []string
 	for _, port := range service.Spec.Ports {
