@@ -296,8 +296,8 @@ const (
 type Availability struct {
 	// spread says how pods are spread over hosts and zones. Preferred (default) adds soft topology spread constraints over
 	// both. Required makes the constraint over hosts hard (maxSkew 1): a pod that would violate it stays Pending. None adds
-	// no constraint. Your own pod anti-affinity or topologySpreadConstraints replace the default for their topology key. A
-	// change triggers a rollout.
+	// no constraint. Your own pod anti-affinity or topologySpreadConstraints that select these pods replace the default for
+	// their topology key. A change triggers a rollout.
 	// +optional
 	Spread SpreadPolicy `json:"spread,omitempty"`
 

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/yaml"
 
@@ -79,6 +80,9 @@ func TestMissingRequirementsMatchTheCondition(t *testing.T) {
 		agenttest.New("a"),
 		agenttest.New("b", agenttest.Replicas(2), agenttest.Image("b:latest")),
 		agenttest.New("c", agenttest.Availability(v1alpha1.Availability{Spread: v1alpha1.SpreadNone, Probes: v1alpha1.ProbesNone})),
+		agenttest.New("e", agenttest.Runtime(func(s *v1alpha1.RuntimeSpec) {
+			s.TopologySpreadConstraints = []corev1.TopologySpreadConstraint{{TopologyKey: corev1.LabelHostname, WhenUnsatisfiable: corev1.ScheduleAnyway, MaxSkew: 1}}
+		})),
 		agenttest.New("d", func(a *v1alpha1.Agent) { a.Spec.Suspend = true }),
 	} {
 		children, err := render.Agent(agent, render.Live{})
@@ -88,6 +92,32 @@ func TestMissingRequirementsMatchTheCondition(t *testing.T) {
 		want := status.Requirements(agent, children)
 		require.NotEmpty(t, want, agent.Name)
 		require.Equal(t, want, reported(t, run(t, string(text), "-o", "json", "-")).Agents[0].Missing)
+	}
+}
+
+// The operator cannot add its own constraint beside the author's: the list allows one per key and action.
+func TestConstraintsThatSelectOtherPodsAreReported(t *testing.T) {
+	constraints := func(more string) string {
+		return runtimeOf("a", `{replicas: 6, container: {image: "a:v1", ports: [{containerPort: 80}], `+resources+`}, topologySpreadConstraints: [
+			{topologyKey: kubernetes.io/hostname, whenUnsatisfiable: ScheduleAnyway, maxSkew: 1`+more+`},
+			{topologyKey: topology.kubernetes.io/zone, whenUnsatisfiable: ScheduleAnyway, maxSkew: 1`+more+`}]}`)
+	}
+	const advice = "  spread: nothing spreads the pods over hosts and zones: the topologySpreadConstraints over them select other pods: " +
+		"add a labelSelector that selects flokoa.ai/agent: a\n"
+	for _, r := range []struct {
+		name, more string
+		code       int
+	}{
+		{"no selector", "", check.ExitMissing},
+		{"another app's", ", labelSelector: {matchLabels: {app: other}}", check.ExitMissing},
+		{"not these pods", ", labelSelector: {matchExpressions: [{key: flokoa.ai/agent, operator: NotIn, values: [a]}]}", check.ExitMissing},
+		{"these pods", ", labelSelector: {matchLabels: {flokoa.ai/agent: a}}", check.ExitHighlyAvailable},
+	} {
+		t.Run(r.name, func(t *testing.T) {
+			got := run(t, constraints(r.more), "-")
+			require.Equal(t, r.code, got.code, got.stdout)
+			require.Equal(t, r.code == check.ExitMissing, strings.Contains(got.stdout, advice), got.stdout)
+		})
 	}
 }
 

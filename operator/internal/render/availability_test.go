@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/yaml"
@@ -169,7 +170,7 @@ func TestCardIsMountedAndAChangeTriggersARollout(t *testing.T) {
 	require.NotContains(t, template(), "card")
 }
 
-func TestSpreadsReportsDefaultsAndUserRules(t *testing.T) {
+func TestSpreadReportsDefaultsAndUserRules(t *testing.T) {
 	own := func(key string) agenttest.Option {
 		return agenttest.Runtime(func(s *v1alpha1.RuntimeSpec) {
 			s.Affinity = &corev1.Affinity{PodAntiAffinity: &corev1.PodAntiAffinity{
@@ -177,21 +178,45 @@ func TestSpreadsReportsDefaultsAndUserRules(t *testing.T) {
 			}}
 		})
 	}
-	none := agenttest.Availability(v1alpha1.Availability{Spread: v1alpha1.SpreadNone})
+	over := func(when corev1.UnsatisfiableConstraintAction, skew int32, selector *metav1.LabelSelector) agenttest.Option {
+		return agenttest.Runtime(func(s *v1alpha1.RuntimeSpec) {
+			s.TopologySpreadConstraints = append(s.TopologySpreadConstraints, corev1.TopologySpreadConstraint{
+				TopologyKey: corev1.LabelHostname, WhenUnsatisfiable: when, MaxSkew: skew, LabelSelector: selector, MinDomains: ptr.To[int32](2)})
+		})
+	}
+	const soft, hard = corev1.ScheduleAnyway, corev1.DoNotSchedule
+	of := func(policy v1alpha1.SpreadPolicy) agenttest.Option {
+		return agenttest.Availability(v1alpha1.Availability{Spread: policy})
+	}
+	none, selecting := of(v1alpha1.SpreadNone), agenttest.Selecting
+	hashed := &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "pod-template-hash", Operator: metav1.LabelSelectorOpExists}}}
 	for _, r := range []struct {
 		name         string
 		options      []agenttest.Option
-		hosts, zones bool
+		hosts, zones int32
+		otherPods    bool
 	}{
-		{"by default", nil, true, true},
-		{"turned off", []agenttest.Option{none}, false, false},
-		{"turned off, with a rule over hosts", []agenttest.Option{none, own(corev1.LabelHostname)}, true, false},
-		{"turned off, with a rule over zones", []agenttest.Option{none, own(corev1.LabelTopologyZone)}, false, true},
+		{"by default", nil, 1, 1, false},
+		{"turned off", []agenttest.Option{none}, 0, 0, false},
+		{"turned off, with a rule over hosts", []agenttest.Option{none, own(corev1.LabelHostname)}, 1, 0, false},
+		{"turned off, with a rule over zones", []agenttest.Option{none, own(corev1.LabelTopologyZone)}, 0, 1, false},
+		{"a constraint", []agenttest.Option{over(soft, 3, selecting("a"))}, 3, 1, false},
+		{"the stricter of two constraints", []agenttest.Option{over(soft, 3, selecting("a")), over(hard, 2, selecting("a"))}, 2, 1, false},
+		{"a constraint on the pods of one revision", []agenttest.Option{none, over(hard, 2, hashed)}, 2, 0, false},
+		{"a constraint without a selector", []agenttest.Option{over(soft, 1, nil)}, 0, 1, true},
+		{"a constraint on other pods", []agenttest.Option{over(soft, 1, selecting("b"))}, 0, 1, true},
+		{"a constraint on other pods, and an anti-affinity", []agenttest.Option{over(soft, 1, selecting("b")), own(corev1.LabelHostname)}, 1, 1, false},
+		{"a constraint on other pods, and one on these", []agenttest.Option{none, over(soft, 1, selecting("b")), over(hard, 2, selecting("a"))}, 2, 0, true},
+		{"a hard constraint on other pods leaves the default one", []agenttest.Option{over(hard, 1, selecting("b"))}, 1, 1, false},
+		{"a hard constraint on other pods, where the default one is hard", []agenttest.Option{of(v1alpha1.SpreadRequired), over(hard, 1, selecting("b"))}, 0, 1, true},
+		{"a constraint on other pods, turned off", []agenttest.Option{none, over(hard, 1, selecting("b"))}, 0, 0, true},
 	} {
 		t.Run(r.name, func(t *testing.T) {
 			agent := agenttest.New("a", r.options...)
-			require.Equal(t, r.hosts, render.Spreads(agent, corev1.LabelHostname))
-			require.Equal(t, r.zones, render.Spreads(agent, corev1.LabelTopologyZone))
+			hosts, otherPods := render.Spread(agent, corev1.LabelHostname)
+			zones, _ := render.Spread(agent, corev1.LabelTopologyZone)
+			require.Equal(t, []int32{r.hosts, r.zones}, []int32{hosts, zones})
+			require.Equal(t, r.otherPods, otherPods)
 		})
 	}
 }

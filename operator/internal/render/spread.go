@@ -3,17 +3,20 @@ package render
 import (
 	"slices"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	k8slabels "k8s.io/apimachinery/pkg/labels"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
 // spreadConstraints spread the pods of one revision over hosts and zones. The user's own rule for a topology key replaces the
-// default one, if it selects these pods and is at least as strict.
+// default one, if it selects these pods and is at least as strict. Key and action identify a constraint in the list, so a constraint
+// of the user with both leaves no room for the default one, even if it selects other pods.
 func spreadConstraints(agent *v1alpha1.Agent) []corev1ac.TopologySpreadConstraintApplyConfiguration {
 	hosts := corev1.ScheduleAnyway
 	switch availability(agent).Spread {
@@ -24,7 +27,7 @@ func spreadConstraints(agent *v1alpha1.Agent) []corev1ac.TopologySpreadConstrain
 	}
 	var constraints []corev1ac.TopologySpreadConstraintApplyConfiguration
 	add := func(key string, when corev1.UnsatisfiableConstraintAction) {
-		if !userSpreads(agent, key, when) {
+		if !userSpreads(agent, key, when) && !hasConstraint(agent, key, when) {
 			constraints = append(constraints, *spreadConstraint(agent, key, when))
 		}
 	}
@@ -46,70 +49,102 @@ func spreadConstraint(agent *v1alpha1.Agent, key string, when corev1.Unsatisfiab
 		WithNodeTaintsPolicy(corev1.NodeInclusionPolicyHonor)
 }
 
-// Spreads reports whether a rule of the user or a default spreads an Agent's pods over a topology, at least softly.
-func Spreads(agent *v1alpha1.Agent, key string) bool {
-	return availability(agent).Spread != v1alpha1.SpreadNone || userSpreads(agent, key, corev1.ScheduleAnyway)
+// Spread returns the smallest maxSkew with which a constraint spreads an Agent's pods over a topology: 1 for the default one and for
+// an anti-affinity term, 0 if nothing spreads them. otherPods is true if a constraint of the user over it selects no pod of the Agent.
+func Spread(agent *v1alpha1.Agent, key string) (maxSkew int32, otherPods bool) {
+	added := slices.ContainsFunc(spreadConstraints(agent), func(c corev1ac.TopologySpreadConstraintApplyConfiguration) bool {
+		return *c.TopologyKey == key
+	})
+	if added || hasAntiAffinity(agent, key, false) {
+		return 1, false
+	}
+	for _, c := range agent.Spec.Runtime.Spec.TopologySpreadConstraints {
+		switch {
+		case c.TopologyKey != key:
+		case !SelectsPods(agent, c.LabelSelector):
+			otherPods = true
+		case maxSkew == 0 || c.MaxSkew < maxSkew:
+			maxSkew = c.MaxSkew
+		}
+	}
+	return maxSkew, otherPods
 }
 
 // RequiredAntiAffinity are the user's required anti-affinity terms between an Agent's own pods.
 func RequiredAntiAffinity(agent *v1alpha1.Agent) []corev1.PodAffinityTerm {
-	affinity := agent.Spec.Runtime.Spec.Affinity
-	if affinity == nil || affinity.PodAntiAffinity == nil {
-		return nil
-	}
-	pod := k8slabels.Set(podLabelSet(agent))
 	var terms []corev1.PodAffinityTerm
-	for _, term := range affinity.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution {
-		if selectsItself(term, pod, agent.Namespace) {
+	for _, term := range userAntiAffinity(agent).RequiredDuringSchedulingIgnoredDuringExecution {
+		if selectsItself(agent, term) {
 			terms = append(terms, term)
 		}
 	}
 	return terms
 }
 
-// selectsItself reports whether an anti-affinity term of a pod selects pods with the same labels.
-func selectsItself(term corev1.PodAffinityTerm, pod k8slabels.Set, namespace string) bool {
-	return selects(term.LabelSelector, pod) && len(term.MismatchLabelKeys) == 0 && appliesTo(term, namespace)
+func userAntiAffinity(agent *v1alpha1.Agent) corev1.PodAntiAffinity {
+	affinity := ptr.Deref(agent.Spec.Runtime.Spec.Affinity, corev1.Affinity{})
+	return ptr.Deref(affinity.PodAntiAffinity, corev1.PodAntiAffinity{})
+}
+
+// hasConstraint reports whether the user has a constraint with a key and an action, whatever it selects.
+func hasConstraint(agent *v1alpha1.Agent, key string, when corev1.UnsatisfiableConstraintAction) bool {
+	return slices.ContainsFunc(agent.Spec.Runtime.Spec.TopologySpreadConstraints, func(c corev1.TopologySpreadConstraint) bool {
+		return c.TopologyKey == key && c.WhenUnsatisfiable == when
+	})
 }
 
 // userSpreads reports whether the user's own rules spread the Agent's pods over a topology, at least as strictly as the given
 // action: with a constraint or a pod anti-affinity term of that key that selects these pods. Node affinity does not spread.
 func userSpreads(agent *v1alpha1.Agent, key string, when corev1.UnsatisfiableConstraintAction) bool {
-	user := agent.Spec.Runtime.Spec
-	pod := k8slabels.Set(podLabelSet(agent))
-	for _, c := range user.TopologySpreadConstraints {
-		if c.TopologyKey != key {
-			continue
-		}
-		// Key and action identify a constraint in the list: the API server rejects a second one with both.
-		if c.WhenUnsatisfiable == when || c.WhenUnsatisfiable == corev1.DoNotSchedule && selects(c.LabelSelector, pod) {
-			return true
-		}
+	constrains := func(c corev1.TopologySpreadConstraint) bool {
+		return c.TopologyKey == key && (c.WhenUnsatisfiable == when || c.WhenUnsatisfiable == corev1.DoNotSchedule) && SelectsPods(agent, c.LabelSelector)
 	}
-	if user.Affinity == nil || user.Affinity.PodAntiAffinity == nil {
-		return false
-	}
-	hard := when == corev1.DoNotSchedule
-	matches := func(term corev1.PodAffinityTerm) bool {
-		return term.TopologyKey == key && selectsItself(term, pod, agent.Namespace)
-	}
-	if slices.ContainsFunc(user.Affinity.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution, matches) {
+	return slices.ContainsFunc(agent.Spec.Runtime.Spec.TopologySpreadConstraints, constrains) ||
+		hasAntiAffinity(agent, key, when == corev1.DoNotSchedule)
+}
+
+// hasAntiAffinity reports whether an anti-affinity term of the user keeps the Agent's own pods apart over a topology.
+func hasAntiAffinity(agent *v1alpha1.Agent, key string, required bool) bool {
+	if slices.ContainsFunc(RequiredAntiAffinity(agent), func(term corev1.PodAffinityTerm) bool { return term.TopologyKey == key }) {
 		return true
 	}
-	return !hard && slices.ContainsFunc(user.Affinity.PodAntiAffinity.PreferredDuringSchedulingIgnoredDuringExecution,
-		func(term corev1.WeightedPodAffinityTerm) bool { return matches(term.PodAffinityTerm) })
+	return !required && slices.ContainsFunc(userAntiAffinity(agent).PreferredDuringSchedulingIgnoredDuringExecution,
+		func(term corev1.WeightedPodAffinityTerm) bool {
+			return term.PodAffinityTerm.TopologyKey == key && selectsItself(agent, term.PodAffinityTerm)
+		})
 }
 
-// appliesTo reports whether an affinity term selects pods in a namespace. The default is the pod's own namespace.
+// selectsItself reports whether an anti-affinity term of an Agent's pod selects the Agent's pods. A matchLabelKeys entry always matches
+// them. A mismatchLabelKeys entry never does, unless they lack the label: Kubernetes then ignores the entry.
+func selectsItself(agent *v1alpha1.Agent, term corev1.PodAffinityTerm) bool {
+	return SelectsPods(agent, term.LabelSelector) && appliesTo(term, agent.Namespace) &&
+		!slices.ContainsFunc(term.MismatchLabelKeys, ownLabels(agent).Has)
+}
+
+// appliesTo reports whether an affinity term selects pods in a namespace. The default is the pod's own namespace. Of a namespace's
+// labels, only the one with its name is known.
 func appliesTo(term corev1.PodAffinityTerm, namespace string) bool {
-	everywhere := term.NamespaceSelector != nil &&
-		len(term.NamespaceSelector.MatchLabels)+len(term.NamespaceSelector.MatchExpressions) == 0
-	own := len(term.Namespaces) == 0 && term.NamespaceSelector == nil
-	return own || everywhere || slices.Contains(term.Namespaces, namespace)
+	if term.NamespaceSelector == nil {
+		return len(term.Namespaces) == 0 || slices.Contains(term.Namespaces, namespace)
+	}
+	selector, err := metav1.LabelSelectorAsSelector(term.NamespaceSelector)
+	if err != nil {
+		return false
+	}
+	requirements, _ := selector.Requirements()
+	otherLabels := slices.ContainsFunc(requirements, func(r k8slabels.Requirement) bool { return r.Key() != corev1.LabelMetadataName })
+	return !otherLabels && selector.Matches(k8slabels.Set{corev1.LabelMetadataName: namespace}) || slices.Contains(term.Namespaces, namespace)
 }
 
-// selects is false for an invalid selector and for nil, which selects nothing.
-func selects(selector *metav1.LabelSelector, pod k8slabels.Set) bool {
+// SelectsPods reports whether a selector selects an Agent's pods. It does not if it is invalid, or nil, which selects nothing.
+func SelectsPods(agent *v1alpha1.Agent, selector *metav1.LabelSelector) bool {
 	parsed, err := metav1.LabelSelectorAsSelector(selector)
-	return err == nil && parsed.Matches(pod)
+	return err == nil && parsed.Matches(ownLabels(agent))
+}
+
+// ownLabels are the labels of an Agent's pods. The Deployment controller adds one, whose value changes with every revision.
+func ownLabels(agent *v1alpha1.Agent) k8slabels.Set {
+	all := podLabelSet(agent)
+	all[appsv1.DefaultDeploymentUniqueLabelKey] = "unknown"
+	return all
 }

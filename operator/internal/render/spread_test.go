@@ -24,7 +24,11 @@ func TestPodsAreSpreadOverHostsAndZones(t *testing.T) {
 		ownHardZones = own("topology.kubernetes.io/zone", "DoNotSchedule", `labelSelector: {matchExpressions: [{key: app.kubernetes.io/part-of, operator: In, values: [flokoa]}]}`)
 		hardForeign  = own("kubernetes.io/hostname", "DoNotSchedule", `labelSelector: {matchLabels: {app: other}}`)
 		softForeign  = own("kubernetes.io/hostname", "ScheduleAnyway", `labelSelector: {matchLabels: {app: other}}`)
+		hashed       = own("kubernetes.io/hostname", "DoNotSchedule", `labelSelector: {matchExpressions: [{key: pod-template-hash, operator: Exists}]}`)
+		excluding    = own("kubernetes.io/hostname", "DoNotSchedule", `labelSelector: {matchExpressions: [{key: flokoa.ai/agent, operator: NotIn, values: [a]}]}`)
+		perRevision  = own("kubernetes.io/hostname", "ScheduleAnyway", selected+", matchLabelKeys: [pod-template-hash]")
 		unselective  = own("kubernetes.io/hostname", "DoNotSchedule", `minDomains: 2`)
+		softNothing  = own("kubernetes.io/hostname", "ScheduleAnyway", "")
 		racks        = own("example.com/rack", "DoNotSchedule", selected)
 	)
 	check(t, inPod("topologySpreadConstraints"), []row{
@@ -41,6 +45,10 @@ func TestPodsAreSpreadOverHostsAndZones(t *testing.T) {
 		{name: "own hard constraint of other pods", runtime: spread(hardForeign), want: spread(hardForeign, softHosts, softZones)},
 		{name: "own soft constraint of other pods with the key and action of the default one, which the list allows once", runtime: spread(softForeign), want: spread(softForeign, softZones)},
 		{name: "own hard constraint that selects nothing", runtime: spread(unselective), want: spread(unselective, softHosts, softZones)},
+		{name: "own soft constraint that selects nothing", runtime: spread(softNothing), want: spread(softNothing, softZones)},
+		{name: "own hard constraint of other pods, by expression", runtime: spread(excluding), want: spread(excluding, softHosts, softZones)},
+		{name: "own hard constraint of every revision", runtime: spread(hashed), want: spread(hashed, softZones)},
+		{name: "own constraint of one revision", runtime: spread(perRevision), want: spread(perRevision, softZones)},
 		{name: "Required, own soft constraint", availability: `spread: Required`, runtime: spread(ownHosts), want: spread(ownHosts, hardHosts, softZones)},
 		{name: "Required, own hard constraint", availability: `spread: Required`, runtime: spread(ownHardHosts), want: spread(ownHardHosts, softZones)},
 		{name: "Required, own hard constraint of other pods with the key and action of the default one", availability: `spread: Required`, runtime: spread(hardForeign), want: spread(hardForeign, softZones)},
@@ -75,6 +83,13 @@ func TestUserAntiAffinityReplacesTheDefaultConstraint(t *testing.T) {
 		{"of every namespace", "", required(fieldsOf(hosts, selected, "namespaceSelector: {}")), softZones},
 		{"of another namespace", "", required(fieldsOf(hosts, selected, "namespaces: [other]")), both},
 		{"of some namespaces by label", "", required(fieldsOf(hosts, selected, "namespaceSelector: {matchLabels: {team: x}}")), both},
+		{"of this namespace by its name label", "", required(fieldsOf(hosts, selected, "namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: default}}")), softZones},
+		{"of another namespace by its name label", "", required(fieldsOf(hosts, selected, "namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: other}}")), both},
+		{"of some namespaces by the lack of a label", "", required(fieldsOf(hosts, selected, "namespaceSelector: {matchExpressions: [{key: team, operator: DoesNotExist}]}")), both},
+		{"of this namespace by name, and of others by label", "", required(fieldsOf(hosts, selected, "namespaces: [default]", "namespaceSelector: {matchLabels: {team: x}}")), softZones},
+		{"of the same revision", "", required(fieldsOf(hosts, selected, "matchLabelKeys: [pod-template-hash]")), softZones},
+		{"of other revisions", "", required(fieldsOf(hosts, selected, "mismatchLabelKeys: [pod-template-hash]")), both},
+		{"of pods that differ in a label that these lack", "", required(fieldsOf(hosts, selected, "mismatchLabelKeys: [tenant]")), softZones},
 		{"of pods that differ in a label", "", required(fieldsOf(hosts, selected, "mismatchLabelKeys: [flokoa.ai/agent]")), both},
 		{"over something else", "", required(fieldsOf(`topologyKey: example.com/rack`, selected)), both},
 		{"Required, preferred over both", "Required", preferred(fieldsOf(hosts, selected), fieldsOf(zones, selected)), hardHosts},

@@ -62,10 +62,24 @@ func rollout(unavailable intstr.IntOrString) agenttest.Option {
 	return agenttest.Runtime(func(s *v1alpha1.RuntimeSpec) { s.Strategy = &v1alpha1.RolloutStrategy{MaxUnavailable: &unavailable} })
 }
 
+// spreadOver adds a soft constraint over some topologies, by default over hosts and zones.
+func spreadOver(selector *metav1.LabelSelector, maxSkew int32, keys ...string) agenttest.Option {
+	if len(keys) == 0 {
+		keys = []string{corev1.LabelHostname, corev1.LabelTopologyZone}
+	}
+	return agenttest.Runtime(func(s *v1alpha1.RuntimeSpec) {
+		for _, key := range keys {
+			s.TopologySpreadConstraints = append(s.TopologySpreadConstraints, corev1.TopologySpreadConstraint{
+				TopologyKey: key, WhenUnsatisfiable: corev1.ScheduleAnyway, MaxSkew: maxSkew, LabelSelector: selector})
+		}
+	})
+}
+
 // One row for each way of meeting or missing a requirement of the guide.
 func TestMissingRequirementsAreThoseOfTheGuide(t *testing.T) {
 	sidecar := agenttest.Runtime(func(s *v1alpha1.RuntimeSpec) { s.Sidecars = []corev1.Container{{Name: "proxy", Image: "proxy"}} })
 	noPorts := agenttest.Container(func(c *corev1.Container) { c.Ports = nil })
+	const otherPods = "the topologySpreadConstraints over them select other pods: add a labelSelector that selects flokoa.ai/agent: a"
 	half := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1"), corev1.ResourceMemory: resource.MustParse("0")}
 	for _, r := range []struct {
 		name  string
@@ -100,6 +114,18 @@ func TestMissingRequirementsAreThoseOfTheGuide(t *testing.T) {
 			"probes: no readiness probe, which keeps traffic from a pod that cannot serve yet: set them, or a TCP port for the default ones"},
 
 		{"no spread", compliant(agenttest.Availability(v1alpha1.Availability{Spread: v1alpha1.SpreadNone})), "spread: nothing spreads the pods over hosts and zones: leave availability.spread out, or add pod anti-affinity"},
+
+		{"constraints without a selector", compliant(spreadOver(nil, 1)), "spread: nothing spreads the pods over hosts and zones: " + otherPods},
+		{"constraints on another app", compliant(spreadOver(agenttest.Selecting("b"), 1)), "spread: nothing spreads the pods over hosts and zones: " + otherPods},
+		{"a constraint on another app over zones", compliant(spreadOver(agenttest.Selecting("b"), 1, corev1.LabelTopologyZone)), "spread: nothing spreads the pods over zones: " + otherPods},
+		{"a constraint on another app over zones, and no default one", compliant(agenttest.Availability(v1alpha1.Availability{Spread: v1alpha1.SpreadNone}), spreadOver(agenttest.Selecting("b"), 1, corev1.LabelTopologyZone)),
+			"spread: nothing spreads the pods over hosts: leave availability.spread out, or add pod anti-affinity; spread: nothing spreads the pods over zones: " + otherPods},
+		{"constraints on these pods", compliant(spreadOver(agenttest.Selecting("a"), 2)), ""},
+		{"constraints with a maxSkew of all replicas", compliant(spreadOver(agenttest.Selecting("a"), 3)), "spread: the topologySpreadConstraints over hosts and zones allow every replica in one place: lower maxSkew to 1"},
+		{"a constraint with a maxSkew of all replicas, and anti-affinity", compliant(spreadOver(agenttest.Selecting("a"), 9, corev1.LabelHostname),
+			agenttest.RequiredAntiAffinity(corev1.PodAffinityTerm{TopologyKey: corev1.LabelHostname, LabelSelector: agenttest.Selecting("a")})), ""},
+		{"a maxSkew of all replicas of idle autoscaling", compliant(agenttest.Replicas(9), autoscaled(ptr.To[int32](4)), spreadOver(agenttest.Selecting("a"), 4, corev1.LabelHostname)),
+			"spread: the topologySpreadConstraints over hosts allow every replica in one place: lower maxSkew to 1"},
 
 		{"a rollout that reduces capacity", compliant(rollout(intstr.FromInt32(1))), "rollout: strategy.maxUnavailable lets a rollout take away 1 of 3 replicas before new ones are ready: leave it out, or 0"},
 		{"a percentage that rounds down to 0", compliant(rollout(intstr.FromString("25%"))), ""},

@@ -188,17 +188,32 @@ func missingProbes(_ *v1alpha1.Agent, children render.Children) []string {
 	return []string{strings.Join(lacks, ", and ") + ": set them, or a TCP port for the default ones"}
 }
 
+// missingSpread requires a rule that selects the Agent's pods, and that keeps some of them from one host or zone.
 func missingSpread(agent *v1alpha1.Agent, _ render.Children) []string {
-	var lacks []string
+	const nothing = "nothing spreads the pods over %s: "
+	var none, others, skewed []string
 	for _, topology := range []struct{ key, name string }{{corev1.LabelHostname, "hosts"}, {corev1.LabelTopologyZone, "zones"}} {
-		if !render.Spreads(agent, topology.key) {
-			lacks = append(lacks, topology.name)
+		maxSkew, otherPods := render.Spread(agent, topology.key)
+		switch {
+		case maxSkew >= max(render.LeastReplicas(agent), minDomains):
+			skewed = append(skewed, topology.name)
+		case maxSkew > 0:
+		case otherPods:
+			others = append(others, topology.name)
+		default:
+			none = append(none, topology.name)
 		}
 	}
-	if len(lacks) == 0 {
-		return nil
+	var lacks []string
+	report := func(names []string, format string) {
+		if len(names) > 0 {
+			lacks = append(lacks, fmt.Sprintf(format, strings.Join(names, " and ")))
+		}
 	}
-	return []string{"nothing spreads the pods over " + strings.Join(lacks, " and ") + ": leave availability.spread out, or add pod anti-affinity"}
+	report(none, nothing+"leave availability.spread out, or add pod anti-affinity")
+	report(others, nothing+"the topologySpreadConstraints over them select other pods: add a labelSelector that selects "+v1alpha1.LabelAgent+": "+agent.Name)
+	report(skewed, "the topologySpreadConstraints over %s allow every replica in one place: lower maxSkew to 1")
+	return lacks
 }
 
 func unsafeRollout(agent *v1alpha1.Agent, _ render.Children) []string {
