@@ -74,7 +74,7 @@ func TestSkippedPlacementChecksAreReportedWithoutNodeAccess(t *testing.T) {
 			return err
 		}
 		ha := condition(agent, v1alpha1.ConditionHighlyAvailable)
-		if ha.Status != metav1.ConditionTrue || !strings.HasSuffix(ha.Message, "not judged: whether the replicas, on 1 node in 1 zone, could be on more: the operator may not read nodes") {
+		if ha.Status != metav1.ConditionTrue || !strings.HasSuffix(ha.Message, "not evaluated: whether the replicas, on 1 node in 1 zone, could be on more: the operator may not read nodes") {
 			return fmt.Errorf("%+v", ha)
 		}
 		return nil

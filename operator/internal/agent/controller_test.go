@@ -100,6 +100,7 @@ func TestLostHighAvailabilityAndDeadlocksAreRecorded(t *testing.T) {
 	met := written{with(ha(metav1.ConditionTrue, "")), nil}
 	missing := written{with(ha(metav1.ConditionFalse, "replicas: 2")), []string{"replicas"}}
 	deadlock := written{with(ha(metav1.ConditionFalse, "anti-affinity: no room")), []string{"anti-affinity"}}
+	noNode := written{with(ha(metav1.ConditionFalse, "host-port: no room")), []string{"host-port"}}
 	restarted := written{deadlock.status, nil} // the ids of a status that an earlier process wrote are unknown
 	for _, r := range []struct {
 		name         string
@@ -112,6 +113,7 @@ func TestLostHighAvailabilityAndDeadlocksAreRecorded(t *testing.T) {
 		{"still lost", missing, missing, ""},
 		{"a deadlock of a new Agent", none, deadlock, "Warning MissingRequirements anti-affinity: no room"},
 		{"a deadlock after another requirement", missing, deadlock, "Warning MissingRequirements anti-affinity: no room"},
+		{"a deadlock by a host port", missing, noNode, "Warning MissingRequirements host-port: no room"},
 		{"still deadlocked", deadlock, deadlock, ""},
 		{"still deadlocked, after a restart", restarted, deadlock, ""},
 		{"resolved", deadlock, missing, ""},

@@ -1,8 +1,6 @@
 package agent
 
 import (
-	"slices"
-
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -37,7 +35,7 @@ func (c *Controller) recordEvents(agent *v1alpha1.Agent, old, updated written) {
 
 // deadlockForecast reports whether a status is the first to forecast a rollout that cannot complete.
 func deadlockForecast(old, updated written) bool {
-	return slices.Contains(updated.missing, status.AntiAffinity) && !slices.Contains(old.missing, status.AntiAffinity)
+	return status.ForecastsDeadlock(updated.missing) && !status.ForecastsDeadlock(old.missing)
 }
 
 // starts reports whether the first rollout of a new Agent has started, which everybody expects.

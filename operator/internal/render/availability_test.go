@@ -227,6 +227,18 @@ func antiAffinity(key, agent string) corev1.PodAffinityTerm {
 	return term
 }
 
+func TestHostPortsAreThoseOfContainersThatKeepRunning(t *testing.T) {
+	with := func(name string, hostPort int32) corev1.Container {
+		return corev1.Container{Name: name, Ports: []corev1.ContainerPort{{ContainerPort: 1}, {ContainerPort: 2, HostPort: hostPort}}}
+	}
+	restarted := with("restarted", 83)
+	restarted.RestartPolicy = ptr.To(corev1.ContainerRestartPolicyAlways)
+	require.Empty(t, render.HostPorts(agenttest.New("a")))
+	require.Equal(t, []string{"80", "81", "83"}, render.HostPorts(agenttest.New("a", agenttest.Runtime(func(s *v1alpha1.RuntimeSpec) {
+		s.Container, s.Sidecars, s.InitContainers = with("agent", 80), []corev1.Container{with("sidecar", 81)}, []corev1.Container{with("init", 82), restarted}
+	}))))
+}
+
 func TestRequiredAntiAffinityIsOnlyBetweenOwnPods(t *testing.T) {
 	with := func(terms ...corev1.PodAffinityTerm) *v1alpha1.Agent {
 		return agenttest.New("a", agenttest.RequiredAntiAffinity(terms...))

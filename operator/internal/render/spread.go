@@ -2,6 +2,7 @@ package render
 
 import (
 	"slices"
+	"strconv"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -79,6 +80,27 @@ func RequiredAntiAffinity(agent *v1alpha1.Agent) []corev1.PodAffinityTerm {
 		}
 	}
 	return terms
+}
+
+// HostPorts are the ports of a node that each of an Agent's pods occupies. The scheduler ignores those of init containers that end before
+// the agent starts.
+func HostPorts(agent *v1alpha1.Agent) []string {
+	user := agent.Spec.Runtime.Spec
+	containers := append([]corev1.Container{user.Container}, user.Sidecars...)
+	for _, container := range user.InitContainers {
+		if ptr.Deref(container.RestartPolicy, "") == corev1.ContainerRestartPolicyAlways {
+			containers = append(containers, container)
+		}
+	}
+	var ports []string
+	for _, container := range containers {
+		for _, port := range container.Ports {
+			if port.HostPort > 0 {
+				ports = append(ports, strconv.Itoa(int(port.HostPort)))
+			}
+		}
+	}
+	return ports
 }
 
 func userAntiAffinity(agent *v1alpha1.Agent) corev1.PodAntiAffinity {

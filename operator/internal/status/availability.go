@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/ptr"
 
@@ -19,18 +20,18 @@ const (
 	minDomains   = 2
 )
 
-// highlyAvailable returns the result for the missing requirements. notJudged is a note on what could not be evaluated.
-func highlyAvailable(observed Observed, missing []Requirement, notJudged string) conditionResult {
+// highlyAvailable returns the result for the missing requirements. notEvaluated is a note on what could not be evaluated.
+func highlyAvailable(observed Observed, missing []Requirement, notEvaluated string) conditionResult {
 	if len(missing) > 0 {
-		return conditionFalse(v1alpha1.ReasonMissingRequirements, "%s", joinRequirements(missing, maxMessage-len(notJudged))+notJudged)
+		return conditionFalse(v1alpha1.ReasonMissingRequirements, "%s", joinRequirements(missing, maxMessage-len(notEvaluated))+notEvaluated)
 	}
 	nodes, zones := countDomains(availablePods(observed.Pods), observed.Nodes)
 	return conditionTrue(v1alpha1.ReasonRequirementsMet, "%s available on %s in %s%s",
-		plural(int(availableReplicas(observed)), "replica"), plural(nodes, "node"), plural(zones, "zone"), notJudged)
+		plural(int(availableReplicas(observed)), "replica"), plural(nodes, "node"), plural(zones, "zone"), notEvaluated)
 }
 
 // missingRequirements returns what the spec and what runs lack for high availability, and a note on what could not be evaluated.
-func missingRequirements(agent *v1alpha1.Agent, observed Observed, err error) (missing []Requirement, notJudged string) {
+func missingRequirements(agent *v1alpha1.Agent, observed Observed, err error) (missing []Requirement, notEvaluated string) {
 	missing = slices.Clone(observed.Missing)
 	if errors.Is(err, ErrInvalidSpec) {
 		missing = append(missing, missingf(requirementSpec, "it cannot be rendered"))
@@ -40,9 +41,9 @@ func missingRequirements(agent *v1alpha1.Agent, observed Observed, err error) (m
 		return missing, ""
 	}
 	missing = append(missing, unavailable(desired, observed)...)
-	misplaced, notJudged := misplaced(desired, observed)
+	misplaced, notEvaluated := misplaced(desired, observed)
 	missing = append(missing, misplaced...)
-	return append(missing, deadlocked(agent, desired, observed)...), notJudged
+	return append(missing, deadlocked(agent, desired, observed)...), notEvaluated
 }
 
 func availableReplicas(observed Observed) int32 {
@@ -63,7 +64,7 @@ func unavailable(desired int32, observed Observed) []Requirement {
 
 // misplaced requires available pods on two nodes and in two zones, if two of each can take them. Without permission to read nodes,
 // it returns a note instead.
-func misplaced(desired int32, observed Observed) (missing []Requirement, notJudged string) {
+func misplaced(desired int32, observed Observed) (missing []Requirement, notEvaluated string) {
 	pods := availablePods(observed.Pods)
 	if len(pods) < minDomains || desired < minDomains {
 		return nil, "" // the replica count reports it
@@ -73,7 +74,7 @@ func misplaced(desired int32, observed Observed) (missing []Requirement, notJudg
 		return nil, ""
 	}
 	if !observed.Nodes.Known {
-		return nil, fmt.Sprintf("; not judged: whether the replicas, on %s in %s, could be on more: the operator may not read nodes", plural(nodes, "node"), plural(zones, "zone"))
+		return nil, fmt.Sprintf("; not evaluated: whether the replicas, on %s in %s, could be on more: the operator may not read nodes", plural(nodes, "node"), plural(zones, "zone"))
 	}
 	schedulable := observed.Nodes.schedulable(&observed.Deployment.Spec.Template.Spec)
 	if possible := len(schedulable); nodes < min(minDomains, possible) {
@@ -88,26 +89,43 @@ func misplaced(desired int32, observed Observed) (missing []Requirement, notJudg
 }
 
 // deadlocked forecasts a rollout that cannot complete. With required anti-affinity of the pods against each other, each pod needs a
-// topology domain of its own, and a rollout that keeps every old pod until a new one is available needs one domain more than there
-// are replicas.
+// topology domain of its own; with a host port, a node. A rollout that keeps every old pod until a new one is available needs one more
+// than there are replicas.
 func deadlocked(agent *v1alpha1.Agent, desired int32, observed Observed) []Requirement {
 	if observed.Deployment == nil || !observed.Nodes.Known {
 		return nil
 	}
 	schedulable := observed.Nodes.schedulable(&observed.Deployment.Spec.Template.Spec)
+	surging := surges(agent, desired)
 	var missing []Requirement
 	for _, term := range render.RequiredAntiAffinity(agent) {
-		required, reason := desired, fmt.Sprintf("%d replicas", desired)
-		if surges(agent, desired) && !slices.Contains(term.MatchLabelKeys, "pod-template-hash") {
-			required, reason = desired+1, fmt.Sprintf("%d replicas and the one more of a rollout", desired)
-		}
-		if possible := topologyDomains(schedulable, term.TopologyKey); int32(possible) < required {
-			missing = append(missing, missingf(AntiAffinity,
-				"required pod anti-affinity over %s wants %d places for %s, and %d fit: a pod would wait for ever. Use the preferred form, or fewer replicas, or strategy maxSurge 0 with maxUnavailable 1",
+		required, reason := requiredPlaces(desired, surging && !slices.Contains(term.MatchLabelKeys, appsv1.DefaultDeploymentUniqueLabelKey))
+		if possible := topologyDomains(schedulable, term.TopologyKey); possible < required {
+			missing = append(missing, missingf(antiAffinity,
+				"required pod anti-affinity over %s wants %d places for %s, and %d fit: a pod would wait forever. Use the preferred form, or fewer replicas, or strategy maxSurge 0 with maxUnavailable 1",
 				term.TopologyKey, required, reason, possible))
 		}
 	}
+	required, reason := requiredPlaces(desired, surging)
+	if ports := render.HostPorts(agent); len(ports) > 0 && len(schedulable) < required {
+		missing = append(missing, missingf(hostPort,
+			"hostPort %s wants %d nodes for %s, and %d fit: a pod would wait forever. Leave hostPort out, or use fewer replicas, or strategy maxSurge 0 with maxUnavailable 1",
+			firstFew(ports), required, reason, len(schedulable)))
+	}
 	return missing
+}
+
+// requiredPlaces is how many nodes or other topology domains pods need that cannot share one.
+func requiredPlaces(desired int32, surging bool) (places int, reason string) {
+	if surging {
+		return int(desired) + 1, fmt.Sprintf("%d replicas and the one more of a rollout", desired)
+	}
+	return int(desired), fmt.Sprintf("%d replicas", desired)
+}
+
+// canDeadlock reports whether the number of nodes decides if a rollout can complete.
+func canDeadlock(agent *v1alpha1.Agent) bool {
+	return len(render.RequiredAntiAffinity(agent)) > 0 || len(render.HostPorts(agent)) > 0
 }
 
 // surges reports whether a rollout keeps every old pod until a new one is available.
@@ -167,12 +185,12 @@ func countDomains(pods []*corev1.Pod, known Nodes) (nodes, zones int) {
 }
 
 // NeedsNodes reports whether HighlyAvailable depends on the cluster's nodes. It does not when the available pods are on two nodes in
-// two zones and no required anti-affinity applies. That spares most passes a list of every node of a large cluster.
+// two zones and nothing keeps the pods from sharing one. That spares most passes a list of every node of a large cluster.
 func NeedsNodes(agent *v1alpha1.Agent, observed Observed) bool {
 	if observed.Deployment == nil || render.Replicas(agent, observed.Live()) == 0 {
 		return false
 	}
-	if len(render.RequiredAntiAffinity(agent)) > 0 {
+	if canDeadlock(agent) {
 		return true
 	}
 	pods := availablePods(observed.Pods)
@@ -184,7 +202,7 @@ func NeedsNodes(agent *v1alpha1.Agent, observed Observed) bool {
 func DependsOnNodes(agent *v1alpha1.Agent) bool {
 	placement := ptr.Deref(agent.Status.Placement, v1alpha1.Placement{})
 	return placement.Zones < minDomains || // which includes pods on fewer than two nodes
-		len(render.RequiredAntiAffinity(agent)) > 0
+		canDeadlock(agent)
 }
 
 func plural(n int, noun string) string {

@@ -2,7 +2,6 @@ package status_test
 
 import (
 	"errors"
-	"slices"
 	"strings"
 	"testing"
 
@@ -135,6 +134,8 @@ func TestMissingRequirementsAreThoseOfTheGuide(t *testing.T) {
 		{"a budget that blocks", compliant(budget(v1alpha1.DisruptionBudget{MaxUnavailable: ptr.To(intstr.FromInt32(0))})), "disruption-budget: maxUnavailable 0 never lets a node be drained: make it 1 or more"},
 		{"all must stay", compliant(budget(v1alpha1.DisruptionBudget{MinAvailable: ptr.To(intstr.FromInt32(3))})), "disruption-budget: minAvailable 3 of 3 replicas never lets a node be drained: make it less"},
 		{"a percentage that rounds up to all", compliant(budget(v1alpha1.DisruptionBudget{MinAvailable: ptr.To(intstr.FromString("70%"))})), "disruption-budget: minAvailable 70% of 3 replicas never lets a node be drained: make it less"},
+		{"all of the replicas of idle autoscaling must stay", compliant(autoscaled(ptr.To[int32](3)), budget(v1alpha1.DisruptionBudget{MinAvailable: ptr.To(intstr.FromInt32(3))})), "disruption-budget: minAvailable 3 of 3 replicas never lets a node be drained: make it less"},
+		{"100% must stay", compliant(budget(v1alpha1.DisruptionBudget{MinAvailable: ptr.To(intstr.FromString("100%"))})), "disruption-budget: minAvailable 100% of 3 replicas never lets a node be drained: make it less"},
 		{"two must stay", compliant(budget(v1alpha1.DisruptionBudget{MinAvailable: ptr.To(intstr.FromInt32(2))})), ""},
 	} {
 		t.Run(r.name, func(t *testing.T) {
@@ -219,7 +220,7 @@ func TestHighlyAvailableDependsOnThePlacementOfAvailablePods(t *testing.T) {
 		{"the others are not ready", together, known(node("n1", "z1"), node("n2", "z2", notReady)), "True RequirementsMet: 3 replicas available on 1 node in 1 zone"},
 		{"the others have a taint", together, known(node("n1", "z1"), node("n2", "z2", tainted(corev1.TaintEffectNoSchedule))), "True RequirementsMet: 3 replicas available on 1 node in 1 zone"},
 		{"a PreferNoSchedule taint does not count", together, known(node("n1", "z1"), node("n2", "z1", tainted(corev1.TaintEffectPreferNoSchedule))), onNode("2 nodes fit" + fix)},
-		{"nodes may not be read", together, status.Nodes{}, "True RequirementsMet: 3 replicas available on 1 node in 1 zone; not judged: whether the replicas, on 1 node in 1 zone, could be on more: the operator may not read nodes"},
+		{"nodes may not be read", together, status.Nodes{}, "True RequirementsMet: 3 replicas available on 1 node in 1 zone; not evaluated: whether the replicas, on 1 node in 1 zone, could be on more: the operator may not read nodes"},
 	} {
 		t.Run(r.name, func(t *testing.T) {
 			observed := status.Observed{Now: now, Deployment: deployment(), Pods: r.pods, Nodes: r.nodes}
@@ -325,8 +326,17 @@ func TestRolloutDeadlockIsForecast(t *testing.T) {
 		return agenttest.RequiredAntiAffinity(corev1.PodAffinityTerm{TopologyKey: key, LabelSelector: agenttest.Selecting("a"), MatchLabelKeys: hash})
 	}
 	three := []corev1.Node{node("n1", "z1"), node("n2", "z2"), node("n3", "z3")}
-	const host = "required pod anti-affinity over kubernetes.io/hostname wants "
-	const help = ": a pod would wait for ever. Use the preferred form, or fewer replicas, or strategy maxSurge 0 with maxUnavailable 1"
+	const host = "anti-affinity: required pod anti-affinity over kubernetes.io/hostname wants "
+	const help = ": a pod would wait forever. Use the preferred form, or fewer replicas, or strategy maxSurge 0 with maxUnavailable 1"
+	const free = ": a pod would wait forever. Leave hostPort out, or use fewer replicas, or strategy maxSurge 0 with maxUnavailable 1"
+	const ports = "host-port: hostPort 80, 443 wants "
+	taken := agenttest.Container(func(c *corev1.Container) {
+		c.Ports[0].HostPort = 80
+		c.Ports = append(c.Ports, corev1.ContainerPort{Name: "https", ContainerPort: 8443, HostPort: 443})
+	})
+	sidecar := agenttest.Runtime(func(s *v1alpha1.RuntimeSpec) {
+		s.Sidecars = []corev1.Container{{Name: "proxy", Image: "proxy:v1", Resources: sufficient(), Ports: []corev1.ContainerPort{{ContainerPort: 9090, HostPort: 9090}}}}
+	})
 	for _, r := range []struct {
 		name  string
 		agent *v1alpha1.Agent
@@ -340,6 +350,13 @@ func TestRolloutDeadlockIsForecast(t *testing.T) {
 		{"only against pods of the same template", compliant(apart(corev1.LabelHostname, "pod-template-hash")), known(three...), ""},
 		{"an old pod may terminate first", compliant(apart(corev1.LabelHostname), rollout(intstr.FromInt32(1))), known(three...), ""},
 		{"not even the replicas fit", compliant(agenttest.Replicas(4), apart(corev1.LabelHostname), rollout(intstr.FromInt32(1))), known(three...), host + "4 places for 4 replicas, and 3 fit" + help},
+		{"host ports, a node for each replica, none for the surge", compliant(taken), known(three...), ports + "4 nodes for 3 replicas and the one more of a rollout, and 3 fit" + free},
+		{"host ports, one more node", compliant(taken), known(append(three, node("n4", "z1"))...), ""},
+		{"host ports, one more node that is cordoned", compliant(taken), known(append(three, node("n4", "z1", cordoned))...), ports + "4 nodes for 3 replicas and the one more of a rollout, and 3 fit" + free},
+		{"host ports, an old pod may terminate first", compliant(taken, rollout(intstr.FromInt32(1))), known(three...), ""},
+		{"host ports, not even the replicas fit", compliant(agenttest.Replicas(4), taken, rollout(intstr.FromInt32(1))), known(three...), ports + "4 nodes for 4 replicas, and 3 fit" + free},
+		{"a host port of a sidecar", compliant(sidecar), known(three...), "host-port: hostPort 9090 wants 4 nodes for 3 replicas and the one more of a rollout, and 3 fit" + free},
+		{"host ports, nodes may not be read", compliant(taken), status.Nodes{}, ""},
 		{"another agent's pods", compliant(agenttest.RequiredAntiAffinity(corev1.PodAffinityTerm{TopologyKey: corev1.LabelHostname, LabelSelector: agenttest.Selecting("b")})), known(three...), ""},
 		{"nodes may not be read", compliant(apart(corev1.LabelHostname)), status.Nodes{}, ""},
 	} {
@@ -348,9 +365,9 @@ func TestRolloutDeadlockIsForecast(t *testing.T) {
 			observed := status.Observed{Now: now, Deployment: deployment(counts(4, 4, 4, 4)), Pods: pods, Nodes: r.nodes}
 			got := statusOf(r.agent, observed, nil)
 			condition := meta.FindStatusCondition(got.Conditions, v1alpha1.ConditionHighlyAvailable)
-			require.Equal(t, r.want != "", slices.Contains(missingIn(r.agent, observed, nil), status.AntiAffinity))
+			require.Equal(t, r.want != "", status.ForecastsDeadlock(missingIn(r.agent, observed, nil)))
 			if r.want != "" {
-				require.Equal(t, "anti-affinity: "+r.want, condition.Message)
+				require.Equal(t, r.want, condition.Message)
 			}
 		})
 	}
@@ -360,6 +377,7 @@ func TestNodesAreListedOnlyIfTheStatusDependsOnThem(t *testing.T) {
 	spread := []corev1.Pod{readyPod("n1", "z1"), readyPod("n2", "z2"), readyPod("n3", "z3")}
 	together := []corev1.Pod{readyPod("n1", "z1"), readyPod("n1", "z1")}
 	apart := agenttest.RequiredAntiAffinity(corev1.PodAffinityTerm{TopologyKey: corev1.LabelHostname, LabelSelector: agenttest.Selecting("a")})
+	taken := agenttest.Container(func(c *corev1.Container) { c.Ports[0].HostPort = 80 })
 	for _, r := range []struct {
 		name     string
 		agent    *v1alpha1.Agent
@@ -369,6 +387,7 @@ func TestNodesAreListedOnlyIfTheStatusDependsOnThem(t *testing.T) {
 		{"spread", compliant(), status.Observed{Deployment: deployment(), Pods: spread}, false},
 		{"on one node", compliant(), status.Observed{Deployment: deployment(), Pods: together}, true},
 		{"required anti-affinity", compliant(apart), status.Observed{Deployment: deployment(), Pods: spread}, true},
+		{"a host port", compliant(taken), status.Observed{Deployment: deployment(), Pods: spread}, true},
 		{"a single pod", compliant(), status.Observed{Deployment: deployment(), Pods: together[:1]}, false},
 		{"none desired", compliant(agenttest.Replicas(0), apart), status.Observed{Deployment: deployment(), Pods: together}, false},
 		{"no Deployment", compliant(), status.Observed{}, false},
@@ -385,6 +404,7 @@ func TestNodesAreListedOnlyIfTheStatusDependsOnThem(t *testing.T) {
 	require.True(t, placed(2, 1))
 	require.False(t, placed(2, 2))
 	require.True(t, placed(3, 3, apart))
+	require.True(t, placed(3, 3, taken))
 }
 
 func TestSuspendedAgentIsReadyOnceNoReplicaRuns(t *testing.T) {

@@ -19,9 +19,15 @@ const (
 	requirementAvailability = "availability"
 	requirementPlacement    = "placement"
 	requirementSpec         = "spec"
-	// AntiAffinity is the id of the requirement that forecasts a rollout that cannot complete.
-	AntiAffinity = "anti-affinity"
+	// Each of these forecasts a rollout that cannot complete.
+	antiAffinity = "anti-affinity"
+	hostPort     = "host-port"
 )
+
+// ForecastsDeadlock reports whether one of the missing requirements, given by id, forecasts a rollout that cannot complete.
+func ForecastsDeadlock(missing []string) bool {
+	return slices.Contains(missing, antiAffinity) || slices.Contains(missing, hostPort)
+}
 
 // Requirement is a requirement of high availability that is not met.
 type Requirement struct {

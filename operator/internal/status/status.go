@@ -68,8 +68,8 @@ func Of(agent *v1alpha1.Agent, observed Observed, err error) (v1alpha1.AgentStat
 		status.AvailableReplicas = observed.Deployment.Status.AvailableReplicas
 		status.Image = image(agent, observed.Deployment)
 	}
-	missing, notJudged := missingRequirements(agent, observed, err)
-	status.Conditions = conditions(agent, observed, err, highlyAvailable(observed, missing, notJudged))
+	missing, notEvaluated := missingRequirements(agent, observed, err)
+	status.Conditions = conditions(agent, observed, err, highlyAvailable(observed, missing, notEvaluated))
 	return status, requirementIDs(missing)
 }
 
