@@ -156,7 +156,7 @@ func applyChild[T configuration[T]](ctx context.Context, c *Controller, agent *v
 	return nil
 }
 
-// readUncached reads a child that the cache does not hold from the API server: the cache has labeled objects only.
+// readUncached reads a child that the cache does not hold from the API server: the cache has whole objects only with the label.
 func (c *Controller) readUncached(ctx context.Context, agent *v1alpha1.Agent, live *child) error {
 	if live.exists {
 		return nil

@@ -107,6 +107,9 @@ func (c *Controller) readChild(ctx context.Context, namespace string, child *chi
 		return fmt.Errorf("reading %s %q: %w", child.kind, child.name, err)
 	}
 	child.exists = err == nil
+	if _, labeled := child.object.GetLabels()[v1alpha1.LabelAgent]; child.exists && !labeled {
+		child.clear() // the cache holds only a part of a PodDisruptionBudget without the label
+	}
 	return nil
 }
 

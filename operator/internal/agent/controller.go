@@ -25,7 +25,8 @@ const recheckTerminating = 10 * time.Second
 
 // Controller reconciles one Agent at a time.
 type Controller struct {
-	// client reads from caches that hold only the operator's own children, and that have seen its own writes.
+	// client reads from caches that have seen its own writes. They hold the operator's own children and, of other objects, only a part of
+	// each PodDisruptionBudget.
 	client client.Client
 	// live reads from the API server what the caches do not hold: objects that are not the operator's.
 	live   client.Reader

@@ -15,7 +15,7 @@ import (
 	"github.com/flokoa/flokoa/operator/internal/status"
 )
 
-// podsByAgent is the name of the cache index that IndexPods adds.
+// podsByAgent is the name of the cache index that Index adds.
 const podsByAgent = "agent"
 
 // observe collects everything that the status of an Agent is computed from. recheck is when that changes by itself, 0 for never.
@@ -23,6 +23,9 @@ func (c *Controller) observe(ctx context.Context, agent *v1alpha1.Agent, live *c
 	observed = live.observed(agent)
 	observed.Now = c.now()
 	if err := c.observePods(ctx, agent, &observed); err != nil {
+		return observed, 0, err
+	}
+	if err := c.observeBudgets(ctx, agent, live, &observed); err != nil {
 		return observed, 0, err
 	}
 	if c.readsNodes && status.NeedsNodes(agent, observed) {

@@ -49,7 +49,7 @@ type Settings struct {
 // Register adds the controller of Agents to a manager. Its cache must hold pods as CompressPod and Deployments as
 // CompressDeployment return them.
 func Register(ctx context.Context, manager ctrl.Manager, settings Settings) error {
-	if err := IndexPods(ctx, manager.GetFieldIndexer()); err != nil {
+	if err := Index(ctx, manager.GetFieldIndexer()); err != nil {
 		return err
 	}
 	agents := New(manager.GetClient(), manager.GetAPIReader(), manager.GetEventRecorder("flokoa-operator"), settings.ReadsNodes)
@@ -65,6 +65,7 @@ func Register(ctx context.Context, manager ctrl.Manager, settings Settings) erro
 		Owns(&corev1.Service{}).
 		Owns(&corev1.ConfigMap{}).
 		Owns(&policyv1.PodDisruptionBudget{}, builder.WithPredicates(specChanged)).
+		Watches(&policyv1.PodDisruptionBudget{}, handler.EnqueueRequestsFromMapFunc(agentsSelectedBy(manager.GetClient())), builder.WithPredicates(foreignBudgetChanged)).
 		Owns(&autoscalingv2.HorizontalPodAutoscaler{}, builder.WithPredicates(specChanged)).
 		Watches(&corev1.Pod{}, withHighPriority(handler.EnqueueRequestsFromMapFunc(agentOf)), builder.WithPredicates(podChanged))
 	if settings.ReadsNodes {
@@ -85,8 +86,12 @@ func Register(ctx context.Context, manager ctrl.Manager, settings Settings) erro
 		Complete(gate(settings.Precedence, manager, agents))
 }
 
-// IndexPods adds an index to a cache that finds the pods of an Agent without a scan of its namespace.
-func IndexPods(ctx context.Context, indexer client.FieldIndexer) error {
+// Index adds the indexes to a cache that find the pods of an Agent, and the PodDisruptionBudgets that are no Agent's child, without a
+// scan of the namespace.
+func Index(ctx context.Context, indexer client.FieldIndexer) error {
+	if err := indexer.IndexField(ctx, &policyv1.PodDisruptionBudget{}, foreignBudgets, indexForeignBudget); err != nil {
+		return err
+	}
 	return indexer.IndexField(ctx, &corev1.Pod{}, podsByAgent, func(pod client.Object) []string {
 		return []string{pod.GetLabels()[v1alpha1.LabelAgent]}
 	})

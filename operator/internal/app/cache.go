@@ -20,9 +20,10 @@ import (
 	"github.com/flokoa/flokoa/operator/internal/agent"
 )
 
-// CacheOptions limit the caches to some namespaces (none means all), to labeled children and pods, and to the fields that the
-// operator reads. Of its managed fields, an object keeps at most whether others own something that the operator replaces. A pod keeps where it runs and why it is not ready. A node keeps what decides
-// which pods it accepts.
+// CacheOptions limit the caches to some namespaces (none means all), to labeled children and pods, and to the fields that the operator
+// reads. A PodDisruptionBudget without the label keeps what decides evictions. Of managed fields, a Deployment and a Service keep
+// whether others own something that the operator replaces. A pod keeps where it runs and why it is not ready. A node keeps what
+// decides which pods it accepts.
 func CacheOptions(namespaces []string) cache.Options {
 	onlyRead := ptr.To(true) // reads return the cached object, not a copy: writes use apply configurations of their own
 	children := labels.NewSelector().Add(*agentLabel())
@@ -35,8 +36,8 @@ func CacheOptions(namespaces []string) cache.Options {
 			&appsv1.Deployment{}:                     {Label: children, Transform: compressDeployment},
 			&corev1.Service{}:                        {Label: children, Transform: stripService, UnsafeDisableDeepCopy: onlyRead},
 			&corev1.ConfigMap{}:                      {Label: children, UnsafeDisableDeepCopy: onlyRead},
-			&policyv1.PodDisruptionBudget{}:          {Label: children, Transform: stripStatus, UnsafeDisableDeepCopy: onlyRead},
-			&autoscalingv2.HorizontalPodAutoscaler{}: {Label: children, Transform: stripStatus, UnsafeDisableDeepCopy: onlyRead},
+			&policyv1.PodDisruptionBudget{}:          {Transform: stripBudget, UnsafeDisableDeepCopy: onlyRead}, // those of others too: they may select an Agent's pods
+			&autoscalingv2.HorizontalPodAutoscaler{}: {Label: children, Transform: stripAutoscaler, UnsafeDisableDeepCopy: onlyRead},
 			&corev1.Node{}:                           {Transform: stripNode, UnsafeDisableDeepCopy: onlyRead},
 			&corev1.Pod{}:                            {Label: children, Transform: compressPod}, // a copy decompresses it
 			&coordinationv1.Lease{}:                  {Field: namespaceLeases, Transform: stripLease, UnsafeDisableDeepCopy: onlyRead},
@@ -106,15 +107,32 @@ func stripLease(object any) (any, error) {
 	}, nil
 }
 
-// stripStatus drops the status that other controllers write: nothing here reads it.
-func stripStatus(object any) (any, error) {
-	switch object := object.(type) {
-	case *policyv1.PodDisruptionBudget:
-		object.ManagedFields, object.Status = nil, policyv1.PodDisruptionBudgetStatus{}
-	case *autoscalingv2.HorizontalPodAutoscaler:
-		object.ManagedFields, object.Status = nil, autoscalingv2.HorizontalPodAutoscalerStatus{}
+// stripAutoscaler drops the status that other controllers write: nothing here reads it.
+func stripAutoscaler(object any) (any, error) {
+	if autoscaler, ok := object.(*autoscalingv2.HorizontalPodAutoscaler); ok {
+		autoscaler.ManagedFields, autoscaler.Status = nil, autoscalingv2.HorizontalPodAutoscalerStatus{}
 	}
 	return object, nil
+}
+
+// stripBudget drops the status, as stripAutoscaler does. Of a PodDisruptionBudget without the label of an Agent, it keeps who controls
+// it, which pods it selects, and how many of them it lets go.
+func stripBudget(object any) (any, error) {
+	budget, ok := object.(*policyv1.PodDisruptionBudget)
+	if !ok {
+		return object, nil
+	}
+	if _, labeled := budget.Labels[v1alpha1.LabelAgent]; labeled {
+		budget.ManagedFields, budget.Status = nil, policyv1.PodDisruptionBudgetStatus{}
+		return budget, nil
+	}
+	return &policyv1.PodDisruptionBudget{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: budget.Namespace, Name: budget.Name, UID: budget.UID, ResourceVersion: budget.ResourceVersion, Generation: budget.Generation,
+			OwnerReferences: budget.OwnerReferences, DeletionTimestamp: budget.DeletionTimestamp,
+		},
+		Spec: policyv1.PodDisruptionBudgetSpec{Selector: budget.Spec.Selector, MinAvailable: budget.Spec.MinAvailable, MaxUnavailable: budget.Spec.MaxUnavailable},
+	}, nil
 }
 
 // stripNode keeps what decides which pods the scheduler can place on a node.

@@ -8,7 +8,9 @@ import (
 	"github.com/stretchr/testify/require"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -133,6 +135,33 @@ func TestCachedLeaseKeepsOnlyItsHolderAndTimes(t *testing.T) {
 			HolderIdentity: ptr.To(strings.Repeat("x", maxMessage)), LeaseDurationSeconds: ptr.To[int32](60), AcquireTime: renewed, RenewTime: renewed,
 		},
 	}, stripped)
+}
+
+// A namespace may have many PodDisruptionBudgets that are not the operator's.
+func TestCachedForeignBudgetKeepsOnlyWhatDecidesEvictions(t *testing.T) {
+	one, selector := ptr.To(intstr.FromInt32(1)), &metav1.LabelSelector{MatchLabels: map[string]string{"app": "other"}}
+	budget := func(labels map[string]string) *policyv1.PodDisruptionBudget {
+		return &policyv1.PodDisruptionBudget{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "b", UID: "u", ResourceVersion: "7", Generation: 2, Labels: labels,
+				Annotations: map[string]string{"big": "v"}, OwnerReferences: []metav1.OwnerReference{{Kind: "Other"}},
+				ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubectl"}}},
+			Spec:   policyv1.PodDisruptionBudgetSpec{Selector: selector, MaxUnavailable: one, UnhealthyPodEvictionPolicy: ptr.To(policyv1.AlwaysAllow)},
+			Status: policyv1.PodDisruptionBudgetStatus{ExpectedPods: 3},
+		}
+	}
+	stripped, err := stripBudget(budget(map[string]string{"l": "v"}))
+	require.NoError(t, err)
+	require.Equal(t, &policyv1.PodDisruptionBudget{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "b", UID: "u", ResourceVersion: "7", Generation: 2, OwnerReferences: []metav1.OwnerReference{{Kind: "Other"}}},
+		Spec:       policyv1.PodDisruptionBudgetSpec{Selector: selector, MaxUnavailable: one},
+	}, stripped)
+
+	labeled := map[string]string{v1alpha1.LabelAgent: "a"}
+	stripped, err = stripBudget(budget(labeled))
+	require.NoError(t, err)
+	want := budget(labeled)
+	want.ManagedFields, want.Status = nil, policyv1.PodDisruptionBudgetStatus{}
+	require.Equal(t, want, stripped)
 }
 
 func TestCachedAgentDropsLastAppliedConfiguration(t *testing.T) {

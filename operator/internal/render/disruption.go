@@ -32,6 +32,9 @@ func disruptionBudget(agent *v1alpha1.Agent) *policyv1ac.PodDisruptionBudgetAppl
 		WithSpec(spec)
 }
 
+// HasDisruptionBudget reports whether an Agent renders to a PodDisruptionBudget.
+func HasDisruptionBudget(agent *v1alpha1.Agent) bool { return disruptionBudget(agent) != nil }
+
 // maxReplicas is the highest replica count that an Agent can have under its spec.
 func maxReplicas(agent *v1alpha1.Agent) int32 {
 	highest := ptr.Deref(agent.Spec.Runtime.Spec.Replicas, defaultReplicas)

@@ -46,11 +46,6 @@ func template(agent *v1alpha1.Agent) *corev1ac.PodTemplateSpecApplyConfiguration
 	return template.WithLabels(podLabels(agent))
 }
 
-// podLabelSet holds all labels of the pod template, the user's included.
-func podLabelSet(agent *v1alpha1.Agent) map[string]string {
-	return template(agent).Labels
-}
-
 // userPod holds the fields of the pod that the user set, and no defaults.
 func userPod(agent *v1alpha1.Agent) corev1.PodSpec {
 	user := agent.Spec.Runtime.Spec

@@ -62,7 +62,7 @@ func Spread(agent *v1alpha1.Agent, key string) (maxSkew int32, otherPods bool) {
 	for _, c := range agent.Spec.Runtime.Spec.TopologySpreadConstraints {
 		switch {
 		case c.TopologyKey != key:
-		case !SelectsPods(agent, c.LabelSelector):
+		case !selectsPods(agent, c.LabelSelector):
 			otherPods = true
 		case maxSkew == 0 || c.MaxSkew < maxSkew:
 			maxSkew = c.MaxSkew
@@ -119,7 +119,7 @@ func hasConstraint(agent *v1alpha1.Agent, key string, when corev1.UnsatisfiableC
 // action: with a constraint or a pod anti-affinity term of that key that selects these pods. Node affinity does not spread.
 func userSpreads(agent *v1alpha1.Agent, key string, when corev1.UnsatisfiableConstraintAction) bool {
 	constrains := func(c corev1.TopologySpreadConstraint) bool {
-		return c.TopologyKey == key && (c.WhenUnsatisfiable == when || c.WhenUnsatisfiable == corev1.DoNotSchedule) && SelectsPods(agent, c.LabelSelector)
+		return c.TopologyKey == key && (c.WhenUnsatisfiable == when || c.WhenUnsatisfiable == corev1.DoNotSchedule) && selectsPods(agent, c.LabelSelector)
 	}
 	return slices.ContainsFunc(agent.Spec.Runtime.Spec.TopologySpreadConstraints, constrains) ||
 		hasAntiAffinity(agent, key, when == corev1.DoNotSchedule)
@@ -139,8 +139,8 @@ func hasAntiAffinity(agent *v1alpha1.Agent, key string, required bool) bool {
 // selectsItself reports whether an anti-affinity term of an Agent's pod selects the Agent's pods. A matchLabelKeys entry always matches
 // them. A mismatchLabelKeys entry never does, unless they lack the label: Kubernetes then ignores the entry.
 func selectsItself(agent *v1alpha1.Agent, term corev1.PodAffinityTerm) bool {
-	return SelectsPods(agent, term.LabelSelector) && appliesTo(term, agent.Namespace) &&
-		!slices.ContainsFunc(term.MismatchLabelKeys, ownLabels(agent).Has)
+	return selectsPods(agent, term.LabelSelector) && appliesTo(term, agent.Namespace) &&
+		!slices.ContainsFunc(term.MismatchLabelKeys, LivePodLabels(agent).Has)
 }
 
 // appliesTo reports whether an affinity term selects pods in a namespace. The default is the pod's own namespace. Of a namespace's
@@ -158,15 +158,21 @@ func appliesTo(term corev1.PodAffinityTerm, namespace string) bool {
 	return !otherLabels && selector.Matches(k8slabels.Set{corev1.LabelMetadataName: namespace}) || slices.Contains(term.Namespaces, namespace)
 }
 
-// SelectsPods reports whether a selector selects an Agent's pods. It does not if it is invalid, or nil, which selects nothing.
-func SelectsPods(agent *v1alpha1.Agent, selector *metav1.LabelSelector) bool {
-	parsed, err := metav1.LabelSelectorAsSelector(selector)
-	return err == nil && parsed.Matches(ownLabels(agent))
+// selectsPods reports whether a selector selects an Agent's pods.
+func selectsPods(agent *v1alpha1.Agent, selector *metav1.LabelSelector) bool {
+	return Selects(selector, LivePodLabels(agent))
 }
 
-// ownLabels are the labels of an Agent's pods. The Deployment controller adds one, whose value changes with every revision.
-func ownLabels(agent *v1alpha1.Agent) k8slabels.Set {
-	all := podLabelSet(agent)
+// Selects reports whether a selector selects a pod by its labels. It does not if it is invalid, or nil, which selects nothing.
+func Selects(selector *metav1.LabelSelector, pod k8slabels.Set) bool {
+	parsed, err := metav1.LabelSelectorAsSelector(selector)
+	return err == nil && parsed.Matches(pod)
+}
+
+// LivePodLabels are the labels of an Agent's pods: those of the pod template, and the one that the Deployment controller adds. Its value
+// differs between revisions.
+func LivePodLabels(agent *v1alpha1.Agent) k8slabels.Set {
+	all := k8slabels.Set(template(agent).Labels)
 	all[appsv1.DefaultDeploymentUniqueLabelKey] = "unknown"
 	return all
 }

@@ -32,7 +32,7 @@ func highlyAvailable(observed Observed, missing []Requirement, notEvaluated stri
 
 // missingRequirements returns what the spec and what runs lack for high availability, and a note on what could not be evaluated.
 func missingRequirements(agent *v1alpha1.Agent, observed Observed, err error) (missing []Requirement, notEvaluated string) {
-	missing = slices.Clone(observed.Missing)
+	missing = withForeignBudgets(slices.Clone(observed.Missing), agent, observed.ForeignBudgets)
 	if errors.Is(err, ErrInvalidSpec) {
 		missing = append(missing, missingf(requirementSpec, "it cannot be rendered"))
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -369,6 +370,60 @@ func TestRolloutDeadlockIsForecast(t *testing.T) {
 			if r.want != "" {
 				require.Equal(t, r.want, condition.Message)
 			}
+		})
+	}
+}
+
+func TestForeignBudgetsThatBlockADrainAreNamed(t *testing.T) {
+	minimum := func(name, value string) policyv1.PodDisruptionBudget {
+		limit := intstr.Parse(value)
+		return policyv1.PodDisruptionBudget{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: policyv1.PodDisruptionBudgetSpec{MinAvailable: &limit}}
+	}
+	maximum := func(name, value string) policyv1.PodDisruptionBudget {
+		limit := intstr.Parse(value)
+		return policyv1.PodDisruptionBudget{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: policyv1.PodDisruptionBudgetSpec{MaxUnavailable: &limit}}
+	}
+	const (
+		tooMany = "disruption-budget: more than one PodDisruptionBudget selects the pods, so every eviction fails and no node can be drained: delete "
+		less    = " replicas never lets a node be drained: make it less"
+		more    = " never lets a node be drained: make it 1 or more"
+		none    = "disruption-budget: none protects the pods while nodes are drained: leave availability.podDisruptionBudget.mode out"
+	)
+	automatic := compliant()
+	off := compliant(budget(v1alpha1.DisruptionBudget{Mode: v1alpha1.DisruptionBudgetNone}))
+	type budgets []policyv1.PodDisruptionBudget
+	for _, r := range []struct {
+		name    string
+		agent   *v1alpha1.Agent
+		foreign budgets
+		want    string
+	}{
+		{"none", automatic, nil, ""},
+		{"a second one", automatic, budgets{maximum("other", "1")}, tooMany + `"other"`},
+		{"two more", automatic, budgets{maximum("one", "1"), minimum("two", "0")}, tooMany + `"one", "two"`},
+		{"five more", automatic, budgets{maximum("1", "1"), maximum("2", "1"), maximum("3", "1"), maximum("4", "1"), maximum("5", "1")}, tooMany + `"1", "2", "3" and 2 more`},
+		{"beside one that blocks", compliant(budget(v1alpha1.DisruptionBudget{MaxUnavailable: ptr.To(intstr.FromInt32(0))})), budgets{maximum("other", "1")},
+			"disruption-budget: maxUnavailable 0" + more + "; " + tooMany + `"other"`},
+		{"turned off, none", off, nil, none},
+		{"turned off, one that lets one go", off, budgets{maximum("mine", "1")}, ""},
+		{"turned off, one that keeps two", off, budgets{minimum("mine", "2")}, ""},
+		{"turned off, one that keeps half", off, budgets{minimum("mine", "50%")}, ""},
+		{"turned off, one that lets none go", off, budgets{maximum("mine", "0")}, `disruption-budget: PodDisruptionBudget "mine": maxUnavailable 0` + more},
+		{"turned off, one that lets 0% go", off, budgets{maximum("mine", "0%")}, `disruption-budget: PodDisruptionBudget "mine": maxUnavailable 0%` + more},
+		{"turned off, one that keeps all", off, budgets{minimum("mine", "3")}, `disruption-budget: PodDisruptionBudget "mine": minAvailable 3 of 3` + less},
+		{"turned off, one that keeps 90%", off, budgets{minimum("mine", "90%")}, `disruption-budget: PodDisruptionBudget "mine": minAvailable 90% of 3` + less},
+		{"turned off, two", off, budgets{maximum("one", "1"), maximum("two", "1")}, tooMany + `all but one of "one", "two"`},
+		{"one that keeps the only replica", compliant(agenttest.Replicas(1)), budgets{minimum("mine", "1")},
+			`replicas: 1, the guide asks for three or more; disruption-budget: PodDisruptionBudget "mine": minAvailable 1 of 1` + less},
+	} {
+		t.Run(r.name, func(t *testing.T) {
+			pods := []corev1.Pod{readyPod("n1", "z1"), readyPod("n2", "z2"), readyPod("n3", "z3")}
+			observed := status.Observed{Now: now, Deployment: deployment(), Pods: pods, Missing: requirements(t, r.agent), ForeignBudgets: r.foreign}
+			want := "False MissingRequirements: " + r.want
+			if r.want == "" {
+				want = "True RequirementsMet: 3 replicas available on 3 nodes in 3 zones"
+			}
+			require.Equal(t, want, conditionText(statusOf(r.agent, observed, nil), v1alpha1.ConditionHighlyAvailable))
 		})
 	}
 }

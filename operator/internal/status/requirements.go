@@ -3,9 +3,11 @@ package status
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 	"k8s.io/utils/ptr"
@@ -19,6 +21,7 @@ const (
 	requirementAvailability = "availability"
 	requirementPlacement    = "placement"
 	requirementSpec         = "spec"
+	requirementBudget       = "disruption-budget" // in the table too
 	// Each of these forecasts a rollout that cannot complete.
 	antiAffinity = "anti-affinity"
 	hostPort     = "host-port"
@@ -92,7 +95,7 @@ var requirements = []struct {
 	{"probes", missingProbes},
 	{"spread", missingSpread},
 	{"rollout", unsafeRollout},
-	{"disruption-budget", missingBudget},
+	{requirementBudget, missingBudget},
 }
 
 // Requirements returns the requirements of the guide that a spec does not meet. children are what the Agent renders to, before
@@ -239,14 +242,47 @@ func missingBudget(agent *v1alpha1.Agent, children render.Children) []string {
 		}
 		return []string{"none protects the pods while nodes are drained: leave availability.podDisruptionBudget.mode out"}
 	}
-	spec := children.Disruption.Spec
-	if limit := spec.MaxUnavailable; limit != nil && scaled(limit, least, true) == 0 {
-		return []string{fmt.Sprintf("maxUnavailable %s never lets a node be drained: make it 1 or more", limit)}
-	}
-	if limit := spec.MinAvailable; limit != nil && scaled(limit, least, true) >= int(least) {
-		return []string{fmt.Sprintf("minAvailable %s of %d replicas never lets a node be drained: make it less", limit, least)}
+	if blocked := blocksDrain(children.Disruption.Spec.MinAvailable, children.Disruption.Spec.MaxUnavailable, least); blocked != "" {
+		return []string{blocked}
 	}
 	return nil
+}
+
+// blocksDrain states why the limit of a PodDisruptionBudget never lets a node drain complete, empty if it does.
+func blocksDrain(minAvailable, maxUnavailable *intstr.IntOrString, least int32) string {
+	switch {
+	case maxUnavailable != nil && scaled(maxUnavailable, least, true) == 0:
+		return fmt.Sprintf("maxUnavailable %s never lets a node be drained: make it 1 or more", maxUnavailable)
+	case minAvailable != nil && scaled(minAvailable, least, true) >= int(least):
+		return fmt.Sprintf("minAvailable %s of %d replicas never lets a node be drained: make it less", minAvailable, least)
+	default:
+		return ""
+	}
+}
+
+// withForeignBudgets adds to the missing requirements what PodDisruptionBudgets of others do to a node drain. The eviction API fails for
+// a pod that two budgets select. An Agent without a budget of its own may have one of another: it is judged as if it selected only
+// the Agent's pods.
+func withForeignBudgets(missing []Requirement, agent *v1alpha1.Agent, foreign []policyv1.PodDisruptionBudget) []Requirement {
+	if len(foreign) == 0 {
+		return missing
+	}
+	var names []string
+	for _, budget := range foreign {
+		names = append(names, strconv.Quote(budget.Name))
+	}
+	const tooMany = "more than one PodDisruptionBudget selects the pods, so every eviction fails and no node can be drained: delete "
+	if render.HasDisruptionBudget(agent) {
+		return append(missing, missingf(requirementBudget, tooMany+"%s", firstFew(names)))
+	}
+	missing = slices.DeleteFunc(missing, func(r Requirement) bool { return r.ID == requirementBudget }) // that there is none
+	if len(foreign) > 1 {
+		return append(missing, missingf(requirementBudget, tooMany+"all but one of %s", firstFew(names)))
+	}
+	if blocked := blocksDrain(foreign[0].Spec.MinAvailable, foreign[0].Spec.MaxUnavailable, render.LeastReplicas(agent)); blocked != "" {
+		return append(missing, missingf(requirementBudget, "PodDisruptionBudget %s: %s", names[0], blocked))
+	}
+	return missing
 }
 
 // scaled is a count, or a percentage of the replicas; the disruption controller rounds up, the Deployment controller down.

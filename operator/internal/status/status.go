@@ -8,6 +8,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -31,6 +32,8 @@ type Observed struct {
 	Rewritten []string
 	// Nodes are known only for an Agent that NeedsNodes.
 	Nodes Nodes
+	// ForeignBudgets are the PodDisruptionBudgets of others that select the Agent's pods.
+	ForeignBudgets []policyv1.PodDisruptionBudget
 	// HeldFailure is a pod creation failure that HoldFailure still reports although the Deployment no longer does.
 	HeldFailure string
 	// PodEvents are Events about pods. QueriedPod names the pod that they were listed for; it is empty when there was no query, or

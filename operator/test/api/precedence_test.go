@@ -45,16 +45,20 @@ type installation struct {
 	ended chan error
 	mutex sync.Mutex
 	wrote []string // each request that writes, as method and path
+	read  []string // each other request but a watch, as path
 	log   bytes.Buffer
 }
 
-// RoundTrip records the requests that write.
+// RoundTrip records the requests.
 func (i *installation) RoundTrip(request *http.Request) (*http.Response, error) {
-	if request.Method != http.MethodGet {
-		i.mutex.Lock()
+	i.mutex.Lock()
+	switch {
+	case request.Method != http.MethodGet:
 		i.wrote = append(i.wrote, request.Method+" "+request.URL.Path)
-		i.mutex.Unlock()
+	case !request.URL.Query().Has("watch"):
+		i.read = append(i.read, request.URL.Path)
 	}
+	i.mutex.Unlock()
 	return i.RoundTripper.RoundTrip(request)
 }
 

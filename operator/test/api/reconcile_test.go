@@ -37,18 +37,20 @@ type bench struct {
 	*agent.Controller
 	events    *events.FakeRecorder
 	namespace string
-	// writes counts the write requests of the controller.
-	writes *atomic.Int64
+	// writes and reads count the requests of the controller, without those of its caches.
+	writes, reads *atomic.Int64
 }
 
-// countingTransport counts the requests that are not reads.
+// countingTransport counts requests.
 type countingTransport struct {
 	http.RoundTripper
-	writes *atomic.Int64
+	writes, reads *atomic.Int64
 }
 
 func (c countingTransport) RoundTrip(request *http.Request) (*http.Response, error) {
-	if request.Method != http.MethodGet {
+	if request.Method == http.MethodGet {
+		c.reads.Add(1)
+	} else {
 		c.writes.Add(1)
 	}
 	return c.RoundTripper.RoundTrip(request)
@@ -66,7 +68,7 @@ func newBenchIn(t *testing.T, namespace string) bench {
 	options.Scheme = scheme
 	caches, err := cache.New(config, options)
 	require.NoError(t, err)
-	require.NoError(t, agent.IndexPods(t.Context(), caches))
+	require.NoError(t, agent.Index(t.Context(), caches))
 	for _, object := range []client.Object{
 		&v1alpha1.Agent{}, &appsv1.Deployment{}, &corev1.Service{}, &corev1.ConfigMap{}, &policyv1.PodDisruptionBudget{},
 		&autoscalingv2.HorizontalPodAutoscaler{}, &corev1.Pod{}, &corev1.Node{},
@@ -76,15 +78,17 @@ func newBenchIn(t *testing.T, namespace string) bench {
 	}
 	go func() { _ = caches.Start(t.Context()) }()
 	require.True(t, caches.WaitForCacheSync(t.Context()))
-	writes := &atomic.Int64{}
+	writes, reads := &atomic.Int64{}, &atomic.Int64{}
 	counted := rest.CopyConfig(config)
-	counted.Wrap(func(next http.RoundTripper) http.RoundTripper { return countingTransport{next, writes} })
+	counted.Wrap(func(next http.RoundTripper) http.RoundTripper { return countingTransport{next, writes, reads} })
 	cached, err := client.New(counted, client.Options{Scheme: scheme, Cache: &client.CacheOptions{
 		Reader: caches, EnableReadYourWritesConsistency: ptr.To(true),
 	}})
 	require.NoError(t, err)
+	live, err := client.New(counted, client.Options{Scheme: scheme})
+	require.NoError(t, err)
 	recorder := events.NewFakeRecorder(100)
-	return bench{agent.New(cached, api, recorder, true), recorder, namespace, writes}
+	return bench{agent.New(cached, live, recorder, true), recorder, namespace, writes, reads}
 }
 
 // create stores an Agent and waits until the caches have it.
