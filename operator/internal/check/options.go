@@ -48,8 +48,9 @@ Exit codes:
      a spec that cannot be rendered, no Agent at all, or a wrong flag; the other Agents are checked all the same
 A warning changes no exit code.
 
-What takes a cluster is not checked: where the pods would run (see the Agent's condition HighlyAvailable); ranges, enums,
-and the rules between fields, quotas, and admission policies (see kubectl apply --dry-run=server).
+What takes a cluster is not checked: where the pods would run, whether a rollout finds enough nodes, and the
+PodDisruptionBudgets of others (see the Agent's condition HighlyAvailable); ranges, enums, and the rules between fields,
+quotas, and admission policies (see kubectl apply --dry-run=server).
 
 The report as JSON; fields may be added, none changes its meaning:
   agents[]   file, document, line, item      location: number and first line of the document, both from 1; item only

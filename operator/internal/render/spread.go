@@ -82,6 +82,17 @@ func RequiredAntiAffinity(agent *v1alpha1.Agent) []corev1.PodAffinityTerm {
 	return terms
 }
 
+// MinDomains are the user's hard constraints on the Agent's pods that have minDomains.
+func MinDomains(agent *v1alpha1.Agent) []corev1.TopologySpreadConstraint {
+	var constraints []corev1.TopologySpreadConstraint
+	for _, c := range agent.Spec.Runtime.Spec.TopologySpreadConstraints {
+		if c.MinDomains != nil && c.WhenUnsatisfiable == corev1.DoNotSchedule && selectsPods(agent, c.LabelSelector) {
+			constraints = append(constraints, c)
+		}
+	}
+	return constraints
+}
+
 // HostPorts are the ports of a node that each of an Agent's pods occupies. The scheduler ignores those of init containers that end before
 // the agent starts.
 func HostPorts(agent *v1alpha1.Agent) []string {

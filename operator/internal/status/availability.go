@@ -89,7 +89,7 @@ func misplaced(desired int32, observed Observed) (missing []Requirement, notEval
 }
 
 // deadlocked forecasts a rollout that cannot complete. With required anti-affinity of the pods against each other, each pod needs a
-// topology domain of its own; with a host port, a node. A rollout that keeps every old pod until a new one is available needs one more
+// topology domain of its own; with a host port, a node; with minDomains, a share of a domain. A rollout that keeps every old pod until a new one is available needs one more
 // than there are replicas.
 func deadlocked(agent *v1alpha1.Agent, desired int32, observed Observed) []Requirement {
 	if observed.Deployment == nil || !observed.Nodes.Known {
@@ -106,6 +106,9 @@ func deadlocked(agent *v1alpha1.Agent, desired int32, observed Observed) []Requi
 				term.TopologyKey, required, reason, possible))
 		}
 	}
+	for _, c := range render.MinDomains(agent) {
+		missing = append(missing, overfull(c, topologyDomains(schedulable, c.TopologyKey), desired, surging)...)
+	}
 	required, reason := requiredPlaces(desired, surging)
 	if ports := render.HostPorts(agent); len(ports) > 0 && len(schedulable) < required {
 		missing = append(missing, missingf(hostPort,
@@ -113,6 +116,17 @@ func deadlocked(agent *v1alpha1.Agent, desired int32, observed Observed) []Requi
 			firstFew(ports), required, reason, len(schedulable)))
 	}
 	return missing
+}
+
+// overfull forecasts that a hard constraint has no room for a pod. With fewer domains than minDomains, each takes maxSkew pods.
+func overfull(c corev1.TopologySpreadConstraint, domains int, desired int32, surging bool) []Requirement {
+	required, reason := requiredPlaces(desired, surging && !slices.Contains(c.MatchLabelKeys, appsv1.DefaultDeploymentUniqueLabelKey))
+	if domains >= int(*c.MinDomains) || domains*int(c.MaxSkew) >= required {
+		return nil
+	}
+	return []Requirement{missingf(requirementSpread,
+		"topologySpreadConstraint over %s with minDomains %d and maxSkew %d wants room for %s, and the %d that fit take %d: a pod would wait forever. Leave minDomains out",
+		c.TopologyKey, *c.MinDomains, c.MaxSkew, reason, domains, domains*int(c.MaxSkew))}
 }
 
 // requiredPlaces is how many nodes or other topology domains pods need that cannot share one.
@@ -125,7 +139,7 @@ func requiredPlaces(desired int32, surging bool) (places int, reason string) {
 
 // canDeadlock reports whether the number of nodes decides if a rollout can complete.
 func canDeadlock(agent *v1alpha1.Agent) bool {
-	return len(render.RequiredAntiAffinity(agent)) > 0 || len(render.HostPorts(agent)) > 0
+	return len(render.RequiredAntiAffinity(agent)) > 0 || len(render.HostPorts(agent)) > 0 || len(render.MinDomains(agent)) > 0
 }
 
 // surges reports whether a rollout keeps every old pod until a new one is available.

@@ -374,6 +374,42 @@ func TestRolloutDeadlockIsForecast(t *testing.T) {
 	}
 }
 
+func TestMinDomainsThatLeaveNoRoomAreForecast(t *testing.T) {
+	with := func(minDomains, maxSkew int32, change func(*corev1.TopologySpreadConstraint)) *v1alpha1.Agent {
+		c := corev1.TopologySpreadConstraint{TopologyKey: corev1.LabelTopologyZone, WhenUnsatisfiable: corev1.DoNotSchedule,
+			MaxSkew: maxSkew, MinDomains: &minDomains, LabelSelector: agenttest.Selecting("a")}
+		change(&c)
+		return compliant(agenttest.Runtime(func(s *v1alpha1.RuntimeSpec) { s.TopologySpreadConstraints = []corev1.TopologySpreadConstraint{c} }))
+	}
+	asIs := func(*corev1.TopologySpreadConstraint) {}
+	two := known(node("n1", "z1"), node("n2", "z2"), node("n3", "z2"), node("n4", "z3", cordoned))
+	const format = "spread: topologySpreadConstraint over topology.kubernetes.io/zone with minDomains 3 and maxSkew 1 wants room for 3 replicas and the one more of a rollout, and the 2 that fit take 2: a pod would wait forever. Leave minDomains out"
+	for _, r := range []struct {
+		name  string
+		agent *v1alpha1.Agent
+		nodes status.Nodes
+		want  string
+	}{
+		{"more than there are zones", with(3, 1, asIs), two, format},
+		{"of one revision only", with(3, 1, func(c *corev1.TopologySpreadConstraint) { c.MatchLabelKeys = []string{"pod-template-hash"} }), two, strings.Replace(format, " and the one more of a rollout", "", 1)},
+		{"as many as there are zones", with(2, 1, asIs), two, ""},
+		{"a maxSkew that has room for all", with(3, 2, asIs), two, ""},
+		{"on other pods", with(3, 1, func(c *corev1.TopologySpreadConstraint) { c.LabelSelector = agenttest.Selecting("b") }), two, ""},
+		{"nodes may not be read", with(3, 1, asIs), status.Nodes{}, ""},
+	} {
+		t.Run(r.name, func(t *testing.T) {
+			pods := []corev1.Pod{readyPod("n1", "z1"), readyPod("n2", "z2"), readyPod("n3", "z2")}
+			observed := status.Observed{Now: now, Deployment: deployment(), Pods: pods, Nodes: r.nodes}
+			condition := meta.FindStatusCondition(statusOf(r.agent, observed, nil).Conditions, v1alpha1.ConditionHighlyAvailable)
+			require.Equal(t, r.want == "", condition.Status == metav1.ConditionTrue, condition.Message)
+			if r.want != "" {
+				require.Equal(t, r.want, condition.Message)
+				require.True(t, status.NeedsNodes(r.agent, observed))
+			}
+		})
+	}
+}
+
 func TestForeignBudgetsThatBlockADrainAreNamed(t *testing.T) {
 	minimum := func(name, value string) policyv1.PodDisruptionBudget {
 		limit := intstr.Parse(value)

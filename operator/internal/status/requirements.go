@@ -21,7 +21,9 @@ const (
 	requirementAvailability = "availability"
 	requirementPlacement    = "placement"
 	requirementSpec         = "spec"
-	requirementBudget       = "disruption-budget" // in the table too
+	// These two are in the table, too.
+	requirementBudget = "disruption-budget"
+	requirementSpread = "spread"
 	// Each of these forecasts a rollout that cannot complete.
 	antiAffinity = "anti-affinity"
 	hostPort     = "host-port"
@@ -93,7 +95,7 @@ var requirements = []struct {
 	{"image", unpinnedImages},
 	{"resources", missingResources},
 	{"probes", missingProbes},
-	{"spread", missingSpread},
+	{requirementSpread, missingSpread},
 	{"rollout", unsafeRollout},
 	{requirementBudget, missingBudget},
 }
