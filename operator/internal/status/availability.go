@@ -89,8 +89,8 @@ func misplaced(desired int32, observed Observed) (missing []Requirement, notEval
 }
 
 // deadlocked forecasts a rollout that cannot complete. With required anti-affinity of the pods against each other, each pod needs a
-// topology domain of its own; with a host port, a node; with minDomains, a share of a domain. A rollout that keeps every old pod until a new one is available needs one more
-// than there are replicas.
+// topology domain of its own; with a host port, a node; with minDomains, a share of a domain. A rollout that keeps every old pod until
+// a new one is available needs one more than there are replicas.
 func deadlocked(agent *v1alpha1.Agent, desired int32, observed Observed) []Requirement {
 	if observed.Deployment == nil || !observed.Nodes.Known {
 		return nil
