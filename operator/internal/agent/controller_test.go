@@ -192,3 +192,17 @@ func TestPodUpdateEnqueuesTheAgentOnlyIfTheStatusNeedsIt(t *testing.T) {
 		})
 	}
 }
+
+// Anyone who may patch a Deployment chooses the name of the field manager.
+func TestEventsQuoteFieldManagersOnOneLine(t *testing.T) {
+	recorder := events.NewFakeRecorder(8)
+	c := New(nil, nil, recorder, false)
+	manager := "kubectl\nWarning\x1b[2K\u202e" + strings.Repeat("x", 2000)
+	c.warnTemplateChange(agenttest.New("a"), []string{manager}, &state{})
+	c.warnScaleConflict(agenttest.New("a"), &scaleConflict{manager, 5, 3}, &state{})
+	for range 2 {
+		sent := <-recorder.Events
+		require.Contains(t, sent, "kubectl Warning\ufffd[2K\ufffdxxx")
+		require.Less(t, len(sent), 1100, "the API server rejects an Event with a longer note")
+	}
+}

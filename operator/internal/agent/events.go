@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"fmt"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -60,5 +62,10 @@ func (c *Controller) recordCondition(agent *v1alpha1.Agent, warning bool, condit
 	if warning {
 		kind = corev1.EventTypeWarning
 	}
-	c.events.Eventf(agent, nil, kind, condition.Reason, "Reconcile", "%s", condition.Message)
+	c.record(agent, kind, condition.Reason, "%s", condition.Message)
+}
+
+// record records an Event about an Agent. The arguments may be foreign text, such as the name of a field manager.
+func (c *Controller) record(agent *v1alpha1.Agent, kind, reason, note string, args ...any) {
+	c.events.Eventf(agent, nil, kind, reason, "Reconcile", "%s", status.Message(fmt.Sprintf(note, args...)))
 }

@@ -51,7 +51,7 @@ func (c *Controller) warnScaleConflict(agent *v1alpha1.Agent, conflict *scaleCon
 		return
 	}
 	state.conflictReported = c.now()
-	c.events.Eventf(agent, nil, corev1.EventTypeWarning, reasonDeploymentScaled, "Reconcile",
+	c.record(agent, corev1.EventTypeWarning, reasonDeploymentScaled,
 		"%s scales Deployment %q to %d, but the Agent asks for %d and scales it back: point the autoscaler's scaleTargetRef at %s %s %s, set spec.autoscaling, or run kubectl scale agent",
 		conflict.manager, agent.Name, conflict.live, conflict.desired, v1alpha1.GroupVersion, v1alpha1.AgentKind, agent.Name)
 }

@@ -29,7 +29,7 @@ func (c *Controller) warnTemplateChange(agent *v1alpha1.Agent, changedBy []strin
 		return
 	}
 	state.templateReported = report
-	c.events.Eventf(agent, nil, corev1.EventTypeWarning, reasonTemplateChanged, "Reconcile",
+	c.record(agent, corev1.EventTypeWarning, reasonTemplateChanged,
 		"%s changed the pod template of Deployment %q, and the operator restored it: to change or roll back the pods, change the Agent, for example with kubectl edit agent %s",
 		report.managers, agent.Name, agent.Name)
 }

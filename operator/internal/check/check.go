@@ -59,7 +59,7 @@ func exitCode(code int, err error, stderr io.Writer) int {
 	if err == nil {
 		return code
 	}
-	_, _ = fmt.Fprintln(stderr, "flokoa-operator check:", err)
+	_, _ = fmt.Fprintln(stderr, "flokoa-operator check:", escape(err.Error()))
 	return ExitError
 }
 

@@ -62,9 +62,9 @@ type Location struct {
 	Item     int `json:"item,omitempty"`
 }
 
-// String formats a location for people, on one line whatever the file's name is. Editors and terminals recognize file:line.
+// String formats a location for people. Editors and terminals recognize file:line.
 func (p Location) String() string {
-	text := strings.NewReplacer("\n", " ", "\r", " ").Replace(p.File)
+	text := quoteName(p.File)
 	if p.File == stdinFile {
 		text = "standard input"
 	}
@@ -144,12 +144,12 @@ func (r *Report) text() string {
 		if !agent.HighlyAvailable {
 			result = "not highly available"
 		}
-		fmt.Fprintf(&b, "%s (%s): %s\n", qualified(agent.Namespace, agent.Name), agent.Location, result)
+		fmt.Fprintf(&b, "%s (%s): %s\n", quoteName(qualified(agent.Namespace, agent.Name)), agent.Location, result)
 		for _, requirement := range agent.Missing {
-			fmt.Fprintf(&b, "  %s: %s\n", requirement.ID, requirement.Text)
+			fmt.Fprintf(&b, "  %s: %s\n", requirement.ID, escape(requirement.Text))
 		}
 		for _, warning := range agent.Warnings {
-			fmt.Fprintf(&b, "  warning: %s\n", warning)
+			fmt.Fprintf(&b, "  warning: %s\n", escape(warning))
 		}
 		b.WriteString("\n")
 	}
@@ -159,9 +159,9 @@ func (r *Report) text() string {
 			fmt.Fprintf(&b, "%s: ", err.Location)
 		}
 		if err.Agent != "" {
-			fmt.Fprintf(&b, "%s: ", err.Agent)
+			fmt.Fprintf(&b, "%s: ", quoteName(err.Agent))
 		}
-		fmt.Fprintf(&b, "%s\n", err.Message)
+		fmt.Fprintf(&b, "%s\n", escape(err.Message))
 	}
 	if len(r.Errors) > 0 {
 		b.WriteString("\n")
@@ -196,7 +196,7 @@ func count(n int, noun string) string {
 func (r *Report) rendered() (string, error) {
 	var b strings.Builder
 	for _, agent := range r.Agents {
-		about := fmt.Sprintf("# %s (%s)\n", qualified(agent.Namespace, agent.Name), agent.Location)
+		about := fmt.Sprintf("# %s (%s)\n", quoteName(qualified(agent.Namespace, agent.Name)), agent.Location)
 		if agent.Namespace == "" {
 			about += fmt.Sprintf("# Rendered for namespace %s: the manifest names none, and -n was not given.\n", defaultNamespace)
 		}

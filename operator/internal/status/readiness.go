@@ -28,16 +28,7 @@ const (
 )
 
 func (r conditionResult) condition(kind string) metav1.Condition {
-	return metav1.Condition{Type: kind, Status: r.status, Reason: r.reason, Message: truncate(r.message, maxMessage)}
-}
-
-// truncate cuts a text to at most limit bytes, between characters.
-func truncate(text string, limit int) string {
-	const ellipsis = "..."
-	if len(text) <= limit {
-		return text
-	}
-	return strings.ToValidUTF8(text[:max(limit-len(ellipsis), 0)], "") + ellipsis
+	return metav1.Condition{Type: kind, Status: r.status, Reason: r.reason, Message: Message(r.message)}
 }
 
 func conditionTrue(reason, message string, args ...any) conditionResult {

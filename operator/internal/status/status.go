@@ -101,12 +101,12 @@ func conditions(agent *v1alpha1.Agent, observed Observed, err error, ha conditio
 	return current
 }
 
-// image returns the image of the agent container in the Deployment's template.
+// image returns the image of the agent container in the Deployment's template. The API server accepts line breaks in it.
 func image(agent *v1alpha1.Agent, deployment *appsv1.Deployment) string {
 	name := render.ContainerName(agent)
 	for _, container := range deployment.Spec.Template.Spec.Containers {
 		if container.Name == name {
-			return container.Image
+			return oneLine(container.Image)
 		}
 	}
 	return ""
