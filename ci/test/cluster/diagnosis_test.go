@@ -56,7 +56,7 @@ func failureCases() map[string][]failureCase {
 		v1alpha1.ReasonImagePullFailed:          missingImages(),
 		v1alpha1.ReasonOOMKilled:                oomKills(),
 		v1alpha1.ReasonCrashLooping:             crashes(),
-		v1alpha1.ReasonUnschedulable:            {unschedulable()},
+		v1alpha1.ReasonUnschedulable:            unschedulable(),
 		v1alpha1.ReasonProbeFailing:             failingProbes(),
 		v1alpha1.ReasonProgressDeadlineExceeded: {noProgress()},
 		v1alpha1.ReasonRolloutInProgress:        {slowStart()},
@@ -78,6 +78,29 @@ func TestEveryReasonOfReadyIsSetAndClearedWithItsCause(t *testing.T) {
 				way.run(newFixture(t), reason)
 			})
 		}
+	}
+}
+
+// The ReplicaSet controller replaces an evicted pod at once, and leaves it in the namespace.
+func TestAnEvictedPodIsNotTheCauseOfTheNextRollout(t *testing.T) {
+	t.Parallel()
+	s := newFixture(t)
+	s.create("a", replicas(2), simulate("ready-after", "3s"))
+	s.waitReady("a")
+	evicted := s.runningPods()[0].Name
+	s.write(evicted, func(pod *corev1.Pod) {
+		pod.Status.Phase, pod.Status.Reason, pod.Status.Message = corev1.PodFailed, "Evicted", "The node was low on resource: memory."
+		pod.Status.Conditions = nil
+		crashLooping(137, "ContainerStatusUnknown", "")(&pod.Status.ContainerStatuses[0])
+	})
+	s.waitForAgent("a", "the replica is missed", waitTimeout, func(a *v1alpha1.Agent) bool { return !isReady(a) })
+	s.waitReady("a")
+	reasons := followReasons(s)
+	s.setImage("a", "registry.example/agent:v2")
+	s.waitReady("a")
+	read(s, evicted, &corev1.Pod{}) // it is still there
+	for _, reason := range reasons() {
+		require.Contains(t, []string{v1alpha1.ReasonRolloutComplete, v1alpha1.ReasonRolloutInProgress}, reason)
 	}
 }
 
@@ -378,12 +401,20 @@ func crashes() []failureCase {
 	}
 }
 
-func unschedulable() failureCase {
-	return failureCase{
-		name:    "on nodes of a kind that there is none of",
-		agent:   []change{onRuntime(func(spec *v1alpha1.RuntimeSpec) { spec.NodeSelector = map[string]string{"e2e/kind": "none"} })},
-		message: "pod a-*: 0/* nodes are available: *didn't match Pod's node affinity/selector*; 0 of 1 updated replicas *",
-		fix:     func(s *fixture) { s.patch("a", `[{"op":"remove","path":"/spec/runtime/spec/nodeSelector"}]`) },
+func unschedulable() []failureCase {
+	return []failureCase{
+		{
+			name:    "on nodes of a kind that there is none of",
+			agent:   []change{onRuntime(func(spec *v1alpha1.RuntimeSpec) { spec.NodeSelector = map[string]string{"e2e/kind": "none"} })},
+			message: "pod a-*: 0/* nodes are available: *didn't match Pod's node affinity/selector*; 0 of 1 updated replicas *",
+			fix:     func(s *fixture) { s.patch("a", `[{"op":"remove","path":"/spec/runtime/spec/nodeSelector"}]`) },
+		},
+		{
+			name:    "with a scheduler that does not run",
+			agent:   []change{onRuntime(func(spec *v1alpha1.RuntimeSpec) { spec.SchedulerName = "nope" })},
+			message: `pod a-*: no scheduler has considered the pod for 15 s: check that the scheduler "nope" runs, or correct spec.runtime.spec.schedulerName` + noneAvailable,
+			fix:     func(s *fixture) { s.patch("a", `[{"op":"remove","path":"/spec/runtime/spec/schedulerName"}]`) },
+		},
 	}
 }
 

@@ -66,7 +66,7 @@ const (
 	ReasonOOMKilled = "OOMKilled"
 	// ReasonCrashLooping is Ready=False: a container exits repeatedly.
 	ReasonCrashLooping = "CrashLooping"
-	// ReasonUnschedulable is Ready=False: the scheduler finds no node for a pod.
+	// ReasonUnschedulable is Ready=False: no node fits a pod, no scheduler considers it, or nodes reject it.
 	ReasonUnschedulable = "Unschedulable"
 	// ReasonProbeFailing is Ready=False: a container runs, but a failing probe keeps it from being ready.
 	ReasonProbeFailing = "ProbeFailing"

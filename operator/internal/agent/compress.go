@@ -68,6 +68,7 @@ func CompressPod(pod *corev1.Pod, status corev1.PodStatus) client.Object {
 			Name:              pod.Name,
 			UID:               pod.UID,
 			ResourceVersion:   pod.ResourceVersion,
+			CreationTimestamp: pod.CreationTimestamp,
 			DeletionTimestamp: pod.DeletionTimestamp,
 		},
 		agent:    pod.Labels[v1alpha1.LabelAgent],

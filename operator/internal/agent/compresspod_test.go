@@ -16,7 +16,7 @@ func TestACopyDecompressesAPod(t *testing.T) {
 	waiting := corev1.PodStatus{Phase: corev1.PodPending, ContainerStatuses: []corev1.ContainerStatus{{Name: "agent"}}}
 	whole := corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: "team", Name: "a-5d7-x", UID: "u", ResourceVersion: "7", DeletionTimestamp: &metav1.Time{Time: time.Unix(1, 0)},
+			Namespace: "team", Name: "a-5d7-x", UID: "u", ResourceVersion: "7", CreationTimestamp: metav1.NewTime(time.Unix(2, 0)), DeletionTimestamp: &metav1.Time{Time: time.Unix(1, 0)},
 			Labels:          map[string]string{v1alpha1.LabelAgent: "a", "pod-template-hash": "5d7", "topology.kubernetes.io/zone": "z"},
 			OwnerReferences: []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: "a-5d7", Controller: new(true)}},
 		},

@@ -179,6 +179,7 @@ func TestPodUpdateEnqueuesTheAgentOnlyIfTheStatusNeedsIt(t *testing.T) {
 		{"an annotation", func(p *corev1.Pod) { p.Annotations = map[string]string{"a": "b"} }, false},
 		{"bound to a node", func(p *corev1.Pod) { p.Spec.NodeName = "n2" }, true},
 		{"running", func(p *corev1.Pod) { p.Status.Phase = corev1.PodRunning }, true},
+		{"rejected by a node", func(p *corev1.Pod) { p.Status.Reason = "OutOfcpu" }, true},
 		{"terminating", func(p *corev1.Pod) { p.DeletionTimestamp = &metav1.Time{Time: time.Unix(1, 0)} }, true},
 		{"a zone", func(p *corev1.Pod) { p.Labels = map[string]string{corev1.LabelTopologyZone: "z"} }, true},
 	} {

@@ -38,7 +38,7 @@ func (c *Controller) observe(ctx context.Context, agent *v1alpha1.Agent, live *c
 	var holdEnds time.Duration
 	state.hold, observed.HeldFailure, holdEnds = status.HoldFailure(state.hold, agent.Generation, observed.Deployment, observed.Now)
 	nextQuery := c.podEvents(ctx, agent, &observed, state)
-	return observed, soonest(holdEnds, nextQuery), nil
+	return observed, soonest(holdEnds, nextQuery, status.SchedulerRecheck(observed)), nil
 }
 
 // observePods reads the pods of the observed Deployment.

@@ -161,10 +161,13 @@ func compressPod(object any) (any, error) {
 	return object, nil
 }
 
-// stripPodStatus keeps the conditions that the operator reads and, if the pod is not ready, the state of its containers. The rest
-// changes with every restart and probe, and would enqueue the Agent.
+// stripPodStatus keeps the conditions that the operator reads, why the pod failed, and, if it is not ready, the state of its
+// containers. The rest changes with every restart and probe, and would enqueue the Agent.
 func stripPodStatus(status *corev1.PodStatus) corev1.PodStatus {
 	stripped, ready := corev1.PodStatus{Phase: status.Phase}, false
+	if status.Phase == corev1.PodFailed { // why a node rejected or evicted it
+		stripped.Reason, stripped.Message = status.Reason, cut(status.Message)
+	}
 	for _, condition := range status.Conditions {
 		switch {
 		case condition.Type == corev1.PodReady:

@@ -40,6 +40,7 @@ func TestCachedPodKeepsOnlyTheFieldsThatAreRead(t *testing.T) {
 	text, err := yaml.Marshal(compressed.(client.Object).DeepCopyObject())
 	require.NoError(t, err)
 	require.Equal(t, `metadata:
+  creationTimestamp: "2030-01-02T03:04:05Z"
   deletionTimestamp: "2030-01-02T03:04:05Z"
   labels:
     flokoa.ai/agent: a
@@ -99,6 +100,19 @@ func TestCachedUnreadyPodKeepsItsContainerStates(t *testing.T) {
 			LastTerminationState: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 137, Reason: "OOMKilled", Message: "m"}},
 		}},
 	}, got)
+}
+
+// A node that rejects pods leaves many of them.
+func TestCachedFailedPodKeepsWhyItFailed(t *testing.T) {
+	long := strings.Repeat("x", 2*maxMessage)
+	conditions := []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionTrue}}
+	failed := &corev1.PodStatus{Phase: corev1.PodFailed, Reason: "OutOfcpu", Message: long, Conditions: conditions, NominatedNodeName: "n"}
+	require.Equal(t, corev1.PodStatus{
+		Phase: corev1.PodFailed, Reason: "OutOfcpu", Message: long[:maxMessage],
+		InitContainerStatuses: []corev1.ContainerStatus{}, ContainerStatuses: []corev1.ContainerStatus{},
+	}, stripPodStatus(failed))
+	running := &corev1.PodStatus{Phase: corev1.PodRunning, Reason: "r", Message: "m", Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}}
+	require.Equal(t, corev1.PodStatus{Phase: corev1.PodRunning, Conditions: running.Conditions}, stripPodStatus(running))
 }
 
 func TestCachedNodeKeepsOnlyWhatSchedulingNeeds(t *testing.T) {

@@ -58,7 +58,8 @@ func diagnose(observed Observed, result conditionResult) conditionResult {
 	return conditionFalse(worst.reason, "%s; %s", truncate(text, maxCause), result.message)
 }
 
-// causes returns at most one cause for each pod that should be ready and is not, and one for pods that could not be created.
+// causes returns at most one cause for each pod that should be ready and is not, and one for pods that could not be created. Pods that
+// nodes reject are the cause only if nothing else is.
 func causes(observed Observed) []cause {
 	var all []cause
 	if c, ok := creationFailure(observed); ok {
@@ -69,7 +70,7 @@ func causes(observed Observed) []cause {
 		if !shouldBeReady(pod) {
 			continue
 		}
-		c, ok := podCause(pod)
+		c, ok := podCause(pod, observed)
 		if !ok {
 			c, ok = eventCause(pod, observed)
 		}
@@ -78,11 +79,16 @@ func causes(observed Observed) []cause {
 			all = append(all, c)
 		}
 	}
+	if c, ok := rejection(observed.Pods); ok && len(all) == 0 {
+		all = append(all, c)
+	}
 	return all
 }
 
+// shouldBeReady reports whether a pod can still become ready, and is not. The ReplicaSet controller replaces a pod that has ended.
 func shouldBeReady(pod *corev1.Pod) bool {
-	return pod.DeletionTimestamp == nil && !podReady(pod)
+	return pod.DeletionTimestamp == nil && !podReady(pod) &&
+		pod.Status.Phase != corev1.PodFailed && pod.Status.Phase != corev1.PodSucceeded
 }
 
 // creationFailure is why the ReplicaSet cannot create pods, such as a quota, a policy, or a missing ServiceAccount.
@@ -126,7 +132,7 @@ func containsAny(text string, words []string) bool {
 }
 
 // podCause reads the cause from the pod's own status: the most severe of its containers', else why it is not scheduled.
-func podCause(pod *corev1.Pod) (cause, bool) {
+func podCause(pod *corev1.Pod, observed Observed) (cause, bool) {
 	var worst *cause
 	for _, container := range containerStatuses(pod) {
 		if c, ok := containerCause(container); ok && (worst == nil || compareSeverity(c.reason, worst.reason) < 0) {
@@ -141,7 +147,7 @@ func podCause(pod *corev1.Pod) (cause, bool) {
 			return cause{reason: v1alpha1.ReasonUnschedulable, message: condition.Message}, true
 		}
 	}
-	return cause{}, false
+	return ignoredByScheduler(pod, observed)
 }
 
 // waitingReasons map the kubelet's reasons for a waiting container. The first row that matches applies.

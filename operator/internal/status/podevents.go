@@ -72,13 +72,16 @@ func UnexplainedPod(agent *v1alpha1.Agent, observed Observed) *corev1.Pod {
 	if _, failed := creationFailure(observed); failed {
 		return nil
 	}
+	if _, rejected := rejection(observed.Pods); rejected {
+		return nil
+	}
 	var first *corev1.Pod
 	for i := range observed.Pods {
 		pod := &observed.Pods[i]
 		if !shouldBeReady(pod) {
 			continue
 		}
-		if _, known := podCause(pod); known {
+		if _, known := podCause(pod, observed); known {
 			return nil
 		}
 		if pod.Spec.NodeName != "" && (first == nil || pod.Name < first.Name) {

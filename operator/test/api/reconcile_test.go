@@ -364,6 +364,25 @@ func TestPodsBlockedByAQuotaAreRechecked(t *testing.T) {
 	require.LessOrEqual(t, result.RequeueAfter, 10*time.Second)
 }
 
+// No event marks the moment at which a pod has waited too long for a scheduler.
+func TestAPodThatNoSchedulerConsidersIsRechecked(t *testing.T) {
+	b := newBench(t)
+	stored := b.create(t, agenttest.Runtime(func(s *v1alpha1.RuntimeSpec) { s.SchedulerName = "nope" }))
+	b.place(t, stored)
+	require.NoError(t, api.Create(t.Context(), &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: b.namespace, Name: "a-1-x", Labels: map[string]string{v1alpha1.LabelAgent: "a", "pod-template-hash": "1"},
+			OwnerReferences: []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: "a-1", UID: "u", Controller: ptr.To(true)}},
+		},
+		Spec: corev1.PodSpec{SchedulerName: "nope", Containers: []corev1.Container{{Name: "agent", Image: "registry.example/agent:v1"}}},
+	}))
+	require.Eventually(t, func() bool {
+		_, result, err := b.pass(t, stored)
+		require.NoError(t, err)
+		return result.RequeueAfter > 0 && result.RequeueAfter <= 15*time.Second
+	}, 10*time.Second, 20*time.Millisecond)
+}
+
 func TestADeletingAgentIsLeftToTheGarbageCollector(t *testing.T) {
 	b := newBench(t)
 	stored := b.create(t)
