@@ -45,6 +45,30 @@ func TestDeletingAnAgentDeletesItsChildren(t *testing.T) {
 	}
 }
 
+// A finalizer of somebody else keeps a deleted Agent.
+func TestTheStatusOfAHeldAgentFollowsItsPods(t *testing.T) {
+	t.Parallel()
+	for cascade, want := range map[string]int32{"background": 2, "foreground": 0} {
+		t.Run(cascade, func(t *testing.T) {
+			t.Parallel()
+			s := newFixture(t)
+			s.create("a", replicas(2))
+			s.waitReady("a")
+			s.patch("a", `[{"op":"add","path":"/metadata/finalizers","value":["e2e.flokoa.ai/wait"]}]`)
+			s.kubectl("delete", "agent", "a", "--cascade="+cascade, "--wait=false")
+			holds := func(a *v1alpha1.Agent) bool {
+				return a.DeletionTimestamp != nil && a.Status.ObservedGeneration == a.Generation && a.Status.AvailableReplicas == want
+			}
+			s.waitForAgent("a", fmt.Sprintf("%d replicas are reported", want), waitTimeout, holds)
+			s.consistently("the Agent stays as it is", func() error {
+				return checkEqual("available", want, read(s, "a", &v1alpha1.Agent{}).Status.AvailableReplicas)
+			})
+			s.kubectl("patch", "agent", "a", "--type=merge", "--patch", `{"metadata":{"finalizers":null}}`)
+			s.eventually("the Agent is gone", waitTimeout, func() error { return s.checkDeleted("a", &v1alpha1.Agent{}) })
+		})
+	}
+}
+
 func TestARecreatedAgentWaitsForItsOldChildren(t *testing.T) {
 	t.Parallel()
 	slow := simulate("delete-after", "5s")

@@ -47,10 +47,11 @@ func (c *Controller) applyChildren(ctx context.Context, agent *v1alpha1.Agent, l
 	if err != nil {
 		return applied{err: status.InvalidSpec(err)}
 	}
-	outcome := applied{
-		missing:  status.Requirements(agent, desired),
-		conflict: c.findScaleConflict(ctx, observed.Deployment, desired.Deployment, state),
+	outcome := applied{missing: status.Requirements(agent, desired)}
+	if !agent.DeletionTimestamp.IsZero() {
+		return outcome // the garbage collector deletes the children, in the foreground or after the last finalizer
 	}
+	outcome.conflict = c.findScaleConflict(ctx, observed.Deployment, desired.Deployment, state)
 	keepsPorts := render.KeepsPorts(agent, desired) // an apply overwrites what is desired
 	outcome.err = c.reconcileChildren(ctx, agent, live, desired)
 	outcome.rewritten = live.rewritten()

@@ -39,6 +39,9 @@ func (f *fakeCache) Get(_ context.Context, key client.ObjectKey, into client.Obj
 	none := apierrors.NewNotFound(schema.GroupResource{}, key.Name)
 	switch into := into.(type) {
 	case *v1alpha1.Agent:
+		if f.agent == nil {
+			return none
+		}
 		f.agent.DeepCopyInto(into)
 	case *appsv1.Deployment:
 		compressed, err := CompressDeployment(f.deployment.DeepCopy())

@@ -10,6 +10,7 @@ import (
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
@@ -113,10 +114,12 @@ func (c *Controller) readChild(ctx context.Context, namespace string, child *chi
 	return nil
 }
 
-// observed returns the part of an observation that comes from the children.
+// observed returns the part of an observation that comes from the children. After the deletion of an Agent, the pods of its Deployment
+// run until the Deployment is gone, too.
 func (c *children) observed(agent *v1alpha1.Agent) status.Observed {
 	var observed status.Observed
-	if c.deployment.ownedBy(agent) {
+	deleted := !agent.DeletionTimestamp.IsZero() && c.deployment.exists && metav1.IsControlledBy(c.deployment.object, agent)
+	if c.deployment.ownedBy(agent) || deleted {
 		observed.Deployment = c.deployment.object.(*appsv1.Deployment)
 	}
 	if c.autoscaler.ownedBy(agent) {

@@ -43,15 +43,15 @@ func New(cached client.Client, live client.Reader, recorder events.EventRecorder
 	return &Controller{client: cached, live: live, events: recorder, readsNodes: readsNodes, now: time.Now}
 }
 
-// Reconcile brings an Agent's children and status up to date. A pass that finds nothing to change sends no write.
+// Reconcile brings an Agent's children and status up to date. A pass that finds nothing to change sends no write. While a finalizer
+// holds a deleted Agent, only the status is kept up to date.
 func (c *Controller) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
 	ctx, cancel := withGracePeriod(ctx, shutdownGrace)
 	defer cancel()
 	agent := &v1alpha1.Agent{}
-	err := c.client.Get(ctx, request.NamespacedName, agent)
-	if err != nil || !agent.DeletionTimestamp.IsZero() {
+	if err := c.client.Get(ctx, request.NamespacedName, agent); err != nil {
 		c.states.Delete(request.NamespacedName)
-		return reconcile.Result{}, client.IgnoreNotFound(err) // the garbage collector deletes the children
+		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
 	state := c.states.For(agent)
 	children, err := c.readChildren(ctx, agent)

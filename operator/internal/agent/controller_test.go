@@ -165,6 +165,39 @@ func TestPodEnqueuesTheAgentInItsLabel(t *testing.T) {
 	require.Equal(t, "team/a", fmt.Sprint(agentOf(t.Context(), pod)[0].NamespacedName))
 }
 
+func TestAgentUpdateEnqueuesItUnlessTheOperatorWroteIt(t *testing.T) {
+	c := New(nil, nil, nil, false)
+	live := agenttest.New("a")
+	live.Status = v1alpha1.AgentStatus{Replicas: 1, Conditions: []metav1.Condition{{Type: v1alpha1.ConditionReady, LastTransitionTime: metav1.NewTime(start)}}}
+	own := live.Status.DeepCopy()
+	own.Replicas, own.Conditions[0].LastTransitionTime = 2, metav1.NewTime(start.Add(time.Second+time.Millisecond))
+	c.states.For(live).lastStatus.Store(statusSum(own))
+	for _, r := range []struct {
+		name   string
+		change func(*v1alpha1.Agent)
+		passes bool
+	}{
+		{"nothing, as a resync sends", func(*v1alpha1.Agent) {}, false},
+		{"another spec, or a deletion", func(a *v1alpha1.Agent) { a.Generation++ }, true},
+		{"a label and a finalizer", func(a *v1alpha1.Agent) {
+			a.Labels, a.Finalizers = map[string]string{"a": "b"}, []string{"f"}
+		}, false},
+		{"the operator's status, as the API server returns it", func(a *v1alpha1.Agent) {
+			a.Status = *own.DeepCopy()
+			a.Status.Conditions[0].LastTransitionTime = metav1.NewTime(start.Add(time.Second).Local())
+		}, false},
+		{"another status", func(a *v1alpha1.Agent) { a.Status.Replicas = 9 }, true},
+		{"no status", func(a *v1alpha1.Agent) { a.Status = v1alpha1.AgentStatus{} }, true},
+		{"a status of an Agent of the same name", func(a *v1alpha1.Agent) { a.Status, a.UID = *own, "another" }, true},
+	} {
+		t.Run(r.name, func(t *testing.T) {
+			after := live.DeepCopy()
+			r.change(after)
+			require.Equal(t, r.passes, c.agentChanged().Update(event.UpdateEvent{ObjectOld: live, ObjectNew: after}))
+		})
+	}
+}
+
 func TestPodUpdateEnqueuesTheAgentOnlyIfTheStatusNeedsIt(t *testing.T) {
 	for _, r := range []struct {
 		name   string

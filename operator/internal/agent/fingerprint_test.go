@@ -86,7 +86,7 @@ func TestStateOfADeletedAgentIsDropped(t *testing.T) {
 	again.UID = "another"
 	require.NotSame(t, state, c.states.For(again), "a re-created Agent")
 
-	cache.agent.DeletionTimestamp = &metav1.Time{Time: time.Unix(1, 0)}
+	cache.agent = nil
 	_, err = c.Reconcile(t.Context(), request)
 	require.NoError(t, err)
 	require.Nil(t, c.states.Load(request.NamespacedName))

@@ -54,15 +54,15 @@ type gated struct {
 }
 
 // Reconcile passes a request on if this operator reconciles its namespace. Otherwise it drops the request: a source enqueues the
-// Agent again when that changes. It also passes on a deleted or terminating Agent, which drops its state and writes nothing.
+// Agent again when that changes. It also passes on an Agent that is gone, which drops its state.
 func (g *gated) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
 	agent := &v1alpha1.Agent{}
 	operator, yields := g.precedence.YieldsTo(request.Namespace)
-	if !yields || g.reader.Get(ctx, request.NamespacedName, agent) != nil || !agent.DeletionTimestamp.IsZero() {
+	if !yields || g.reader.Get(ctx, request.NamespacedName, agent) != nil {
 		g.reported.Delete(request.NamespacedName)
 		return g.inner.Reconcile(ctx, request)
 	}
-	if agent.Status.ObservedGeneration > 0 || operator == "" { // the CRD's default is -1
+	if agent.Status.ObservedGeneration > 0 || operator == "" || !agent.DeletionTimestamp.IsZero() { // the CRD's default is -1
 		return reconcile.Result{}, nil
 	}
 	if age := time.Since(agent.CreationTimestamp.Time); age < statusDue {

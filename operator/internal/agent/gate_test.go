@@ -68,7 +68,7 @@ func TestGatePassesOnlyAgentsOfThisOperator(t *testing.T) {
 		"another's, without one":                  {&other, age(time.Hour), false, otherOperator, false},
 		"another's, without one yet":              {&other, age(statusDue / 2), false, "", true},
 		"another's, and the Agent is deleted":     {&other, nil, true, "", false},
-		"another's, and the Agent is terminating": {&other, deleted, true, "", false},
+		"another's, and the Agent is terminating": {&other, deleted, false, "", false},
 		"an unknown operator's":                   {&unknown, age(time.Hour), false, "", false},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -14,31 +14,55 @@ import (
 	"github.com/flokoa/flokoa/operator/internal/status"
 )
 
+// restoreInterval is how often a status that somebody else writes is put back. Two writers that react to each other would otherwise
+// never pause.
+const restoreInterval = 10 * time.Second
+
 // patchStatus writes a status that changed, and then records Events about it. A change that can wait is batched with later ones, so
 // that a rollout costs a few writes and not one per step of every pod. patchStatus returns how long the write is delayed, 0 if there
 // is nothing left to write. A delayed change is not lost: the next pass computes it again.
 func (c *Controller) patchStatus(ctx context.Context, agent *v1alpha1.Agent, updated written, observed status.Observed, state *state) (time.Duration, error) {
 	old := written{&agent.Status, ptr.Deref(state.missing.Load(), nil)}
+	sum := statusSum(old.status)
 	if equality.Semantic.DeepEqual(old.status, updated.status) {
 		state.pendingSince = time.Time{}
+		state.lastStatus.Store(sum)
 		state.missing.Store(&updated.missing)
 		return 0, nil
 	}
-	if state.pendingSince.IsZero() {
-		state.pendingSince = observed.Now
+	overwritten := state.overwritten(sum)
+	remaining := state.restored.Add(restoreInterval).Sub(observed.Now)
+	if !overwritten {
+		remaining = state.untilWrite(old.status, updated.status, render.Replicas(agent, observed.Live()), observed.Now)
 	}
-	delay := status.WriteDelay(old.status, updated.status, render.Replicas(agent, observed.Live()))
-	if remaining := state.pendingSince.Add(delay).Sub(observed.Now); remaining > 0 {
+	if remaining > 0 {
 		return remaining, nil
 	}
+	if state.replaced = sum; overwritten {
+		state.replaced = 0
+	}
+	state.lastStatus.Store(statusSum(updated.status)) // before the event about the write can arrive
 	patch := client.MergeFrom(statusOnly(agent, *old.status))
 	if err := c.client.Status().Patch(ctx, statusOnly(agent, *updated.status), patch, FieldOwner); err != nil {
 		return 0, client.IgnoreNotFound(err)
 	}
 	state.pendingSince = time.Time{}
 	state.missing.Store(&updated.missing)
-	c.recordEvents(agent, old, updated)
+	switch {
+	case overwritten: // the Agent itself did not change
+		state.restored = observed.Now
+	case agent.DeletionTimestamp.IsZero():
+		c.recordEvents(agent, old, updated)
+	}
 	return 0, nil
+}
+
+// untilWrite is how long the write of a changed status still waits for further changes.
+func (s *state) untilWrite(old, updated *v1alpha1.AgentStatus, desired int32, now time.Time) time.Duration {
+	if s.pendingSince.IsZero() {
+		s.pendingSince = now
+	}
+	return s.pendingSince.Add(status.WriteDelay(old, updated, desired)).Sub(now)
 }
 
 // statusOnly returns an Agent with only what a status patch needs, because a patch is computed by encoding both sides whole.

@@ -92,6 +92,64 @@ func TestRejectedStatusDoesNotCountAsWritten(t *testing.T) {
 	}
 }
 
+func TestStatusOfSomebodyElseIsPutBackAtOnceAndWithoutAnEvent(t *testing.T) {
+	server, recorder := &fakeStatusClient{}, events.NewFakeRecorder(8)
+	c, state := New(server, nil, recorder, false), &state{}
+	agent := agenttest.New("a", agenttest.Replicas(3))
+	own := v1alpha1.AgentStatus{Replicas: 3, Conditions: []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonRolloutComplete}}}
+	counts, condition := own.DeepCopy(), own.DeepCopy()
+	counts.Replicas = 99
+	condition.Conditions[0].Status, condition.Conditions[0].Reason = metav1.ConditionFalse, "Restored"
+	for _, step := range []struct {
+		name    string
+		at      time.Duration
+		live    *v1alpha1.AgentStatus
+		wait    time.Duration
+		patches int
+	}{
+		{"after a start, nobody knows who wrote the counts", 0, counts, 30 * time.Second, 0},
+		{"the status is correct", time.Second, &own, 0, 0},
+		{"counts", 2 * time.Second, counts, 0, 1},
+		{"put back", 3 * time.Second, &own, 0, 1},
+		{"a condition, before the interval is over", 5 * time.Second, condition, 7 * time.Second, 1},
+		{"a condition", 12 * time.Second, condition, 0, 2},
+		{"put back again", 13 * time.Second, &own, 0, 2},
+		{"the same condition again", 20 * time.Second, condition, 2 * time.Second, 2},
+		{"withdrawn", 21 * time.Second, &own, 0, 2},
+		{"nothing at all", 30 * time.Second, &v1alpha1.AgentStatus{}, 0, 3},
+	} {
+		agent.Status = *step.live.DeepCopy()
+		wait, err := c.patchStatus(t.Context(), agent, written{status: own.DeepCopy()}, status.Observed{Now: start.Add(step.at)}, state)
+		require.NoError(t, err)
+		require.Equal(t, step.wait, wait, step.name)
+		require.Equal(t, step.patches, server.patches, step.name)
+	}
+	require.Empty(t, recorder.Events, "the Agent did not change")
+}
+
+// Retries of a write, and passes that read a cache, must not take the operator's own status for a foreign one.
+func TestEventsAreRecordedAfterARejectedStatusAndAStaleRead(t *testing.T) {
+	server, recorder := &fakeStatusClient{}, events.NewFakeRecorder(8)
+	c, state := New(server, nil, recorder, false), &state{}
+	agent := agenttest.New("a", agenttest.Replicas(3))
+	ready := func(reason string) *v1alpha1.AgentStatus {
+		return &v1alpha1.AgentStatus{Conditions: []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: reason}}}
+	}
+	agent.Status = *ready(v1alpha1.ReasonRolloutInProgress)
+	patch := func(reason string, want int) {
+		t.Helper()
+		wait, _ := c.patchStatus(t.Context(), agent, written{status: ready(reason)}, status.Observed{Now: start}, state)
+		require.Zero(t, wait)
+		require.Len(t, recorder.Events, want)
+	}
+	patch(v1alpha1.ReasonRolloutInProgress, 0)
+	server.err = errors.New("busy")
+	patch(v1alpha1.ReasonCrashLooping, 0)
+	server.err = nil
+	patch(v1alpha1.ReasonCrashLooping, 1)
+	patch(v1alpha1.ReasonOOMKilled, 2) // agent.Status is as before the last write
+}
+
 func TestSoonestIgnoresZeroDelays(t *testing.T) {
 	require.Equal(t, time.Second, soonest(0, 3*time.Second, time.Second, 0))
 	require.Zero(t, soonest(0, 0))

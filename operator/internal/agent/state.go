@@ -13,7 +13,7 @@ import (
 )
 
 // state is what the controller remembers of an Agent between passes. It saves requests and debounces; no pass needs it to be
-// correct, so a restart may lose it. Only the pass of its Agent uses it, except for missing.
+// correct, so a restart may lose it. Only the pass of its Agent uses it, except for what is atomic.
 type state struct {
 	uid types.UID
 	// synced is the last pass that found every child up to date.
@@ -24,6 +24,12 @@ type state struct {
 	query eventQuery
 	// pendingSince is when the status first differed from the one that is written; zero while it does not.
 	pendingSince time.Time
+	// lastStatus is the hash of the status that this process last wrote or found to be correct, 0 if it is unknown. A handler of
+	// events reads it. replaced is the hash of the status before that write, which a cache may still return.
+	lastStatus atomic.Uint64
+	replaced   uint64
+	// restored is when a status that somebody else wrote was last put back.
+	restored time.Time
 	// conflictReported is when an Event last reported a scale conflict.
 	conflictReported time.Time
 	// templateReported is when an Event last reported who changed the pod template.
@@ -51,6 +57,18 @@ func (s *states) Load(agent types.NamespacedName) *state {
 	known, _ := s.agents.Load(agent)
 	state, _ := known.(*state)
 	return state
+}
+
+// overwritten reports whether somebody else wrote the status with this hash.
+func (s *state) overwritten(sum uint64) bool {
+	last := s.lastStatus.Load()
+	return last != 0 && sum != last && sum != s.replaced
+}
+
+// wroteStatus reports whether an Agent has the status that this process last wrote.
+func (s *states) wroteStatus(agent *v1alpha1.Agent) bool {
+	state := s.Load(client.ObjectKeyFromObject(agent))
+	return state != nil && state.uid == agent.UID && state.lastStatus.Load() == statusSum(&agent.Status)
 }
 
 // Delete drops the state of an Agent that is gone.

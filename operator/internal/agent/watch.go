@@ -60,7 +60,7 @@ func Register(ctx context.Context, manager ctrl.Manager, settings Settings) erro
 	}
 	watching := ctrl.NewControllerManagedBy(manager).
 		Named("agent").
-		For(&v1alpha1.Agent{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		For(&v1alpha1.Agent{}, builder.WithPredicates(agents.agentChanged())).
 		Watches(&appsv1.Deployment{}, withHighPriority(handler.EnqueueRequestForOwner(manager.GetScheme(), manager.GetRESTMapper(), &v1alpha1.Agent{}, handler.OnlyControllerOwner()))).
 		Owns(&corev1.Service{}).
 		Owns(&corev1.ConfigMap{}).
@@ -102,6 +102,16 @@ func agentOf(_ context.Context, pod client.Object) []reconcile.Request {
 	return []reconcile.Request{{NamespacedName: types.NamespacedName{
 		Namespace: pod.GetNamespace(), Name: pod.GetLabels()[v1alpha1.LabelAgent],
 	}}}
+}
+
+// agentChanged passes events about another spec, and about a status that somebody else wrote, such as a restore from a backup. This
+// process's own status writes need no pass.
+func (c *Controller) agentChanged() predicate.Predicate {
+	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+		before, after := e.ObjectOld.(*v1alpha1.Agent), e.ObjectNew.(*v1alpha1.Agent)
+		return before.Generation != after.Generation ||
+			!equality.Semantic.DeepEqual(before.Status, after.Status) && !c.states.wroteStatus(after)
+	}}
 }
 
 // podChanged passes events that change where the Agent runs or why it does not. The cache keeps nothing else of a pod's status.

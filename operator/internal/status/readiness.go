@@ -108,6 +108,8 @@ func wasComplete(agent *v1alpha1.Agent) bool {
 func rollout(agent *v1alpha1.Agent, observed Observed) conditionResult {
 	deployment, desired := observed.Deployment, render.Replicas(agent, observed.Live())
 	switch {
+	case deployment == nil && agent.DeletionTimestamp != nil:
+		return conditionFalse(v1alpha1.ReasonRolloutInProgress, "the Agent is being deleted, and Deployment %q no longer exists", agent.Name)
 	case deployment == nil:
 		return conditionFalse(v1alpha1.ReasonRolloutInProgress, "creating Deployment %q", agent.Name)
 	case deployment.Generation > deployment.Status.ObservedGeneration:

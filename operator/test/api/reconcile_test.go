@@ -383,6 +383,75 @@ func TestAPodThatNoSchedulerConsidersIsRechecked(t *testing.T) {
 	}, 10*time.Second, 20*time.Millisecond)
 }
 
+// serve writes the status of a Deployment, because no Deployment controller runs here.
+func serve(t *testing.T, of *v1alpha1.Agent, replicas int32) {
+	t.Helper()
+	deployment := child(t, of, &appsv1.Deployment{})
+	deployment.Status = appsv1.DeploymentStatus{
+		ObservedGeneration: deployment.Generation, Replicas: replicas, UpdatedReplicas: replicas, ReadyReplicas: replicas, AvailableReplicas: replicas,
+	}
+	require.NoError(t, api.Status().Update(t.Context(), deployment))
+}
+
+func TestAStatusOfSomebodyElseIsPutBack(t *testing.T) {
+	for name, patch := range map[string]string{
+		"counts":                `{"status":{"replicas":99,"availableReplicas":99}}`,
+		"the message":           `{"status":{"image":"registry.example/other:v9","url":"http://other"}}`,
+		"the conditions":        `{"status":{"conditions":[{"type":"Ready","status":"False","reason":"Restored","message":"m","lastTransitionTime":"2030-01-02T03:04:05Z"}]}}`,
+		"no conditions":         `{"status":{"conditions":null}}`,
+		"another generation":    `{"status":{"observedGeneration":7}}`,
+		"no status":             `{"status":null}`,
+		"a condition of theirs": `{"status":{"conditions":[{"type":"Theirs","status":"True","reason":"Theirs","message":"","lastTransitionTime":"2030-01-02T03:04:05Z"}]}}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			stored := b.create(t, agenttest.Replicas(3))
+			b.place(t, stored)
+			serve(t, stored, 3)
+			b.settle(t, stored, func(live *v1alpha1.Agent) bool { return ready(live).Status == metav1.ConditionTrue })
+			right := b.place(t, stored).Status
+			for len(b.events.Events) > 0 {
+				<-b.events.Events
+			}
+			b.writes.Store(0)
+			require.NoError(t, api.Status().Patch(t.Context(), stored.DeepCopy(), client.RawPatch(types.MergePatchType, []byte(patch))))
+			require.Eventually(t, func() bool {
+				_, err := b.Reconcile(t.Context(), reconcile.Request{NamespacedName: client.ObjectKeyFromObject(stored)})
+				require.NoError(t, err)
+				return b.writes.Load() > 0
+			}, 10*time.Second, 20*time.Millisecond)
+			live := b.place(t, stored)
+			for i := range live.Status.Conditions { // a lost time of transition is gone
+				live.Status.Conditions[i].LastTransitionTime = right.Conditions[i].LastTransitionTime
+			}
+			require.Equal(t, right, live.Status)
+			require.EqualValues(t, 1, b.writes.Load(), "one write puts it back")
+			require.Empty(t, b.events.Events, "the Agent did not change")
+		})
+	}
+}
+
+// The watch must enqueue an Agent with a foreign status, and not one whose status the operator wrote.
+func TestAForeignStatusTriggersOneWriteAndOnePass(t *testing.T) {
+	namespace := newNamespace(t)
+	operator := work(t, "flokoa-operator/status", false, namespace)
+	deploy(t, namespace, "a")
+	operator.reconciles(t, namespace, "a", atOnce)
+	key := client.ObjectKey{Namespace: namespace, Name: "a"}
+	live := &v1alpha1.Agent{}
+	status := func() v1alpha1.AgentStatus {
+		require.NoError(t, api.Get(t.Context(), key, live))
+		return live.Status
+	}
+	time.Sleep(time.Second) // a delayed write would come now
+	right, before := status(), operator.writes(namespace, "")
+	require.NoError(t, api.Status().Patch(t.Context(), live.DeepCopy(), client.RawPatch(types.MergePatchType, []byte(`{"status":{"replicas":99,"selector":"x=y"}}`))))
+	require.Eventually(t, func() bool { return status().Replicas == right.Replicas }, atOnce, 20*time.Millisecond)
+	require.Equal(t, right, status())
+	time.Sleep(time.Second)
+	require.Equal(t, before+1, operator.writes(namespace, ""))
+}
+
 func TestADeletingAgentIsLeftToTheGarbageCollector(t *testing.T) {
 	b := newBench(t)
 	stored := b.create(t)
@@ -392,4 +461,54 @@ func TestADeletingAgentIsLeftToTheGarbageCollector(t *testing.T) {
 	_, err := b.Reconcile(t.Context(), reconcile.Request{NamespacedName: client.ObjectKeyFromObject(stored)})
 	require.NoError(t, err)
 	require.True(t, apierrors.IsNotFound(api.Get(t.Context(), client.ObjectKeyFromObject(stored), &corev1.Service{})))
+}
+
+// A finalizer of somebody else keeps a deleted Agent, for minutes or for days.
+func TestTheStatusOfADeletingAgentFollowsItsDeployment(t *testing.T) {
+	for _, policy := range []metav1.DeletionPropagation{metav1.DeletePropagationBackground, metav1.DeletePropagationForeground} {
+		t.Run(string(policy), func(t *testing.T) {
+			b := newBench(t)
+			stored := b.create(t, agenttest.Replicas(3), func(a *v1alpha1.Agent) { a.Finalizers = []string{"test.example/hold"} })
+			b.place(t, stored)
+			serve(t, stored, 3)
+			b.settle(t, stored, func(live *v1alpha1.Agent) bool { return ready(live).Status == metav1.ConditionTrue })
+			require.Contains(t, <-b.events.Events, "RolloutComplete")
+			require.NoError(t, api.Delete(t.Context(), stored, client.PropagationPolicy(policy)))
+			live, _, err := b.pass(t, stored)
+			require.NoError(t, err)
+			require.EqualValues(t, 3, live.Status.AvailableReplicas, "the pods still run")
+
+			b.writes.Store(0)
+			deployment := child(t, stored, &appsv1.Deployment{})
+			if policy == metav1.DeletePropagationForeground { // as the garbage collector does
+				require.NoError(t, api.Delete(t.Context(), deployment, client.PropagationPolicy(policy)))
+			}
+			serve(t, stored, 1)
+			live = b.settle(t, stored, func(live *v1alpha1.Agent) bool { return live.Status.AvailableReplicas == 1 })
+			require.Equal(t, metav1.ConditionTrue, meta.FindStatusCondition(live.Status.Conditions, v1alpha1.ConditionAvailable).Status)
+			require.Equal(t, metav1.ConditionFalse, ready(live).Status)
+
+			patch := client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`))
+			require.NoError(t, client.IgnoreNotFound(api.Patch(t.Context(), deployment, patch)))
+			require.NoError(t, client.IgnoreNotFound(api.Delete(t.Context(), deployment)))
+			require.NoError(t, api.Delete(t.Context(), child(t, stored, &corev1.Service{})))
+			live = b.settle(t, stored, func(live *v1alpha1.Agent) bool { return live.Status.Replicas == 0 })
+			require.Zero(t, live.Status.AvailableReplicas)
+			require.Equal(t, metav1.ConditionFalse, meta.FindStatusCondition(live.Status.Conditions, v1alpha1.ConditionAvailable).Status)
+			require.Contains(t, ready(live).Message, "the Agent is being deleted")
+
+			written := b.writes.Load()
+			for range 3 {
+				_, err := b.Reconcile(t.Context(), reconcile.Request{NamespacedName: client.ObjectKeyFromObject(stored)})
+				require.NoError(t, err)
+			}
+			require.Equal(t, written, b.writes.Load(), "nothing is written at rest")
+			for _, object := range []client.Object{&appsv1.Deployment{}, &corev1.Service{}, &policyv1.PodDisruptionBudget{}} {
+				if err := api.Get(t.Context(), client.ObjectKeyFromObject(stored), object); err == nil {
+					require.IsType(t, &policyv1.PodDisruptionBudget{}, object, "no child is created again")
+				}
+			}
+			require.Empty(t, b.events.Events, "a deletion is no news")
+		})
+	}
 }
