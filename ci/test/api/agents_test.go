@@ -146,9 +146,14 @@ func credentials() []policyCase {
 	for _, name := range []string{"MAX_TOKENS", "EOS_TOKEN", "TOKEN_URL", "API_KEY_FILE", "PUBLIC_KEY", "SECRET_NAME", "PASSWORD_POLICY", "TOKENIZER", "KEYBOARD", "ENVIRONMENT2"} {
 		rows = append(rows, policyCase{"not by the name " + name, env(name, "opensesame"), ""})
 	}
-	for _, value := range []string{"$(OTHER)", "none", "EMPTY", "dummy", "not-needed", "4096", "true"} {
+	for _, value := range []string{
+		"$(OTHER)", "${OTHER}", "none", "EMPTY", "dummy", "not-needed", "4096", "true", "vault:secret/data/openai#key", "op://team/openai/key",
+		"arn:aws:secretsmanager:eu-west-1:123456789012:secret:openai", "projects/agents/secrets/openai/versions/latest",
+	} {
 		rows = append(rows, policyCase{"not with the value " + value, env("API_KEY", value), ""})
 	}
+	rows = append(rows, files(found)...)
+	rows = append(rows, urls(found)...)
 	for what, value := range map[string]string{
 		"OpenAI": key, "AWS": "AKIA0123456789ABCDEF", "GitHub": "ghp_" + strings.Repeat("a", 36), "GitLab": "glpat-" + strings.Repeat("a", 20),
 		"Hugging Face": "hf_" + strings.Repeat("a", 30), "Slack": "xoxb-0123456789", "Google": "AIza" + strings.Repeat("a", 35),
@@ -158,8 +163,6 @@ func credentials() []policyCase {
 		rows = append(rows, policyCase{"by the shape of " + what, env("SETTING", value), found("agent: env SETTING")})
 	}
 	return append(rows,
-		policyCase{"not a URL without a password", env("SETTING", "https://api.example.com/v1"), ""},
-		policyCase{"not a URL whose password is a reference", env("SETTING", "postgres://me:$(PW)@db/agents"), ""},
 		policyCase{"no key, only the prefix of one", env("SETTING", "risk-assessment-for-the-whole-company"), ""},
 		policyCase{"not an empty value", env("API_KEY", ""), ""},
 		policyCase{"not a reference to a Secret's neighbour", container(func(c *corev1.Container) {
@@ -170,6 +173,52 @@ func credentials() []policyCase {
 		policyCase{"in a sidecar", sidecar(other(func(c *corev1.Container) { c.Env = []corev1.EnvVar{{Name: "TOKEN", Value: "x1y2"}} })), found("other: env TOKEN")},
 		policyCase{"in an init container", initContainer(other(func(c *corev1.Container) { c.Args = []string{key} })), found("other: an argument")},
 	)
+}
+
+// files are values that name a file: the credential is inside the file.
+func files(found func(where string) string) []policyCase {
+	rows := []policyCase{
+		{"the path of a key", env("GOOGLE_APPLICATION_CREDENTIALS", "/var/run/secrets/google/key.json"), ""},
+		{"the path of a password", env("DB_PASSWORD", "/run/secrets/pw"), ""},
+		{"a file by a name", env("DB_PASSWORD_FILE", "/run/secrets/pw"), ""},
+		{"the path of an account's token", env("AUTH_TOKEN", "/var/run/secrets/kubernetes.io/serviceaccount/token"), ""},
+		{"a path of more than 64 characters", env("TOKEN", "/var/run/secrets/"+strings.Repeat("a/", 60)+"token"), ""},
+	}
+	for _, value := range []string{
+		"file:///run/secrets/pw", "file:/run/secrets/pw", "/run/secrets/..data/pw", "/key.json", "key.pem", "secrets/key.json", "./secrets/pw", "../run/pw",
+		"~/.config/gcloud/credentials.json", "$(CONFIG)/secrets/pw", "${CONFIG}/secrets/pw", "$HOME/.secrets/pw",
+	} {
+		rows = append(rows, policyCase{"the file " + value, env("DB_PASSWORD", value), ""})
+	}
+	for _, value := range []string{"/opensesame", "open/sesame", "p/w", "/open/se+same==", "json", "/open/sesame !", "file:opensesame"} {
+		rows = append(rows, policyCase{"no file: " + value, env("DB_PASSWORD", value), found("agent: env DB_PASSWORD")})
+	}
+	return rows
+}
+
+// urls are values with a URL, with and without a password.
+func urls(found func(where string) string) []policyCase {
+	var rows []policyCase
+	for _, value := range []string{
+		"redis://:pw@host", "redis://:p:w@host", "postgres://u:p$ss@h/db", "postgres://u:$ecret@h/db", "postgres://u:pw$@h/db", "postgres://u:$@h/db", "postgres://u:p?#&w@h/db",
+		"postgres://u:$(PASSWORD@h/db", "postgres://u:${PASSWORD@h/db", "postgres://u:$$(PASSWORD)@h/db", "postgres://u:p$(PASSWORD)@h/db", "postgres://u:$(PASSWORD)w@h/db",
+		"postgres://u:$(A)-$(B)@h/db", "postgres://u:${PASSWORD}w@h/db", "postgres://u:$PASSWORD-w@h/db", "amqp://$(USER):pw@mq", "postgres://u:$(PW)@h/db,postgres://u:pw@h2/db",
+		"url=mongodb+srv://u:pw@h", "jdbc:postgresql://u:pw@h:5432/db", `{"url": "https://u:pw@h"}`,
+	} {
+		rows = append(rows,
+			policyCase{"a password in " + value, env("SETTING", value), found("agent: env SETTING")},
+			policyCase{"a password in the argument " + value, container(func(c *corev1.Container) { c.Args = []string{"--db=" + value} }), found("agent: an argument")})
+	}
+	for _, value := range []string{
+		"https://api.example.com/v1", "postgres://u:$(PASSWORD)@h/db", "postgres://$(USER):$(PASSWORD)@$(HOST):5432/db", "redis://:$(PASSWORD)@host", "postgres://u:$(A)$(B)@h/db",
+		"postgres://u:${PASSWORD}@h/db", "postgres://u:$PASSWORD@h/db", "https://u:$(cat /run/secrets/pw)@h", "postgres://u@h:5432/db", "postgres://u:@h/db", "ssh://git@host:2222/a", "http://[::1]:8080/me@x",
+		"http://host:8080 me@example.com", `[{"url":"http://tools:8080","owner":"team@example.com"}]`, "https://host:8443/@scope/package", "me@example.com",
+	} {
+		rows = append(rows,
+			policyCase{"no password in " + value, env("SETTING", value), ""},
+			policyCase{"no password in the argument " + value, container(func(c *corev1.Container) { c.Args = []string{"--db=" + value} }), ""})
+	}
+	return rows
 }
 
 func counts() []policyCase {
