@@ -79,18 +79,53 @@ func TestTheOnlyDefaultsAreThoseOfTheContract(t *testing.T) {
 			compact, err := json.Marshal(s.Default)
 			require.NoError(t, err)
 			defaults[path] = string(compact)
+			require.NotContains(t, path, "[]", "a default inside a list item: Argo CD would call every Agent that omits the field OutOfSync forever")
 		}
 	})
 	require.Equal(t, map[string]string{
-		"spec.runtime.type":                                   `"standard"`,
-		"spec.runtime.spec.replicas":                          `1`,
-		"spec.runtime.spec.container.ports[].protocol":        `"TCP"`,
-		"spec.runtime.spec.initContainers[].ports[].protocol": `"TCP"`,
-		"spec.runtime.spec.sidecars[].ports[].protocol":       `"TCP"`,
+		"spec.runtime.type":          `"standard"`,
+		"spec.runtime.spec.replicas": `1`,
 		"status": `{"availableReplicas":0,"conditions":[{"lastTransitionTime":"1970-01-01T00:00:00Z",` +
 			`"message":"the operator has not reconciled this Agent yet","reason":"Pending","status":"Unknown","type":"Ready"}],` +
 			`"observedGeneration":-1,"readyReplicas":0,"replicas":0,"updatedReplicas":0}`,
 	}, defaults)
+}
+
+// The API server refuses an item without a key of its list, so that a key which may be left out would need a default.
+func TestEveryKeyOfAListIsRequired(t *testing.T) {
+	lists := 0
+	every(t, func(path string, s *schema) {
+		for _, key := range s.XListMapKeys {
+			lists++
+			require.Contains(t, s.Items.Schema.Required, key, path)
+		}
+		if strings.HasSuffix(path, ".ports") {
+			require.Equal(t, "atomic", *s.XListType, path)
+			require.Equal(t, uniquePorts, s.XValidations, path)
+		}
+	})
+	require.Greater(t, lists, 10)
+}
+
+func TestEveryMapOfLabelsAndAnnotationsIsValidated(t *testing.T) {
+	unvalidated := []string{}
+	every(t, func(path string, s *schema) {
+		switch {
+		case s.AdditionalProperties == nil || s.AdditionalProperties.Schema.Type != "string":
+		case slices.Contains(s.XValidations, validLabels):
+			require.Equal(t, int64(63), *s.AdditionalProperties.Schema.MaxLength, path)
+		case slices.Contains(s.XValidations, validAnnotations):
+		case s.AdditionalProperties.Schema.Pattern == labelValue:
+			require.Equal(t, int64(63), *s.AdditionalProperties.Schema.MaxLength, path)
+		default:
+			unvalidated = append(unvalidated, path)
+		}
+	})
+	require.ElementsMatch(t, []string{
+		"spec.runtime.spec.volumes[].csi.volumeAttributes", // neither labels nor annotations
+		"spec.runtime.spec.volumes[].projected.sources[].podCertificate.userAnnotations",
+		"spec.runtime.spec.volumes[].ephemeral.volumeClaimTemplate.metadata.annotations", // a rule on keys would cost too much
+	}, unvalidated)
 }
 
 func TestEveryListMapAndStringIsBounded(t *testing.T) {

@@ -6,8 +6,10 @@
 //     and a CRD must stay far below the size an annotation or etcd can hold;
 //   - it bounds every list, map and string that core/v1 leaves unbounded: without bounds the API server refuses CEL rules
 //     over them (it budgets for the worst case), and a single Agent could be megabytes;
-//   - it drops core/v1's defaults but the one a list-map key needs (ports.protocol), so that the server stores what the
-//     user wrote and nothing is claimed on the user's behalf;
+//   - it drops core/v1's defaults, so that the server stores what the user wrote and nothing is claimed on the user's behalf.
+//     A default inside a list item would also keep an Agent OutOfSync in Argo CD forever. So ports, whose key protocol needs
+//     a default, is an atomic list with rules for what the keys ensured;
+//   - it validates labels and annotations, which the API server would otherwise refuse in a child only;
 //   - it takes only what the Go types can read back (quantities, 32-bit numbers): one stored Agent that cannot be decoded
 //     would end every list of Agents, and so the operator's work for all;
 //   - the metadata of a volume claim template has the labels and annotations that controller-gen leaves out;
@@ -50,7 +52,7 @@ var (
 		"ports.name": 15, "ports.protocol": 4, "port": 63,
 	}
 	maxProperties = map[string]int64{"": 64}
-	maxMapValue   = map[string]int64{"": 65536}
+	maxMapValue   = map[string]int64{"": 65536, "labels": 63, "matchLabels": 63, "nodeSelector": 63}
 )
 
 func main() {
@@ -136,11 +138,18 @@ func finish(root *schema) {
 // walk visits a schema and everything below it. path is the dotted path of properties; core is true below an
 // embedded field.
 func walk(s *schema, path string, core bool) {
-	if core && !keepDefault(path) {
+	if core {
 		s.Default = nil
+	}
+	if core && s.Type == "array" && endsWith(path, "ports") {
+		s.XListType, s.XListMapKeys = ptr.To("atomic"), nil
+		s.XValidations = uniquePorts
 	}
 	if endsWith(path, "volumeClaimTemplate.metadata") {
 		s.Properties = map[string]schema{"labels": texts(), "annotations": texts()}
+	}
+	if s.AdditionalProperties != nil {
+		validMetadata(s, path, core)
 	}
 	bound(s, path)
 	readable(s)
@@ -172,9 +181,51 @@ func texts() schema {
 	return schema{Type: "object", AdditionalProperties: &apiextensionsv1.JSONSchemaPropsOrBool{Allows: true, Schema: &schema{Type: "string"}}}
 }
 
-// keepDefault is for what a list-map key must have.
-func keepDefault(path string) bool {
-	return endsWith(path, "ports.protocol")
+// uniquePorts are what the keys of core/v1's list ensure, and what the API server asks of names. An absent protocol means TCP.
+var uniquePorts = apiextensionsv1.ValidationRules{
+	{
+		Rule: "self.all(p, self.exists_one(q, q.containerPort == p.containerPort && (q.?protocol.orValue('') in ['', 'TCP'] ?" +
+			" p.?protocol.orValue('') in ['', 'TCP'] : q.protocol == p.?protocol.orValue(''))))",
+		Message: "ports: a port number may occur once per protocol (default TCP): omit one of the ports, or set another protocol",
+	},
+	{
+		Rule:    "self.all(p, p.?name.orValue('') == '' || self.exists_one(q, q.?name.orValue('') == p.name))",
+		Message: "ports: names must be unique: rename one of the ports",
+	},
+}
+
+var (
+	validLabels = apiextensionsv1.ValidationRule{
+		Rule:    "self.all(k, !format.qualifiedName().validate(k).hasValue() && !format.labelValue().validate(self[k]).hasValue())",
+		Message: "a label is invalid: use a key [prefix/]name, and a name or nothing as value; a name has up to 63 letters, digits, '-', '_', and '.', and starts and ends with a letter or digit",
+	}
+	validAnnotations = apiextensionsv1.ValidationRule{
+		Rule:    "self.all(k, !format.qualifiedName().validate(k.lowerAscii()).hasValue())",
+		Message: "an annotation is invalid: use a key [prefix/]name; a name has up to 63 letters, digits, '-', '_', and '.', and starts and ends with a letter or digit",
+	}
+)
+
+// labelValue is what the API server accepts as the value of a label.
+const labelValue = `^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$`
+
+// validMetadata validates a map of labels or annotations. Below an embedded field it holds only the values to their pattern: rules
+// inside lists cost more than the API server allows.
+func validMetadata(s *schema, path string, core bool) {
+	isLabels := endsWith(path, "labels") || endsWith(path, "matchLabels") || endsWith(path, "nodeSelector")
+	rule := validLabels
+	switch {
+	case isLabels && core:
+		s.AdditionalProperties.Schema.Pattern = labelValue
+		return
+	case isLabels:
+	case endsWith(path, "annotations") && !core:
+		rule = validAnnotations
+	default:
+		return
+	}
+	if !slices.Contains(s.XValidations, rule) { // the generator may run on its own output
+		s.XValidations = append(s.XValidations, rule)
+	}
 }
 
 func bound(s *schema, path string) {

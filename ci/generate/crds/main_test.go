@@ -66,12 +66,16 @@ properties:
                   image: {description: core, type: string}
                   ports:
                     type: array
+                    x-kubernetes-list-type: map
+                    x-kubernetes-list-map-keys: [containerPort, protocol]
                     items: {properties: {protocol: {type: string, default: TCP}, name: {type: string, default: x}, targetPort: {x-kubernetes-int-or-string: true}}}
                   kind: {type: string, enum: [a]}
                   time: {type: string, format: date-time}
               initContainers: {description: kept, type: array, maxItems: 3, items: {description: core, required: [name], properties: {image: {type: string}}}}
               sidecars: {type: array, items: {required: [name], properties: {image: {type: string}}}}
+              affinity: {properties: {matchLabels: {type: object, additionalProperties: {type: string}}}}
               nodeSelector: {description: kept, default: {}, type: object, additionalProperties: {type: string, description: kept}}
+              service: {properties: {annotations: {type: object, additionalProperties: {type: string}}}}
 `
 
 const finished = `
@@ -101,21 +105,34 @@ properties:
                   ports:
                     type: array
                     maxItems: 32
-                    items: {properties: {protocol: {type: string, default: TCP, maxLength: 4}, name: {type: string, maxLength: 15}, targetPort: {x-kubernetes-int-or-string: true, maxLength: 1024, minimum: -2147483648, maximum: 2147483647}}}
+                    x-kubernetes-list-type: atomic
+                    items: {properties: {protocol: {type: string, maxLength: 4}, name: {type: string, maxLength: 15}, targetPort: {x-kubernetes-int-or-string: true, maxLength: 1024, minimum: -2147483648, maximum: 2147483647}}}
                   kind: {type: string, enum: [a]}
                   time: {type: string, format: date-time}
               initContainers: {description: kept, type: array, maxItems: 3, items: {required: [image, name], properties: {image: {type: string, minLength: 1, maxLength: 1024}}}}
               sidecars: {type: array, maxItems: 64, items: {required: [image, name], properties: {image: {type: string, minLength: 1, maxLength: 1024}}}}
-              nodeSelector: {description: kept, default: {}, type: object, maxProperties: 64, additionalProperties: {type: string, description: kept, maxLength: 65536}}
+              affinity: {properties: {matchLabels: {type: object, maxProperties: 64, additionalProperties: {type: string, maxLength: 63, pattern: '^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$'}}}}
+              nodeSelector: {description: kept, default: {}, type: object, maxProperties: 64, additionalProperties: {type: string, description: kept, maxLength: 63}}
+              service: {properties: {annotations: {type: object, maxProperties: 64, additionalProperties: {type: string, maxLength: 65536}}}}
 `
 
 func TestAGeneratedSchemaIsComplete(t *testing.T) {
 	got, expected := &schema{}, &schema{}
 	require.NoError(t, yaml.UnmarshalStrict([]byte(unfinished), got))
 	require.NoError(t, yaml.UnmarshalStrict([]byte(finished), expected))
+	settings := expected.Properties["spec"].Properties["runtime"].Properties["spec"].Properties
+	addRules(settings["container"].Properties, "ports", uniquePorts...)
+	addRules(settings, "nodeSelector", validLabels)
+	addRules(settings["service"].Properties, "annotations", validAnnotations)
 	finish(got)
 	require.Equal(t, asYAML(t, expected.Properties["spec"]), asYAML(t, got.Properties["spec"]))
 	require.Equal(t, asYAML(t, expected.Properties["status"]), asYAML(t, got.Properties["status"]))
+}
+
+func addRules(properties map[string]schema, name string, rules ...apiextensionsv1.ValidationRule) {
+	property := properties[name]
+	property.XValidations = rules
+	properties[name] = property
 }
 
 func TestFieldsThatManifestsLackAreNotWritten(t *testing.T) {

@@ -373,7 +373,6 @@ type RuntimeSpec struct {
 	// container is the agent's container, a core/v1 Container. Only image is required; name defaults to agent. The image
 	// should serve /health (alive) and /ready (configured, can take requests) on its port. A change triggers a rollout.
 	// +required
-	// +kubebuilder:validation:XValidation:rule="!has(self.ports) || self.ports.all(p, !has(p.name) || self.ports.exists_one(q, has(q.name) && q.name == p.name))",message="container.ports: port names must be unique: rename one of the ports"
 	// +kubebuilder:validation:XValidation:rule="!has(self.ports) || self.ports.all(p, has(p.name)) || !self.ports.exists(p, has(p.name) && p.name.matches('^port-[0-9]+$'))",message="container.ports: an unnamed port gets the name port-<position>, such as port-0: name every port, or give no port a name of that form"
 	Container corev1.Container `json:"container"`
 
@@ -527,16 +526,17 @@ type RuntimeSpec struct {
 
 // PodMetadata is metadata for the pods of an agent.
 type PodMetadata struct {
-	// labels are added to the pods.
+	// labels are added to the pods. Keys that the operator sets are reserved: flokoa.ai/*, pod-template-hash, and the name,
+	// instance, component, managed-by, and part-of of app.kubernetes.io/.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=64
-	// +kubebuilder:validation:XValidation:rule="self.all(k, k != 'pod-template-hash' && !k.startsWith('flokoa.ai/') && !k.matches('^([^/]+[.])?kubernetes[.]io/'))",message="podMetadata.labels: pod-template-hash and the prefixes flokoa.ai/, kubernetes.io/, and *.kubernetes.io/ are reserved: use another prefix"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.startsWith('flokoa.ai/') && !(k in ['pod-template-hash', 'app.kubernetes.io/name', 'app.kubernetes.io/instance', 'app.kubernetes.io/component', 'app.kubernetes.io/managed-by', 'app.kubernetes.io/part-of']))",message="podMetadata.labels: the operator sets flokoa.ai/*, pod-template-hash, and the name, instance, component, managed-by, and part-of of app.kubernetes.io/: use another key"
 	Labels map[string]string `json:"labels,omitempty"`
 
-	// annotations are added to the pods.
+	// annotations are added to the pods. Keys under flokoa.ai/ are reserved.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=64
-	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.startsWith('flokoa.ai/') && !k.matches('^([^/]+[.])?kubernetes[.]io/'))",message="podMetadata.annotations: the prefixes flokoa.ai/, kubernetes.io/, and *.kubernetes.io/ are reserved: use another prefix"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.startsWith('flokoa.ai/'))",message="podMetadata.annotations: the prefix flokoa.ai/ is reserved: use another prefix"
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
 

@@ -91,6 +91,12 @@ func validate(agent *v1alpha1.Agent) error {
 	if err := validatePorts(agent); err != nil {
 		return err
 	}
+	if err := validatePorts(agent.Spec.Runtime.Spec); err != nil {
+		return err
+	}
+	if err := validateMetadata(agent.Spec.Runtime.Spec); err != nil {
+		return err
+	}
 	drain, grace := drainSeconds(agent), gracePeriodSeconds(agent)
 	if !hasPreStop(container) && drain > 0 && drain >= grace {
 		return fmt.Errorf("spec.runtime.spec.terminationGracePeriodSeconds is %d: it must be greater than spec.availability.drainSeconds, which is %d", grace, drain)

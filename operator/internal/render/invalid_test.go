@@ -30,6 +30,19 @@ func TestRenderingErrorNamesTheFieldToChange(t *testing.T) {
 		{"two unnamed ports of the same number", "", container(`ports: [{containerPort: 2}, {containerPort: 2}]`), nil, `spec.runtime.spec.container.ports: two ports are 2/TCP: remove one of them`},
 		{"a grace period as long as the default drain", "", `terminationGracePeriodSeconds: 5`, nil, `spec.runtime.spec.terminationGracePeriodSeconds is 5: it must be greater than spec.availability.drainSeconds, which is 5`},
 		{"a grace period shorter than the drain", `drainSeconds: 20`, `terminationGracePeriodSeconds: 19`, nil, `spec.runtime.spec.terminationGracePeriodSeconds is 19: it must be greater than spec.availability.drainSeconds, which is 20`},
+		{"a port number twice", "", container(`ports: [{containerPort: 2, name: a}, {containerPort: 2, name: b, protocol: TCP}]`), nil, `spec.runtime.spec.container.ports: two ports have the number 2 and the protocol TCP: omit one of them`},
+		{"a port number twice in a sidecar", "", `sidecars: [{name: s, image: i, ports: [{containerPort: 2}, {containerPort: 2}]}]`, nil, `spec.runtime.spec.sidecars[0].ports: two ports have the number 2`},
+		{"a port name twice in an init container", "", `initContainers: [{name: s, image: i, ports: [{containerPort: 2, name: a}, {containerPort: 3, name: a}]}]`, nil, `spec.runtime.spec.initContainers[0].ports: two ports are named "a"`},
+		{"a label value with a space", "", `podMetadata: {labels: {team: "a b"}}`, nil, `spec.runtime.spec.podMetadata.labels: Invalid value: "a b"`},
+		{"a label value of 64 characters", "", `podMetadata: {labels: {team: ` + strings.Repeat("a", 64) + `}}`, nil, `must be no more than 63`},
+		{"a label key with two slashes", "", `podMetadata: {labels: {a/b/c: v}}`, nil, `spec.runtime.spec.podMetadata.labels: Invalid value: "a/b/c"`},
+		{"two invalid labels", "", `podMetadata: {labels: {b: "-", a: "+"}}`, nil, `spec.runtime.spec.podMetadata.labels: Invalid value: "+": a valid label`},
+		{"an annotation key with a space", "", `podMetadata: {annotations: {"a b": v}}`, nil, `spec.runtime.spec.podMetadata.annotations: Invalid value: "a b"`},
+		{"an annotation of a Service", "", `service: {annotations: {-a: v}}`, nil, `spec.runtime.spec.service.annotations: Invalid value: "-a"`},
+		{"a node selector", "", `nodeSelector: {pool: a/b}`, nil, `spec.runtime.spec.nodeSelector: Invalid value: "a/b"`},
+		{"a selector of a spread constraint", "", `topologySpreadConstraints: [{topologyKey: k, labelSelector: {matchLabels: {k: a b}}}]`, nil, `spec.runtime.spec.topologySpreadConstraints[0].labelSelector.matchLabels: Invalid value: "a b"`},
+		{"a selector of pod affinity", "", `affinity: {podAffinity: {preferredDuringSchedulingIgnoredDuringExecution: [{podAffinityTerm: {labelSelector: {matchLabels: {a b: k}}}}]}}`, nil, `spec.runtime.spec.affinity.podAffinity.preferred`},
+		{"a selector of anti-affinity", "", `affinity: {podAntiAffinity: {requiredDuringSchedulingIgnoredDuringExecution: [{labelSelector: {matchLabels: {k: a b}}}]}}`, nil, `spec.runtime.spec.affinity.podAntiAffinity.required`},
 	} {
 		t.Run(r.name, func(t *testing.T) {
 			agent := agentOf(t, r.availability, r.runtime)
@@ -51,7 +64,9 @@ func TestSpecsAtTheLimitsOfTheRulesRender(t *testing.T) {
 		{"a name of one letter", "", "", named("a")},
 		{"a name of 63 characters", "", "", named(strings.Repeat("a", 62) + "9")},
 		{"one number under two protocols", "", container(`ports: [{containerPort: 53, protocol: UDP}, {containerPort: 53}]`), nil},
+		{"one number in two containers", "", `sidecars: [{name: s, image: i, ports: [{containerPort: 53}, {containerPort: 53, protocol: UDP}]}]`, nil},
 		{"a grace period one second longer than the drain", "", `terminationGracePeriodSeconds: 6`, nil},
+		{"metadata of other controllers", "", `podMetadata: {labels: {app.kubernetes.io/version: v1, empty: ""}, annotations: {cluster-autoscaler.kubernetes.io/safe-to-evict: "false", controller.kubernetes.io/pod-deletion-cost: "9", kubectl.kubernetes.io/default-container: agent, kubernetes.io/ingress-bandwidth: 1M}}`, nil},
 		{"no drain and no grace", `drainSeconds: 0`, `terminationGracePeriodSeconds: 0`, nil},
 		{"an own preStop in a grace period shorter than the drain", "", "terminationGracePeriodSeconds: 1\n" + container(`lifecycle: {preStop: {sleep: {seconds: 1}}}`), nil},
 	} {

@@ -1,6 +1,7 @@
 package apitest_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -154,28 +155,33 @@ var availabilityRules = []rule{
 
 var networkRules = []rule{
 	{
-		message: "container.ports: port names must be unique: rename one of the ports",
-		field:   "spec.runtime.spec.container",
-		allowed: []string{minimal, ports(""), ports("{containerPort: 1, name: a}, {containerPort: 2, name: b}, {containerPort: 3}, {containerPort: 3, protocol: UDP}")},
-		denied:  []string{ports("{containerPort: 1, name: x}, {containerPort: 2, name: x}"), ports("{containerPort: 1, name: x}, {containerPort: 1, protocol: UDP, name: x}, {containerPort: 2}")},
-	},
-	{
 		message: "container.ports: an unnamed port gets the name port-<position>, such as port-0: name every port, or give no port a name of that form",
 		field:   "spec.runtime.spec.container",
 		allowed: []string{ports("{containerPort: 1}, {containerPort: 2}"), ports("{containerPort: 1, name: port-1}, {containerPort: 2, name: port-0}"), ports("{containerPort: 1, name: port-x}, {containerPort: 2, name: tcp-2}, {containerPort: 3}")},
 		denied:  []string{ports("{containerPort: 1, name: port-1}, {containerPort: 2}"), ports("{containerPort: 1}, {containerPort: 2, name: port-0}"), ports("{containerPort: 1}, {containerPort: 2, name: port-9}")},
 	},
 	{
-		message: "podMetadata.labels: pod-template-hash and the prefixes flokoa.ai/, kubernetes.io/, and *.kubernetes.io/ are reserved: use another prefix",
+		message: "podMetadata.labels: the operator sets flokoa.ai/*, pod-template-hash, and the name, instance, component, managed-by, and part-of of app.kubernetes.io/: use another key",
 		field:   "spec.runtime.spec.podMetadata.labels",
-		allowed: []string{runtimeSpec("podMetadata: {labels: {}}"), labels("team"), labels("azure.workload.identity/use"), labels("notkubernetes.io/x"), labels("kubernetes.io.example.com/x")},
-		denied:  []string{labels("pod-template-hash"), labels("flokoa.ai/agent"), labels("kubernetes.io/x"), labels("app.kubernetes.io/name"), labels("a.b.kubernetes.io/x")},
+		allowed: []string{
+			runtimeSpec("podMetadata: {labels: {}}"), labels("team"), labels("azure.workload.identity/use"), labels("app.kubernetes.io/version"), labels("kubernetes.io/x"),
+			labels("sidecar.istio.io/inject"), labels("app.kubernetes.io/created-by"), labels("name"), labels("kueue.x-k8s.io/queue-name"), labels("my-flokoa.ai/x"),
+		},
+		denied: []string{
+			labels("pod-template-hash"), labels("flokoa.ai/agent"), labels("flokoa.ai/x"), labels("app.kubernetes.io/name"), labels("app.kubernetes.io/instance"),
+			labels("app.kubernetes.io/component"), labels("app.kubernetes.io/managed-by"), labels("app.kubernetes.io/part-of"),
+		},
 	},
 	{
-		message: "podMetadata.annotations: the prefixes flokoa.ai/, kubernetes.io/, and *.kubernetes.io/ are reserved: use another prefix",
+		message: "podMetadata.annotations: the prefix flokoa.ai/ is reserved: use another prefix",
 		field:   "spec.runtime.spec.podMetadata.annotations",
-		allowed: []string{runtimeSpec("podMetadata: {annotations: {}}"), annotations("pod-template-hash"), annotations("vault.hashicorp.com/agent-inject")},
-		denied:  []string{annotations("flokoa.ai/digest"), annotations("kubernetes.io/x"), annotations("kubectl.kubernetes.io/restartedAt")},
+		allowed: []string{
+			runtimeSpec("podMetadata: {annotations: {}}"), annotations("pod-template-hash"), annotations("vault.hashicorp.com/agent-inject"),
+			annotations("cluster-autoscaler.kubernetes.io/safe-to-evict"), annotations("controller.kubernetes.io/pod-deletion-cost"),
+			annotations("kubectl.kubernetes.io/default-container"), annotations("kubernetes.io/ingress-bandwidth"), annotations("app.kubernetes.io/version"),
+			annotations("kubectl.kubernetes.io/restartedAt"), annotations("karpenter.sh/do-not-disrupt"), annotations("app.kubernetes.io/name"),
+		},
+		denied: []string{annotations("flokoa.ai/digest"), annotations("flokoa.ai/x")},
 	},
 	{
 		message: "service.annotations: the prefix flokoa.ai/ is reserved: use another prefix",
@@ -183,6 +189,94 @@ var networkRules = []rule{
 		allowed: []string{runtimeSpec("service: {annotations: {}}"), onService("service.kubernetes.io/topology-mode"), onService("note")},
 		denied:  []string{onService("flokoa.ai/digest")},
 	},
+}
+
+// portRules are those of each list of ports.
+func portRules() []rule {
+	var rules []rule
+	for field, overlay := range map[string]string{
+		"container": "container: {ports: [%s]}", "initContainers[0]": "initContainers: [{name: b, image: i, ports: [%s]}]", "sidecars[0]": "sidecars: [{name: s, image: i, ports: [%s]}]",
+	} {
+		ports := func(items string) string { return runtimeSpec(fmt.Sprintf(overlay, items)) }
+		rules = append(rules, rule{
+			message: "ports: names must be unique: rename one of the ports",
+			field:   "spec.runtime.spec." + field + ".ports",
+			allowed: []string{ports(""), ports("{containerPort: 1, name: a}, {containerPort: 2, name: b}, {containerPort: 3}, {containerPort: 4}"), ports(`{containerPort: 1, name: ""}, {containerPort: 2, name: ""}`)},
+			denied:  []string{ports("{containerPort: 1, name: x}, {containerPort: 2, name: x}"), ports("{containerPort: 1, name: x}, {containerPort: 1, protocol: UDP, name: x}, {containerPort: 2, name: w}")},
+		}, rule{
+			message: "ports: a port number may occur once per protocol (default TCP): omit one of the ports, or set another protocol",
+			field:   "spec.runtime.spec." + field + ".ports",
+			allowed: []string{ports("{containerPort: 1}"), ports("{containerPort: 53}, {containerPort: 53, protocol: UDP}, {containerPort: 53, protocol: SCTP}, {containerPort: 54, protocol: UDP}")},
+			denied: []string{
+				ports("{containerPort: 1}, {containerPort: 1}"), ports("{containerPort: 1, name: a}, {containerPort: 2}, {containerPort: 1, protocol: TCP}"),
+				ports(`{containerPort: 1, protocol: ""}, {containerPort: 1}`), ports("{containerPort: 1, protocol: UDP}, {containerPort: 1, protocol: UDP}"),
+			},
+		})
+	}
+	return rules
+}
+
+var (
+	validNames   = []string{"team", "Team", "0", "a.b_c-d", "example.com/team", strings.Repeat("a", 63), strings.Repeat("a", 63) + ".com/" + strings.Repeat("a", 63)}
+	invalidNames = []string{"", "a b", "-a", "a-", "a/b/c", "/a", "a/", "a_b/c", "é", strings.Repeat("a", 64), strings.Repeat("a.", 126) + "ab/c"}
+)
+
+// metadataRules are those of each map of labels or annotations of ours.
+func metadataRules() []rule {
+	var rules []rule
+	for field, overlay := range map[string]string{"podMetadata.labels": "podMetadata: {labels: {%q: %q}}", "nodeSelector": "nodeSelector: {%q: %q}"} {
+		label := func(key, value string) string { return runtimeSpec(fmt.Sprintf(overlay, key, value)) }
+		r := rule{
+			message: "a label is invalid: use a key [prefix/]name, and a name or nothing as value; a name has up to 63 letters, digits, '-', '_', and '.', and starts and ends with a letter or digit",
+			field:   "spec.runtime.spec." + field,
+			allowed: []string{label("k", ""), label("k", "v1.2_3-4"), label("k", strings.Repeat("a", 63))},
+			denied:  []string{label("k", "a b"), label("k", "-"), label("k", "v1+build"), label("k", "a/b"), label("k", "v1."), label("k", "é")},
+		}
+		for _, key := range validNames {
+			r.allowed = append(r.allowed, label(key, "v"))
+		}
+		for _, key := range append(invalidNames, "Example.com/a") {
+			r.denied = append(r.denied, label(key, "v"))
+		}
+		rules = append(rules, r)
+	}
+	for field, annotation := range map[string]func(string) string{"podMetadata.annotations": annotations, "service.annotations": onService} {
+		r := rule{
+			message: "an annotation is invalid: use a key [prefix/]name; a name has up to 63 letters, digits, '-', '_', and '.', and starts and ends with a letter or digit",
+			field:   "spec.runtime.spec." + field,
+			allowed: []string{annotation("Example.com/Team")},
+		}
+		for _, key := range validNames {
+			r.allowed = append(r.allowed, annotation(key))
+		}
+		for _, key := range invalidNames {
+			r.denied = append(r.denied, annotation(key))
+		}
+		rules = append(rules, r)
+	}
+	return rules
+}
+
+// The API server refuses a child whose label has another value, and the pattern of the CRD refuses it first.
+func TestLabelValuesAreCheckedWhereverAnAgentHasLabels(t *testing.T) {
+	for field, overlay := range map[string]string{
+		"affinity.podAntiAffinity.requiredDuringSchedulingIgnoredDuringExecution[0].labelSelector.matchLabels": "affinity: {podAntiAffinity: {requiredDuringSchedulingIgnoredDuringExecution: [{topologyKey: k, labelSelector: {matchLabels: {k: %q}}}]}}",
+		"topologySpreadConstraints[0].labelSelector.matchLabels":                                               "topologySpreadConstraints: [{topologyKey: k, maxSkew: 1, whenUnsatisfiable: DoNotSchedule, labelSelector: {matchLabels: {k: %q}}}]",
+		"volumes[0].ephemeral.volumeClaimTemplate.metadata.labels":                                             "volumes: [{name: v, ephemeral: {volumeClaimTemplate: {metadata: {labels: {k: %q}}, spec: {}}}}]",
+		"podMetadata.labels": "podMetadata: {labels: {k: %q}}",
+		"nodeSelector":       "nodeSelector: {k: %q}",
+	} {
+		t.Run(field, func(t *testing.T) {
+			for _, value := range []string{"", "v", "v1.2_3-4", strings.Repeat("a", 63)} {
+				require.NoError(t, dryRun(t, manifest(t, runtimeSpec(fmt.Sprintf(overlay, value)))), value)
+			}
+			for _, value := range []string{"a b", "-", "v1+build", "a/b", "é", strings.Repeat("a", 64)} {
+				all := causes(t, dryRun(t, manifest(t, runtimeSpec(fmt.Sprintf(overlay, value)))))
+				require.Len(t, all, 1, value)
+				require.True(t, strings.HasPrefix(all[0], "spec.runtime.spec."+field), all[0])
+			}
+		})
+	}
 }
 
 var rolloutRules = []rule{
@@ -222,7 +316,7 @@ var rolloutRules = []rule{
 }
 
 func TestEveryRuleOfTheCRDLetsGoodAgentsThroughAndRefusesBadOnes(t *testing.T) {
-	rules := slices.Concat(agentRules, availabilityRules, networkRules, rolloutRules)
+	rules := slices.Concat(agentRules, availabilityRules, networkRules, portRules(), metadataRules(), rolloutRules)
 	var tested []string
 	for _, r := range rules {
 		tested = append(tested, r.message)

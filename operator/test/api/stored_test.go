@@ -6,7 +6,9 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -40,7 +42,6 @@ func TestStoredAgentsHaveOnlyDocumentedDefaults(t *testing.T) {
       image: i
       ports:
       - containerPort: 1
-        protocol: TCP
       - containerPort: 2
         protocol: UDP
     initContainers:
@@ -48,7 +49,6 @@ func TestStoredAgentsHaveOnlyDocumentedDefaults(t *testing.T) {
       name: b
       ports:
       - containerPort: 4
-        protocol: TCP
     replicas: 1
     service: {}
     sidecars:
@@ -56,7 +56,6 @@ func TestStoredAgentsHaveOnlyDocumentedDefaults(t *testing.T) {
       name: s
       ports:
       - containerPort: 3
-        protocol: TCP
     strategy: {}
   type: standard
 `, asYAML(t, got.Object["spec"]))
@@ -76,7 +75,6 @@ updatedReplicas: 0
 
 func TestTheGuidesManifestIsStoredAsItIs(t *testing.T) {
 	want := fromFile(t, guideAgent)
-	merge(want.Object, parse(t, "spec: {runtime: {spec: {container: {ports: [{containerPort: 8080, name: http, protocol: TCP}]}}}}"))
 	require.Equal(t, asYAML(t, want.Object["spec"]), asYAML(t, stored(t, fromFile(t, guideAgent)).Object["spec"]))
 
 	applied := fromFile(t, guideAgent)
@@ -207,4 +205,22 @@ func TestSpecAndStatusAreWrittenSeparately(t *testing.T) {
 	require.Equal(t, "x", again.Object["spec"].(map[string]any)["framework"])
 	require.Equal(t, int64(7), again.Object["status"].(map[string]any)["replicas"])
 	require.Equal(t, int64(1), again.GetGeneration())
+}
+
+func TestPortsWithoutAProtocolAreTCPAndStayAtRest(t *testing.T) {
+	b := newBench(t)
+	of := b.create(t, func(a *v1alpha1.Agent) {
+		spec := &a.Spec.Runtime.Spec
+		ports := []corev1.ContainerPort{{ContainerPort: 5353, Name: "dns-udp", Protocol: corev1.ProtocolUDP}, {ContainerPort: 5353, Name: "dns"}}
+		spec.Container.Ports = ports
+		spec.Sidecars = []corev1.Container{{Name: "s", Image: "i:v1", Ports: ports}}
+		spec.InitContainers = []corev1.Container{{Name: "b", Image: "i:v1", Ports: ports}}
+	})
+	b.place(t, of)
+	pod := child(t, of, &appsv1.Deployment{}).Spec.Template.Spec
+	for _, container := range append(pod.Containers, pod.InitContainers...) {
+		require.Equal(t, corev1.ProtocolUDP, container.Ports[0].Protocol, container.Name)
+		require.Equal(t, corev1.ProtocolTCP, container.Ports[1].Protocol, container.Name)
+	}
+	b.requireAtRest(t, of)
 }

@@ -1,0 +1,109 @@
+package render
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/flokoa/flokoa/operator/api/v1alpha1"
+)
+
+// validatePorts rejects ports of a container that the API server would reject in the Deployment.
+func validatePorts(spec v1alpha1.RuntimeSpec) error {
+	if err := validateContainerPorts("container", spec.Container.Ports); err != nil {
+		return err
+	}
+	for i, container := range spec.InitContainers {
+		if err := validateContainerPorts(fmt.Sprintf("initContainers[%d]", i), container.Ports); err != nil {
+			return err
+		}
+	}
+	for i, container := range spec.Sidecars {
+		if err := validateContainerPorts(fmt.Sprintf("sidecars[%d]", i), container.Ports); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func validateContainerPorts(container string, ports []corev1.ContainerPort) error {
+	type number struct {
+		port     int32
+		protocol corev1.Protocol
+	}
+	numbers, names := map[number]bool{}, map[string]bool{}
+	for _, port := range ports {
+		key := number{port.ContainerPort, protocol(port)}
+		if numbers[key] {
+			return fmt.Errorf("spec.runtime.spec.%s.ports: two ports have the number %d and the protocol %s: omit one of them", container, key.port, key.protocol)
+		}
+		if port.Name != "" && names[port.Name] {
+			return fmt.Errorf("spec.runtime.spec.%s.ports: two ports are named %q: rename one of them", container, port.Name)
+		}
+		numbers[key], names[port.Name] = true, true
+	}
+	return nil
+}
+
+// validateMetadata rejects labels, annotations, and selected labels that the API server would reject in a child.
+func validateMetadata(spec v1alpha1.RuntimeSpec) error {
+	at := field.NewPath("spec", "runtime", "spec")
+	found := validation.ValidateLabels(spec.NodeSelector, at.Child("nodeSelector"))
+	if pod := spec.PodMetadata; pod != nil {
+		found = append(found, validation.ValidateLabels(pod.Labels, at.Child("podMetadata", "labels"))...)
+		found = append(found, apivalidation.ValidateAnnotations(pod.Annotations, at.Child("podMetadata", "annotations"))...)
+	}
+	if service := spec.Service; service != nil {
+		found = append(found, apivalidation.ValidateAnnotations(service.Annotations, at.Child("service", "annotations"))...)
+	}
+	for i, constraint := range spec.TopologySpreadConstraints {
+		found = append(found, validateSelector(constraint.LabelSelector, at.Child("topologySpreadConstraints").Index(i))...)
+	}
+	found = append(found, validateAffinity(spec.Affinity, at.Child("affinity"))...)
+	if len(found) == 0 {
+		return nil
+	}
+	var texts []string
+	for _, err := range found {
+		texts = append(texts, err.Error())
+	}
+	slices.Sort(texts) // those of a map have no order, and a message that changes would be a write to the status
+	return errors.New(strings.Join(texts, "; "))
+}
+
+func validateSelector(selector *metav1.LabelSelector, at *field.Path) field.ErrorList {
+	if selector == nil {
+		return nil
+	}
+	return validation.ValidateLabels(selector.MatchLabels, at.Child("labelSelector", "matchLabels"))
+}
+
+func validateAffinity(affinity *corev1.Affinity, at *field.Path) field.ErrorList {
+	var found field.ErrorList
+	add := func(required []corev1.PodAffinityTerm, preferred []corev1.WeightedPodAffinityTerm, at *field.Path) {
+		for i, term := range required {
+			found = append(found, validateSelector(term.LabelSelector, at.Child("requiredDuringSchedulingIgnoredDuringExecution").Index(i))...)
+		}
+		for i, term := range preferred {
+			at := at.Child("preferredDuringSchedulingIgnoredDuringExecution").Index(i).Child("podAffinityTerm")
+			found = append(found, validateSelector(term.PodAffinityTerm.LabelSelector, at)...)
+		}
+	}
+	if affinity == nil {
+		return nil
+	}
+	if with := affinity.PodAffinity; with != nil {
+		add(with.RequiredDuringSchedulingIgnoredDuringExecution, with.PreferredDuringSchedulingIgnoredDuringExecution, at.Child("podAffinity"))
+	}
+	if against := affinity.PodAntiAffinity; against != nil {
+		add(against.RequiredDuringSchedulingIgnoredDuringExecution, against.PreferredDuringSchedulingIgnoredDuringExecution, at.Child("podAntiAffinity"))
+	}
+	return found
+}
