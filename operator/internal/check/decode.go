@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/util/validation"
 	kjson "sigs.k8s.io/json"
 
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
@@ -40,7 +41,16 @@ func (o object) text(path ...string) string {
 
 // name returns the [namespace/]name of an object of any kind.
 func (o object) name() string {
-	return qualified(o.text("metadata", "namespace"), o.text("metadata", "name"))
+	name := o.text("metadata", "name")
+	if prefix := o.text("metadata", "generateName"); name == "" && prefix != "" {
+		name = generatedName(prefix)
+	}
+	return qualified(o.text("metadata", "namespace"), name)
+}
+
+// generatedName is a name as the API server makes it: a prefix, shortened for a Service's name, and five characters.
+func generatedName(prefix string) string {
+	return prefix[:min(len(prefix), validation.DNS1035LabelMaxLength-5)] + "xxxxx"
 }
 
 func qualified(namespace, name string) string { return strings.TrimPrefix(namespace+"/"+name, "/") }

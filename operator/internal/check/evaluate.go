@@ -19,6 +19,10 @@ func evaluate(m manifest, options options, report *Report) {
 	if agent.Namespace == "" {
 		agent.Namespace = options.namespace
 	}
+	generated := agent.Name == "" && agent.GenerateName != ""
+	if generated {
+		agent.Name = generatedName(agent.GenerateName)
+	}
 	result := Agent{Location: m.location, Namespace: agent.Namespace, Name: agent.Name, Missing: []status.Requirement{}, Warnings: warnings(agent)}
 	wrong := func(field, message string) {
 		report.error(Error{Location: m.location, Agent: qualified(result.Namespace, result.Name), Field: field, Message: message})
@@ -32,7 +36,11 @@ func evaluate(m manifest, options options, report *Report) {
 	}
 	children, err := render.Agent(agent, render.Live{})
 	if err != nil {
-		wrong(leadingField.FindString(err.Error()), err.Error())
+		text := err.Error()
+		if generated {
+			text = strings.Replace(text, "metadata.name", "metadata.generateName", 1)
+		}
+		wrong(leadingField.FindString(text), text)
 		return
 	}
 	result.Missing = append(result.Missing, status.Requirements(agent, children)...)
@@ -52,6 +60,9 @@ var leadingField = regexp.MustCompile(`^(metadata|spec)(\.[A-Za-z]+)+`)
 // templatedField returns a field with Helm's braces among those that cannot have any, empty if there is none. Other fields can,
 // such as a prompt in an environment variable.
 func templatedField(agent *v1alpha1.Agent) string {
+	if strings.Contains(agent.GenerateName, "{{") {
+		return "metadata.generateName"
+	}
 	if strings.Contains(agent.Name, "{{") {
 		return "metadata.name"
 	}

@@ -26,7 +26,7 @@ func TestRenderingErrorsNameTheField(t *testing.T) {
 	for _, r := range []struct{ name, text, want string }{
 		{"no image", runtimeOf("a", `{container: {}}`), `a spec.runtime.spec.container.image: spec.runtime.spec.container.image is empty: name the agent's image`},
 		{"no spec", `{apiVersion: agent.flokoa.ai/v1alpha1, kind: Agent, metadata: {name: a}}`, `a spec.runtime.spec.container.image: spec.runtime.spec.container.image is empty: name the agent's image`},
-		{"no name", strings.Replace(good("a"), "{name: a}", "{generateName: a-}", 1), ` metadata.name: metadata.name "" must be a DNS-1035 label of at most 63 characters, because it names a Service`},
+		{"no name", strings.Replace(good("a"), "{name: a}", "{}", 1), ` metadata.name: metadata.name "" must be a DNS-1035 label of at most 63 characters, because it names a Service`},
 		{"two ports of the same name", runtimeOf("a", `{container: {image: "a:v1", ports: [{name: x, containerPort: 1}, {name: x, containerPort: 2}]}}`),
 			`a spec.runtime.spec.container.ports: ` + `spec.runtime.spec.container.ports: two ports are named "x": rename one of them`},
 	} {
@@ -34,6 +34,34 @@ func TestRenderingErrorsNameTheField(t *testing.T) {
 			require.Equal(t, r.want, problems(t, r.text))
 		})
 	}
+}
+
+// kubectl create accepts an Agent without a name. The API server appends five characters to generateName.
+func TestANameMayBeGenerated(t *testing.T) {
+	for metadata, want := range map[string]string{
+		"{generateName: a-}":                                     "a-xxxxx",
+		"{generateName: a}":                                      "axxxxx",
+		"{generateName: a-, name: b}":                            "b",
+		"{generateName: " + strings.Repeat("a", 80) + "}":        strings.Repeat("a", 58) + "xxxxx",
+		"{generateName: a-, namespace: team, labels: {a: b}}":    "a-xxxxx",
+		`{generateName: "` + strings.Repeat("a", 58) + `-long"}`: strings.Repeat("a", 58) + "xxxxx",
+	} {
+		got := run(t, strings.Replace(good("a"), "{name: a}", metadata, 1), "-o", "json", "--render", "-")
+		require.Equal(t, check.ExitHighlyAvailable, got.code, got.stdout)
+		agent := reported(t, got).Agents[0]
+		require.Equal(t, want, agent.Name)
+		require.Equal(t, want, agent.Children[0]["metadata"].(map[string]any)["name"])
+	}
+	for prefix, want := range map[string]string{
+		"A-":         `A-xxxxx metadata.generateName: metadata.generateName "A-xxxxx" must be a DNS-1035 label`,
+		"1a-":        `1a-xxxxx metadata.generateName: metadata.generateName "1a-xxxxx" must be a DNS-1035 label`,
+		"a.":         `a.xxxxx metadata.generateName: metadata.generateName "a.xxxxx" must be a DNS-1035 label`,
+		`"{{ .x }}"`: `metadata.generateName: metadata.generateName has {{ in it`,
+	} {
+		require.Contains(t, problems(t, strings.Replace(good("a"), "{name: a}", "{generateName: "+prefix+"}", 1)), want)
+	}
+	unknown := strings.Replace(runtimeOf("a", `{container: {image: a, live: 1}}`), "{name: a}", "{generateName: a-}", 1)
+	require.Contains(t, problems(t, unknown), "a-xxxxx spec.runtime.spec.container.live")
 }
 
 func TestHelmTemplatesThatAreValidYAMLAreDetected(t *testing.T) {

@@ -55,7 +55,8 @@ quotas, and admission policies (see kubectl apply --dry-run=server).
 The report as JSON; fields may be added, none changes its meaning:
   agents[]   file, document, line, item      location: number and first line of the document, both from 1; item only
                                              inside a list, from 1; file is - for standard input
-             namespace, name                 no namespace when neither the manifest nor -n names one
+             namespace, name                 no namespace when neither the manifest nor -n names one; a generated name
+                                             ends in xxxxx
              highlyAvailable                 whether nothing is missing
              missing[] {id, text}            what high availability needs, as in the condition HighlyAvailable
              warnings[]                      what is likely not intended

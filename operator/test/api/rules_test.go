@@ -36,7 +36,7 @@ var agentRules = []rule{
 	{
 		message: "metadata.name must be a DNS-1035 label, because it names a Service: use at most 63 lowercase letters, digits, and '-', starting with a letter and ending with a letter or digit",
 		field:   "metadata.name",
-		allowed: []string{named("a"), named("a-1"), named(strings.Repeat("a", 63))},
+		allowed: []string{named("a"), named("a-1"), named(strings.Repeat("a", 63)), named("null, generateName: a-"), named("null, generateName: " + strings.Repeat("a", 80))},
 		denied:  []string{named(`"1a"`), named("a.b"), named(strings.Repeat("a", 64))},
 	},
 	{
