@@ -103,6 +103,17 @@ func TestEveryApplicationIsOfAProjectThatAllowsIt(t *testing.T) {
 	}
 }
 
+// The API server knows its own defaults. Without it Argo CD guesses them.
+func TestEveryApplicationIsComparedByTheAPIServer(t *testing.T) {
+	templates := of(t, "argocd", "Application")
+	for name, set := range of(t, "argocd", "ApplicationSet") {
+		templates[name] = set["spec"].(map[string]any)["template"].(map[string]any)
+	}
+	for name, application := range templates {
+		require.Equal(t, "ServerSideDiff=true", text(application, "metadata", "annotations", "argocd.argoproj.io/compare-options"), name)
+	}
+}
+
 // --- health -------------------------------------------------------------------------------------------------------------
 
 // health runs the script as Argo CD does: the object is the global obj, and what it returns has a status and a message.
