@@ -19,11 +19,44 @@ import (
 // CRD, so that a field which the API gains is never forgotten here.
 const agentFolder = "overlays/components/agent-kustomize"
 
-// references map the end of a field's path to the kind that the field names.
+// references map the kind that a field names to the ends of the field's path.
 var references = map[string][]string{
-	"ConfigMap":      {"/configMapKeyRef/name", "/configMapRef/name", "/configMap/name"},
-	"Secret":         {"/secretKeyRef/name", "/secretRef/name", "/secret/name", "/secret/secretName", "/imagePullSecrets/name"},
-	"ServiceAccount": {"/serviceAccountName"},
+	"Agent":                 {"/describedObject/name"}, // or its Service, which has its name
+	"ClusterTrustBundle":    {"/clusterTrustBundle/name"},
+	"ConfigMap":             {"/configMapKeyRef/name", "/configMapRef/name", "/configMap/name"},
+	"Ingress":               {"/describedObject/name"},
+	"Model":                 {"/model/name"},
+	"PersistentVolume":      {"/volumeClaimTemplate/spec/volumeName"},
+	"PersistentVolumeClaim": {"/persistentVolumeClaim/claimName", "/dataSource/name", "/dataSourceRef/name"},
+	"PriorityClass":         {"/priorityClassName"},
+	"RuntimeClass":          {"/runtimeClassName"},
+	"Secret":                {"/secretKeyRef/name", "/secretRef/name", "/secret/name", "/secret/secretName", "/imagePullSecrets/name"},
+	"Service":               {"/describedObject/name"},
+	"ServiceAccount":        {"/serviceAccountName"},
+	"StorageClass":          {"/storageClassName"},
+	"VolumeAttributesClass": {"/volumeAttributesClassName"},
+	"VolumeSnapshot":        {"/dataSource/name", "/dataSourceRef/name"},
+}
+
+// agentLabel is the label of pods that holds their Agent's name, as a part of a path.
+const agentLabel = `/flokoa.ai\/agent`
+
+// referrers name an Agent: what scales it, what selects its pods, and what sends requests to its Service, which has its name.
+var referrers = []fieldSpec{
+	{Group: "autoscaling", Kind: "HorizontalPodAutoscaler", Path: "spec/scaleTargetRef/name"},
+	{Group: "autoscaling.k8s.io", Kind: "VerticalPodAutoscaler", Path: "spec/targetRef/name"},
+	{Group: "keda.sh", Kind: "ScaledObject", Path: "spec/scaleTargetRef/name"},
+	{Group: "gateway.networking.k8s.io", Kind: "GRPCRoute", Path: "spec/rules/backendRefs/name"},
+	{Group: "gateway.networking.k8s.io", Kind: "HTTPRoute", Path: "spec/rules/backendRefs/name"},
+	{Group: "networking.k8s.io", Kind: "Ingress", Path: "spec/defaultBackend/service/name"},
+	{Group: "networking.k8s.io", Kind: "Ingress", Path: "spec/rules/http/paths/backend/service/name"},
+	{Group: "networking.k8s.io", Kind: "NetworkPolicy", Path: "spec/podSelector/matchLabels" + agentLabel},
+	{Group: "networking.k8s.io", Kind: "NetworkPolicy", Path: "spec/ingress/from/podSelector/matchLabels" + agentLabel},
+	{Group: "networking.k8s.io", Kind: "NetworkPolicy", Path: "spec/egress/to/podSelector/matchLabels" + agentLabel},
+	{Group: "policy", Kind: "PodDisruptionBudget", Path: "spec/selector/matchLabels" + agentLabel},
+	{Group: "monitoring.coreos.com", Kind: "PodMonitor", Path: "spec/selector/matchLabels" + agentLabel},
+	{Group: "monitoring.coreos.com", Kind: "ServiceMonitor", Path: "spec/selector/matchLabels" + agentLabel},
+	{Kind: "Service", Path: "spec/selector" + agentLabel},
 }
 
 // images are the ends of paths of fields that hold an image.
@@ -31,12 +64,13 @@ var images = []string{"ontainer/image", "ontainers/image", "sidecars/image", "/i
 
 type fieldSpec struct {
 	Path   string `json:"path"`
-	Group  string `json:"group"`
+	Group  string `json:"group,omitempty"`
 	Kind   string `json:"kind"`
 	Create bool   `json:"create,omitempty"`
 }
 
 type nameReference struct {
+	Group  string      `json:"group,omitempty"`
 	Kind   string      `json:"kind"`
 	Fields []fieldSpec `json:"fieldSpecs"`
 }
@@ -91,6 +125,15 @@ func configure(crd *apiextensionsv1.CustomResourceDefinition) configuration {
 			if endsIn(path, references[kind]) {
 				reference.Fields = append(reference.Fields, spec(path))
 			}
+		}
+		if kind == crd.Spec.Names.Kind {
+			reference.Group = crd.Spec.Group
+			for _, path := range paths {
+				if strings.HasSuffix(path, "/labelSelector/matchLabels") {
+					reference.Fields = append(reference.Fields, spec(path+agentLabel))
+				}
+			}
+			reference.Fields = append(reference.Fields, referrers...)
 		}
 		made.NameReferences = append(made.NameReferences, reference)
 	}

@@ -3,12 +3,15 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/yaml"
 
 	"github.com/flokoa/flokoa/ci/testkit/manifests"
@@ -47,8 +50,103 @@ resources: [agent.yaml, account.yaml]
 components: [agent-kustomize]
 `
 
-// build builds a kustomization beside the component, laid out as in a team's repository, and returns its Agent as text.
+// referring is an Agent that names an object in every other place for a name.
+const referring = `
+apiVersion: agent.flokoa.ai/v1alpha1
+kind: Agent
+metadata: {name: planner}
+spec:
+  model: {name: model}
+  autoscaling: {maxReplicas: 3, metrics: [{type: Object, object: {describedObject: {apiVersion: v1, kind: Service, name: service}}}]}
+  runtime:
+    spec:
+      priorityClassName: priority
+      runtimeClassName: runtime
+      affinity:
+        podAffinity: &terms
+          requiredDuringSchedulingIgnoredDuringExecution: [{topologyKey: k, labelSelector: &planner {matchLabels: {flokoa.ai/agent: planner, team: planner}}}]
+          preferredDuringSchedulingIgnoredDuringExecution: [{weight: 1, podAffinityTerm: {topologyKey: k, labelSelector: *planner}}]
+        podAntiAffinity: *terms
+      topologySpreadConstraints: [{topologyKey: k, maxSkew: 1, whenUnsatisfiable: DoNotSchedule, labelSelector: *planner}]
+      volumes:
+        - {name: a, persistentVolumeClaim: {claimName: claim}}
+        - {name: b, projected: {sources: [{clusterTrustBundle: {name: bundle, labelSelector: *planner}}]}}
+        - name: c
+          ephemeral:
+            volumeClaimTemplate:
+              spec:
+                storageClassName: storage
+                volumeAttributesClassName: attributes
+                volumeName: volume
+                dataSource: {kind: PersistentVolumeClaim, name: claim}
+                dataSourceRef: {kind: VolumeSnapshot, name: snapshot}
+`
+
+// neighbors are what the Agent refers to, and what refers to it.
+const neighbors = `
+{apiVersion: agent.flokoa.ai/v1alpha1, kind: Model, metadata: {name: model}}
+---
+{apiVersion: v1, kind: Service, metadata: {name: service}, spec: {selector: {flokoa.ai/agent: planner}}}
+---
+{apiVersion: scheduling.k8s.io/v1, kind: PriorityClass, metadata: {name: priority}}
+---
+{apiVersion: node.k8s.io/v1, kind: RuntimeClass, metadata: {name: runtime}}
+---
+{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: claim}}
+---
+{apiVersion: v1, kind: PersistentVolume, metadata: {name: volume}}
+---
+{apiVersion: certificates.k8s.io/v1, kind: ClusterTrustBundle, metadata: {name: bundle}}
+---
+{apiVersion: storage.k8s.io/v1, kind: StorageClass, metadata: {name: storage}}
+---
+{apiVersion: storage.k8s.io/v1, kind: VolumeAttributesClass, metadata: {name: attributes}}
+---
+{apiVersion: snapshot.storage.k8s.io/v1, kind: VolumeSnapshot, metadata: {name: snapshot}}
+---
+{apiVersion: autoscaling/v2, kind: HorizontalPodAutoscaler, metadata: {name: h}, spec: {scaleTargetRef: {apiVersion: agent.flokoa.ai/v1alpha1, kind: Agent, name: planner}}}
+---
+{apiVersion: keda.sh/v1alpha1, kind: ScaledObject, metadata: {name: s}, spec: {scaleTargetRef: {apiVersion: agent.flokoa.ai/v1alpha1, kind: Agent, name: planner}}}
+---
+{apiVersion: autoscaling.k8s.io/v1, kind: VerticalPodAutoscaler, metadata: {name: v}, spec: {targetRef: {apiVersion: agent.flokoa.ai/v1alpha1, kind: Agent, name: planner}}}
+---
+{apiVersion: networking.k8s.io/v1, kind: Ingress, metadata: {name: i}, spec: {defaultBackend: {service: {name: planner}}, rules: [{http: {paths: [{backend: {service: {name: planner}}}]}}]}}
+---
+{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {name: r}, spec: {rules: [{backendRefs: [{name: planner, port: 80}]}]}}
+---
+{apiVersion: gateway.networking.k8s.io/v1, kind: GRPCRoute, metadata: {name: g}, spec: {rules: [{backendRefs: [{name: planner, port: 80}]}]}}
+---
+{apiVersion: policy/v1, kind: PodDisruptionBudget, metadata: {name: p}, spec: {selector: {matchLabels: {flokoa.ai/agent: planner}}}}
+---
+{apiVersion: monitoring.coreos.com/v1, kind: ServiceMonitor, metadata: {name: m}, spec: {selector: {matchLabels: {flokoa.ai/agent: planner}}}}
+---
+{apiVersion: monitoring.coreos.com/v1, kind: PodMonitor, metadata: {name: n}, spec: {selector: {matchLabels: {flokoa.ai/agent: planner}}}}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: o}
+spec:
+  podSelector: &planner {matchLabels: {flokoa.ai/agent: planner}}
+  ingress: [{from: [{podSelector: *planner}]}]
+  egress: [{to: [{podSelector: *planner}]}]
+`
+
+// build builds a kustomization beside the component, and returns its Agent as text.
 func build(t *testing.T, files map[string]string) string {
+	t.Helper()
+	for _, object := range buildAll(t, files) {
+		if object.GetKind() == "Agent" {
+			text, err := yaml.Marshal(object.Object["spec"])
+			require.NoError(t, err)
+			return string(text)
+		}
+	}
+	require.Fail(t, "no Agent was built")
+	return ""
+}
+
+// buildAll builds a kustomization beside the component, laid out as in a team's repository.
+func buildAll(t *testing.T, files map[string]string) []unstructured.Unstructured {
 	t.Helper()
 	dir := t.TempDir()
 	require.NoError(t, os.CopyFS(filepath.Join(dir, "agent-kustomize"), os.DirFS(filepath.Join("../../..", agentFolder))))
@@ -64,15 +162,7 @@ func build(t *testing.T, files map[string]string) string {
 	}
 	objects, err := manifests.Overlay(dir)
 	require.NoError(t, err)
-	for _, object := range objects {
-		if object.GetKind() == "Agent" {
-			text, err := yaml.Marshal(object.Object["spec"])
-			require.NoError(t, err)
-			return string(text)
-		}
-	}
-	require.Fail(t, "no Agent was built")
-	return ""
+	return objects
 }
 
 func TestAnAgentsImagesReplicasAndReferencesAreKustomized(t *testing.T) {
@@ -155,31 +245,132 @@ spec: {runtime: {spec: {container: {env: [{name: C, value: "3"}]}, sidecars: [{n
 	require.Equal(t, 3, strings.Count(merged, "secretKeyRef"), merged)
 }
 
+func TestNamesFollowAPrefixInBothDirections(t *testing.T) {
+	built := buildAll(t, map[string]string{
+		"agent.yaml": referring, "neighbors.yaml": neighbors,
+		"kustomization.yaml": strings.Replace(kustomization, "account.yaml", "account.yaml, neighbors.yaml", 1) + "namePrefix: of-a-team-\n",
+	})
+	objects := map[string]unstructured.Unstructured{}
+	for _, object := range built {
+		objects[object.GroupVersionKind().GroupKind().String()] = object
+	}
+	agent := objects["Agent.agent.flokoa.ai"]
+	checked := 0
+	for _, reference := range configure(agentCRD(t)).NameReferences {
+		for _, field := range reference.Fields {
+			object, exists := objects[schema.GroupKind{Group: field.Group, Kind: field.Kind}.String()]
+			require.True(t, exists, "no %s", field.Kind)
+			for _, value := range values(object.Object, parts(field.Path)) {
+				checked++
+				require.Regexp(t, "^of-a-team-[a-z]+$", value, "%s %s", field.Kind, field.Path)
+			}
+		}
+	}
+	require.Greater(t, checked, 30)
+	text, err := yaml.Marshal(agent.Object)
+	require.NoError(t, err)
+	require.Equal(t, 6, strings.Count(string(text), "team: planner\n"), "a label of another key is no reference:\n%s", text)
+}
+
+func TestAScaleTargetThatIsNoAgentIsLeftAlone(t *testing.T) {
+	built := buildAll(t, map[string]string{
+		"kustomization.yaml": kustomization + "namePrefix: of-a-team-\n",
+		"agent.yaml":         everywhere + "\n---\n{apiVersion: autoscaling/v2, kind: HorizontalPodAutoscaler, metadata: {name: h}, spec: {scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: web}}}",
+	})
+	for _, object := range built {
+		if object.GetKind() == "HorizontalPodAutoscaler" {
+			name, _, err := unstructured.NestedString(object.Object, "spec", "scaleTargetRef", "name")
+			require.NoError(t, err)
+			require.Equal(t, "web", name)
+			return
+		}
+	}
+	require.Fail(t, "no HorizontalPodAutoscaler was built")
+}
+
+// notNames end the paths of fields that are called like a name and name no object that a kustomization can rename.
+var notNames = []string{
+	"/card/name", "/card/skills/name", "/container/name", "ontainers/name", "/sidecars/name", "/volumes/name", "/env/name", "/ports/name", "/volumeMounts/name",
+	"/volumeDevices/name", "/fileKeyRef/volumeName", "/resourceFieldRef/containerName", "/containerResource/name", // inside the pod
+	"/claims/name", "/resource/name", "/metric/name", "/resizePolicy/resourceName", "/httpHeaders/name", "/options/name", "/sysctls/name", // no object
+	"/schedulerName", "/signerName", "/csi/driver", "/runAsUserName", // the name of a program or a user
+	"/gmsaCredentialSpecName", // Windows
+}
+
+func TestEveryFieldThatNamesAnObjectIsConfigured(t *testing.T) {
+	configured := map[string]bool{}
+	for _, reference := range configure(agentCRD(t)).NameReferences {
+		for _, field := range reference.Fields {
+			configured[field.Path] = true
+		}
+	}
+	used := map[string]bool{}
+	for _, path := range leaves("spec", agentCRD(t).Spec.Versions[0].Schema.OpenAPIV3Schema.Properties["spec"]) {
+		if configured[path] || !regexp.MustCompile(`(?i)(name|ref|driver|class|account|claim)$`).MatchString(path) {
+			continue
+		}
+		at := slices.IndexFunc(notNames, func(end string) bool { return strings.HasSuffix(path, end) })
+		require.GreaterOrEqual(t, at, 0, "%s: add it to references, or to notNames", path)
+		used[notNames[at]] = true
+	}
+	require.Len(t, used, len(notNames), "an entry of notNames that the API does not have: used are %v", used)
+}
+
 // What is configured is tried above, in every place: a place that the API gains must be added to the Agent of these tests.
 func TestTheAgentHasEveryFieldThatIsConfigured(t *testing.T) {
-	crd := &apiextensionsv1.CustomResourceDefinition{}
-	require.NoError(t, yaml.UnmarshalStrict(crds.Agents, crd))
-	agent := map[string]any{}
-	require.NoError(t, yaml.Unmarshal([]byte(everywhere), &agent))
-	configured := configure(crd)
+	var agents []any
+	for _, text := range []string{everywhere, referring} {
+		agent := map[string]any{}
+		require.NoError(t, yaml.Unmarshal([]byte(text), &agent))
+		agents = append(agents, agent)
+	}
+	configured := configure(agentCRD(t))
 	fields := configured.Images
 	for _, reference := range configured.NameReferences {
 		fields = append(fields, reference.Fields...)
 	}
 	require.NotEmpty(t, fields)
 	for _, field := range fields {
-		require.True(t, has(agent, strings.Split(field.Path, "/")), field.Path)
+		if field.Kind == "Agent" {
+			require.NotEmpty(t, values(agents, parts(field.Path)), field.Path)
+		}
 	}
 }
 
-// has is true when the path leads to something; it goes into each entry of a list, as kustomize does.
-func has(value any, path []string) bool {
+func agentCRD(t *testing.T) *apiextensionsv1.CustomResourceDefinition {
+	t.Helper()
+	crd := &apiextensionsv1.CustomResourceDefinition{}
+	require.NoError(t, yaml.UnmarshalStrict(crds.Agents, crd))
+	return crd
+}
+
+// parts are those of a path, in which \/ is part of a name.
+func parts(path string) []string {
+	all := strings.Split(strings.ReplaceAll(path, `\/`, "\n"), "/")
+	for i := range all {
+		all[i] = strings.ReplaceAll(all[i], "\n", "/")
+	}
+	return all
+}
+
+// values are what a path leads to; it goes into each entry of a list, as kustomize does.
+func values(value any, path []string) []any {
 	if list, ok := value.([]any); ok {
-		return slices.ContainsFunc(list, func(entry any) bool { return has(entry, path) })
+		var all []any
+		for _, entry := range list {
+			all = append(all, values(entry, path)...)
+		}
+		return all
 	}
 	if len(path) == 0 {
-		return value != nil
+		if value == nil {
+			return nil
+		}
+		return []any{value}
 	}
 	fields, ok := value.(map[string]any)
-	return ok && has(fields[path[0]], path[1:])
+	if !ok {
+		return nil
+	}
+	return values(fields[path[0]], path[1:])
 }
