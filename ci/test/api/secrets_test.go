@@ -255,7 +255,8 @@ func TestTheLargestAgentIsNotTooMuchForThePolicies(t *testing.T) {
 			c.Env[len(c.Env)-1].Name = fmt.Sprintf("S%d_%d", at, i)
 		}
 		for i := range 200 {
-			c.Env = append(c.Env, corev1.EnvVar{Name: fmt.Sprintf("SETTING_%d_%d", at, i), Value: "https://example.com/some/path/that/is/long/enough/to/be/real"})
+			value := []string{"https://example.com/some/path/that/is/long/enough/to/be/real", "postgres://agents:$(PASSWORD)@database.example.com:5432/agents"}[i%2]
+			c.Env = append(c.Env, corev1.EnvVar{Name: fmt.Sprintf("SETTING_%d_%d", at, i), Value: value})
 		}
 	}
 	fill(&large.Spec.Runtime.Spec.Container, 0)
