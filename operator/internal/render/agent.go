@@ -8,9 +8,7 @@ package render
 import (
 	"fmt"
 	"regexp"
-	"slices"
 
-	corev1 "k8s.io/api/core/v1"
 	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
 	autoscalingv2ac "k8s.io/client-go/applyconfigurations/autoscaling/v2"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
@@ -88,9 +86,6 @@ func validate(agent *v1alpha1.Agent) error {
 	if container.Image == "" {
 		return fmt.Errorf("spec.runtime.spec.container.image is empty: name the agent's image")
 	}
-	if err := validatePorts(agent); err != nil {
-		return err
-	}
 	if err := validatePorts(agent.Spec.Runtime.Spec); err != nil {
 		return err
 	}
@@ -100,20 +95,6 @@ func validate(agent *v1alpha1.Agent) error {
 	drain, grace := drainSeconds(agent), gracePeriodSeconds(agent)
 	if !hasPreStop(container) && drain > 0 && drain >= grace {
 		return fmt.Errorf("spec.runtime.spec.terminationGracePeriodSeconds is %d: it must be greater than spec.availability.drainSeconds, which is %d", grace, drain)
-	}
-	return nil
-}
-
-// validatePorts rejects container ports that cannot be ports of one Service.
-func validatePorts(agent *v1alpha1.Agent) error {
-	ports := desiredPorts(agent)
-	for i, port := range ports {
-		switch others := ports[:i]; {
-		case slices.ContainsFunc(others, func(other corev1.ServicePort) bool { return other.Name == port.Name }):
-			return fmt.Errorf("spec.runtime.spec.container.ports: two ports are named %q: rename one of them", port.Name)
-		case slices.ContainsFunc(others, sameNumber(port)):
-			return fmt.Errorf("spec.runtime.spec.container.ports: two ports are %d/%s: remove one of them", port.Port, port.Protocol)
-		}
 	}
 	return nil
 }

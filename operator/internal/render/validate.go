@@ -15,9 +15,13 @@ import (
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
-// validatePorts rejects ports of a container that the API server would reject in the Deployment.
+// validatePorts rejects ports of a container that the API server would reject in the Deployment or in the Service.
 func validatePorts(spec v1alpha1.RuntimeSpec) error {
-	if err := validateContainerPorts("container", spec.Container.Ports); err != nil {
+	agentPorts := slices.Clone(spec.Container.Ports)
+	for i := range agentPorts {
+		agentPorts[i].Name = portName(spec.Container.Ports, i)
+	}
+	if err := validateContainerPorts("container", agentPorts); err != nil {
 		return err
 	}
 	for i, container := range spec.InitContainers {
