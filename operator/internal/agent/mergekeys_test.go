@@ -2,7 +2,9 @@ package agent
 
 import (
 	"maps"
+	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -14,15 +16,19 @@ import (
 	"k8s.io/client-go/applyconfigurations"
 	clientscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/structured-merge-diff/v6/schema"
+
+	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
+
+const notInAgents = "not a field of an Agent"
 
 // notInTables are lists with merge keys and atomic fields of the API that the tables leave out, with the reason.
 var notInTables = map[string]string{
-	"ephemeralContainers":  "not a field of an Agent",
-	"evictionResponders":   "not a field of an Agent",
-	"nodePublishSecretRef": "not a field of an Agent",
-	"resourceClaims":       "not a field of an Agent",
-	"schedulingGates":      "not a field of an Agent",
+	"ephemeralContainers":  notInAgents,
+	"evictionResponders":   notInAgents,
+	"nodePublishSecretRef": notInAgents,
+	"resourceClaims":       notInAgents,
+	"schedulingGates":      notInAgents,
 	"secretRef":            "atomic only in volumes that an Agent does not have",
 	"fieldRef":             "the API server sets apiVersion in it",
 	"fileKeyRef":           "the API server sets optional in it",
@@ -74,6 +80,39 @@ func eachField(t *testing.T, visit func(name string, atom schema.Atom)) {
 		require.NoError(t, err)
 		(&walker{types: typed.Schema(), visited: map[string]bool{}, visit: visit}).walk("", typed.TypeRef())
 	}
+}
+
+// addFieldNames adds the JSON names of all fields below a type.
+func addFieldNames(names map[string]bool, visited map[reflect.Type]bool, of reflect.Type) {
+	switch of.Kind() {
+	case reflect.Pointer, reflect.Slice, reflect.Map:
+		addFieldNames(names, visited, of.Elem())
+	case reflect.Struct:
+		if visited[of] {
+			return
+		}
+		visited[of] = true
+		for i := range of.NumField() {
+			name, _, _ := strings.Cut(of.Field(i).Tag.Get("json"), ",")
+			names[name] = true
+			addFieldNames(names, visited, of.Field(i).Type)
+		}
+	}
+}
+
+// A list that becomes a field of an Agent needs its merge key.
+func TestExcusedListsAreNoFieldOfAnAgent(t *testing.T) {
+	names := map[string]bool{}
+	addFieldNames(names, map[reflect.Type]bool{}, reflect.TypeFor[v1alpha1.AgentSpec]())
+	require.Greater(t, len(names), 200, "the fields of the embedded core types too")
+	excused := 0
+	for name, reason := range notInTables {
+		if reason == notInAgents {
+			excused++
+			require.NotContains(t, names, name, "an Agent has this field: add it to the tables")
+		}
+	}
+	require.Positive(t, excused)
 }
 
 func TestMergeKeysAndAtomicFieldsAreThoseOfTheAPI(t *testing.T) {
