@@ -211,9 +211,9 @@ func TestAnOperatorNamesNamespacesThatItMayNotReadAndTheFix(t *testing.T) {
 	s := newFixture(t)
 	p := newNamespaced(t, "reader", s.namespace)
 	p.Flags[1] = "--namespaces=" + s.namespace + ",nowhere"
-	requireStartFails(s, arguments(p), `namespace "nowhere": bind this account to the Role of the chart flokoa-operator there`, "watchNamespaces")
+	requireStartFails(s, cannotRun, arguments(p), `namespace "nowhere": bind this account to the Role of the chart flokoa-operator there`, "watchNamespaces")
 	p.Flags = p.Flags[:1]
-	requireStartFails(s, arguments(p), "bind this account to the ClusterRole of the chart flokoa-operator")
+	requireStartFails(s, cannotRun, arguments(p), "bind this account to the ClusterRole of the chart flokoa-operator")
 	p.Flags = append(p.Flags, "--namespaces=Nowhere")
-	requireStartFails(s, arguments(p), `"Nowhere" is not the name of a namespace`)
+	requireStartFails(s, usage, arguments(p), `"Nowhere" is not the name of a namespace`)
 }

@@ -30,8 +30,14 @@ import (
 // startFailTimeout bounds the time an operator takes to see that it cannot start; it gives a new CRD ten seconds to be served.
 const startFailTimeout = 40 * time.Second
 
-// requireStartFails runs an operator that cannot start. It must end by itself, with an exit code and one line that has these phrases.
-func requireStartFails(s *fixture, args []string, phrases ...string) {
+// The exit codes of an operator that cannot start.
+const (
+	cannotRun = 1
+	usage     = 2
+)
+
+// requireStartFails runs an operator that cannot start. It must end by itself, with this exit code and one line that has these phrases.
+func requireStartFails(s *fixture, code int, args []string, phrases ...string) {
 	s.Helper()
 	ctx, cancel := context.WithTimeout(s.Context(), startFailTimeout)
 	defer cancel()
@@ -42,7 +48,7 @@ func requireStartFails(s *fixture, args []string, phrases ...string) {
 	err := command.Run()
 	require.NoError(s, ctx.Err(), "it did not end; it wrote:\n%s", stderr.String())
 	require.Error(s, err, "it must not start")
-	require.Equal(s, 1, command.ProcessState.ExitCode())
+	require.Equal(s, code, command.ProcessState.ExitCode())
 	require.Empty(s, stdout.String())
 	require.Len(s, strings.Split(strings.TrimSpace(stderr.String()), "\n"), 1, "one line, not:\n%s", stderr.String())
 	require.True(s, strings.HasPrefix(stderr.String(), "flokoa-operator: "), stderr.String())
@@ -74,22 +80,27 @@ func TestAnOperatorThatCannotStartSaysWhyInOneLine(t *testing.T) {
 	stale := rest.AnonymousClientConfig(cluster.Config)
 	stale.BearerToken = "stale"
 	for name, row := range map[string]struct {
+		code    int
 		args    func(*testing.T) []string
 		phrases []string
 	}{
 		"no such kubeconfig": {
+			usage,
 			func(*testing.T) []string { return minimalFlags("/nowhere/kubeconfig") },
 			[]string{"--kubeconfig", "/nowhere/kubeconfig", "no such file"},
 		},
 		"a file that is no kubeconfig": {
+			usage,
 			func(t *testing.T) []string { t.Helper(); return minimalFlags(file(t, "no: [yaml")) },
 			[]string{"--kubeconfig", "yaml"},
 		},
 		"no kubeconfig and no pod": {
+			cannotRun,
 			func(*testing.T) []string { return nil },
 			[]string{"--kubeconfig", "in a pod"},
 		},
 		"a server that does not answer": {
+			cannotRun,
 			func(t *testing.T) []string {
 				t.Helper()
 				path := filepath.Join(t.TempDir(), "kubeconfig")
@@ -99,6 +110,7 @@ func TestAnOperatorThatCannotStartSaysWhyInOneLine(t *testing.T) {
 			[]string{"cannot reach the API server", unreachable, "connection refused"},
 		},
 		"a token that is not good": {
+			cannotRun,
 			func(t *testing.T) []string {
 				t.Helper()
 				path := filepath.Join(t.TempDir(), "kubeconfig")
@@ -107,11 +119,12 @@ func TestAnOperatorThatCannotStartSaysWhyInOneLine(t *testing.T) {
 			},
 			[]string{"cannot reach the API server", "provide credentials"},
 		},
-		"an unknown flag":       {func(*testing.T) []string { return []string{"--kubeconfg=x"} }, []string{"-kubeconfg", "--help"}},
-		"a value that is none":  {func(*testing.T) []string { return []string{"--concurrency=many"} }, []string{"concurrency", "many"}},
-		"a value out of bounds": {func(*testing.T) []string { return []string{"--concurrency=0"} }, []string{"--concurrency", "1 or more"}},
-		"a word too many":       {func(*testing.T) []string { return []string{"run"} }, []string{`"run"`, "--help"}},
+		"an unknown flag":       {usage, func(*testing.T) []string { return []string{"--kubeconfg=x"} }, []string{"-kubeconfg", "--help"}},
+		"a value that is none":  {usage, func(*testing.T) []string { return []string{"--concurrency=many"} }, []string{"concurrency", "many"}},
+		"a value out of bounds": {usage, func(*testing.T) []string { return []string{"--concurrency=0"} }, []string{"--concurrency", "1 or more"}},
+		"a word too many":       {usage, func(*testing.T) []string { return []string{"run"} }, []string{`"run"`, "--help"}},
 		"an address in use": {
+			cannotRun,
 			func(t *testing.T) []string {
 				t.Helper()
 				path := filepath.Join(t.TempDir(), "kubeconfig")
@@ -128,7 +141,7 @@ func TestAnOperatorThatCannotStartSaysWhyInOneLine(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			requireStartFails(newFixture(t), row.args(t), row.phrases...)
+			requireStartFails(newFixture(t), row.code, row.args(t), row.phrases...)
 		})
 	}
 }
@@ -202,19 +215,19 @@ func TestAnOperatorDoesNotStartOnAnUnpreparedCluster(t *testing.T) {
 	s := newFixture(t)
 	server := newAPIServer(t)
 	reader := server.user(t, "reader", readAgents)
-	requireStartFails(s, minimalFlags(reader), "does not serve agents.agent.flokoa.ai", "install the chart flokoa-crds")
+	requireStartFails(s, cannotRun, minimalFlags(reader), "does not serve agents.agent.flokoa.ai", "install the chart flokoa-crds")
 
 	current := crd(t)
 	require.NoError(t, server.admin.Create(t.Context(), withoutField(t, current, "hostAliases")))
-	requireStartFails(s, minimalFlags(reader), "lacks spec.runtime.spec.hostAliases", "upgrade the chart flokoa-crds")
+	requireStartFails(s, cannotRun, minimalFlags(reader), "lacks spec.runtime.spec.hostAliases", "upgrade the chart flokoa-crds")
 
 	live := crd(t)
 	require.NoError(t, server.admin.Get(t.Context(), client.ObjectKeyFromObject(current), live))
 	current.SetResourceVersion(live.GetResourceVersion())
 	require.NoError(t, server.admin.Update(t.Context(), current))
 	const bind = "bind this account to the ClusterRole of the chart flokoa-operator"
-	requireStartFails(s, minimalFlags(server.user(t, "nobody")), bind, `cannot list resource "agents"`)
-	requireStartFails(s, minimalFlags(reader), bind, `cannot list resource "deployments"`)
+	requireStartFails(s, cannotRun, minimalFlags(server.user(t, "nobody")), bind, `cannot list resource "agents"`)
+	requireStartFails(s, cannotRun, minimalFlags(reader), bind, `cannot list resource "deployments"`)
 }
 
 // overloaded is an API server that answers everything but what fills the cache of pods. It returns a kubeconfig for it.

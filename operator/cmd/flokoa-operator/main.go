@@ -6,12 +6,14 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
 
 	"github.com/flokoa/flokoa/operator/internal/app"
 	"github.com/flokoa/flokoa/operator/internal/check"
+	"github.com/flokoa/flokoa/operator/internal/cli"
 	"github.com/flokoa/flokoa/operator/internal/health"
 )
 
@@ -19,30 +21,34 @@ import (
 var version = "dev"
 
 func main() {
-	if len(os.Args) > 1 && os.Args[1] == "check" {
-		os.Exit(check.Run(os.Args[2:], os.Stdin, os.Stdout, os.Stderr))
-	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if len(os.Args) > 1 && os.Args[1] == "health" {
-		os.Exit(health.Run(ctx, os.Args[2:], os.Stdout, os.Stderr))
-	}
-	if err := run(ctx, os.Args[1:]); err != nil {
-		fmt.Fprintln(os.Stderr, "flokoa-operator:", err)
-		os.Exit(1)
-	}
+	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
 }
 
-func run(ctx context.Context, args []string) error {
-	options, err := app.ParseOptions(args, os.Stderr)
+// run runs a subcommand or the operator, and returns the exit code.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	switch {
+	case len(args) > 0 && args[0] == "check":
+		return check.Run(args[1:], stdin, stdout, stderr)
+	case len(args) > 0 && args[0] == "health":
+		return health.Run(ctx, args[1:], stdout, stderr)
+	}
+	options, err := app.ParseOptions(args, stdout)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
-		return nil
+		return 0
 	case err != nil:
-		return err
+		_, _ = fmt.Fprintln(stderr, "flokoa-operator:", err)
+		return cli.ExitUsage
 	case options.Version:
-		fmt.Println(version)
-		return nil
+		_, _ = fmt.Fprintln(stdout, version)
+		return 0
 	}
-	return app.Run(ctx, options, version, os.Stderr)
+	if err := app.Run(ctx, options, version, stderr); err != nil {
+		_, _ = fmt.Fprintln(stderr, "flokoa-operator:", err)
+		return 1
+	}
+	return 0
 }

@@ -8,19 +8,19 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/util/validation"
-	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/rest"
+
+	"github.com/flokoa/flokoa/operator/internal/cli"
 )
 
 // Options are the settings on the command line.
 type Options struct {
-	// Kubeconfig are the paths of kubeconfig files, merged in order; none in a pod, where its ServiceAccount is used.
-	Kubeconfig []string
+	// Kubeconfig is the client configuration of the kubeconfig files; nil in a pod, where its ServiceAccount is used.
+	Kubeconfig *rest.Config
 	// Namespaces are those whose Agents this operator reconciles, in order; none means all.
 	Namespaces Namespaces
 	// LeaderElect makes the operator reconcile only while it holds the leader election Lease, so that several replicas may run.
@@ -38,7 +38,7 @@ type Options struct {
 	// KubeAPIQPS and KubeAPIBurst limit the requests to the API server: per second, and at once.
 	KubeAPIQPS   float64
 	KubeAPIBurst int
-	// LogLevel is debug, info, warn or error; LogFormat is json or text.
+	// LogLevel is debug, info, warn, or error; LogFormat is json or text.
 	LogLevel  slog.Level
 	LogFormat string
 	// Version prints the version instead of running.
@@ -70,16 +70,28 @@ func (n *Namespaces) Set(text string) error {
 	return nil
 }
 
-// ParseOptions parses the command line, and KUBECONFIG if --kubeconfig is not set. For --help it prints the flags to output and
-// returns flag.ErrHelp.
+// logLevel is a flag's value. slog's own text form is in upper case.
+type logLevel slog.Level
+
+func (l *logLevel) String() string { return strings.ToLower(slog.Level(*l).String()) }
+
+// Set parses a level in any case.
+func (l *logLevel) Set(text string) error {
+	if (*slog.Level)(l).UnmarshalText([]byte(text)) != nil {
+		return errors.New("use debug, info, warn, or error")
+	}
+	return nil
+}
+
+// ParseOptions parses the command line, and loads the kubeconfig files. For --help it prints the flags to output and returns
+// flag.ErrHelp.
 func ParseOptions(args []string, output io.Writer) (Options, error) {
 	o, kubeconfig := Options{}, ""
 	flags := flag.NewFlagSet("flokoa-operator", flag.ContinueOnError)
-	flags.SetOutput(io.Discard) // an error is one line, which the caller prints
 	flags.StringVar(&kubeconfig, "kubeconfig", "", "`path` of a kubeconfig file; if unset, the files in KUBECONFIG, or else the ServiceAccount of the operator's pod")
 	flags.Var(&o.Namespaces, "namespaces", "comma-separated `names` of the namespaces whose Agents this operator reconciles; if unset, all namespaces that no other operator names")
 	flags.BoolVar(&o.LeaderElect, "leader-elect", true, "reconcile only while holding the leader election Lease, so that several replicas may run; if false, nothing keeps two operators apart")
-	flags.StringVar(&o.LeaderElectionNamespace, "leader-election-namespace", "", "`namespace` of the leader election Lease; if unset, the operator's own")
+	flags.StringVar(&o.LeaderElectionNamespace, "leader-election-namespace", "", "`namespace` of the leader election Lease; if unset, that of the operator's pod. Required with --kubeconfig or KUBECONFIG, unless --leader-elect=false")
 	flags.StringVar(&o.LeaseName, "lease-name", "flokoa-operator", "`name` of the leader election Lease; shared by the replicas of an installation, and by no other installation in the namespace")
 	flags.StringVar(&o.MetricsBindAddress, "metrics-bind-address", ":8080", "`host:port` that serves /metrics over plain HTTP; 0 to disable")
 	flags.StringVar(&o.HealthProbeBindAddress, "health-probe-bind-address", ":8081", "`host:port` that serves /healthz and /readyz; 0 to disable")
@@ -87,21 +99,31 @@ func ParseOptions(args []string, output io.Writer) (Options, error) {
 	flags.IntVar(&o.Concurrency, "concurrency", 8, "`number` of Agents reconciled at a time")
 	flags.Float64Var(&o.KubeAPIQPS, "kube-api-qps", 200, "`requests` per second to the API server, on average")
 	flags.IntVar(&o.KubeAPIBurst, "kube-api-burst", 400, "`requests` to the API server at once, after a pause")
-	flags.TextVar(&o.LogLevel, "log-level", slog.LevelInfo, "lowest `level` to log: debug, info, warn or error")
+	flags.Var((*logLevel)(&o.LogLevel), "log-level", "lowest `level` to log: debug, info, warn, or error")
 	flags.StringVar(&o.LogFormat, "log-format", "json", "`format` of the log on standard error: json or text")
 	flags.BoolVar(&o.Version, "version", false, "print the version and exit")
-	switch err := flags.Parse(args); {
+	switch err := cli.Parse(flags, args); {
 	case errors.Is(err, flag.ErrHelp):
 		printHelp(output, flags)
 		return o, err
 	case err != nil:
 		return o, fmt.Errorf("%w: see --help", err)
+	case flags.NArg() > 0 && flags.Arg(0) == args[0]:
+		return o, fmt.Errorf("unknown subcommand %q: the subcommands are check and health, see --help", args[0])
+	case flags.NArg() > 0:
+		return o, fmt.Errorf("unexpected argument %q: every setting is a flag, and a subcommand comes first, see --help", flags.Arg(0))
+	case o.Version:
+		return o, nil
 	}
-	if flags.NArg() > 0 {
-		return o, fmt.Errorf("unexpected argument %q: every setting is a flag, see --help", flags.Arg(0))
+	if err := o.validate(); err != nil {
+		return o, err
 	}
-	o.Kubeconfig = kubeconfigPaths(kubeconfig)
-	return o, o.validate()
+	config, err := loadKubeconfig(kubeconfig)
+	o.Kubeconfig = config
+	if err == nil && config != nil && o.LeaderElect && o.LeaderElectionNamespace == "" {
+		err = errors.New("--leader-election-namespace is required with --kubeconfig or KUBECONFIG: outside a pod, no namespace is known for the Lease")
+	}
+	return o, err
 }
 
 const help = `flokoa-operator runs AI agents, described by Agent resources, as Deployments and Services.
@@ -112,7 +134,7 @@ To check the health of an operator: flokoa-operator health --help
 Flags:
 `
 
-// printHelp prints each flag with two dashes, its value and its default. The flag package prints one dash.
+// printHelp prints each flag with two dashes, its value, and its default. The flag package prints one dash.
 func printHelp(output io.Writer, flags *flag.FlagSet) {
 	_, _ = io.WriteString(output, help)
 	flags.VisitAll(func(f *flag.Flag) {
@@ -128,15 +150,6 @@ func printHelp(output io.Writer, flags *flag.FlagSet) {
 	})
 }
 
-// kubeconfigPaths are the path on the command line, or else those in KUBECONFIG, as kubectl reads it.
-func kubeconfigPaths(path string) []string {
-	if path != "" {
-		return []string{path}
-	}
-	paths := filepath.SplitList(os.Getenv(clientcmd.RecommendedConfigPathEnvVar))
-	return slices.DeleteFunc(paths, func(path string) bool { return path == "" })
-}
-
 func (o Options) validate() error {
 	switch {
 	case o.Concurrency < 1:
@@ -147,9 +160,7 @@ func (o Options) validate() error {
 	case o.LogFormat != "json" && o.LogFormat != "text":
 		return fmt.Errorf("--log-format %q: use json or text", o.LogFormat)
 	case validation.IsDNS1123Label(o.LeaseName) != nil:
-		return fmt.Errorf("--lease-name %q: use lowercase letters, digits and hyphens, at most 63 characters", o.LeaseName)
-	case len(o.Kubeconfig) > 0 && o.LeaderElect && o.LeaderElectionNamespace == "":
-		return errors.New("--leader-election-namespace is required with --kubeconfig or KUBECONFIG: outside a pod, no namespace is known for the Lease")
+		return fmt.Errorf("--lease-name %q: use lowercase letters, digits, and hyphens, at most 63 characters", o.LeaseName)
 	default:
 		return nil
 	}

@@ -16,7 +16,7 @@ import (
 
 // flags lists every flag with a value other than its default, and the field that it sets.
 var flags = map[string]struct{ argument, field string }{
-	"kubeconfig":                {"/k", "Kubeconfig"},
+	"kubeconfig":                {"", "Kubeconfig"}, // the test writes the file
 	"namespaces":                {"b,a", "Namespaces"},
 	"leader-elect":              {"false", "LeaderElect"},
 	"leader-election-namespace": {"ns", "LeaderElectionNamespace"},
@@ -41,7 +41,7 @@ func TestNoFlagIsRequiredInAPod(t *testing.T) {
 	options, err := ParseOptions(nil, io.Discard)
 	require.NoError(t, err)
 	require.Equal(t, Options{
-		Kubeconfig: []string{}, LeaderElect: true, LeaseName: "flokoa-operator", MetricsBindAddress: ":8080", HealthProbeBindAddress: ":8081",
+		LeaderElect: true, LeaseName: "flokoa-operator", MetricsBindAddress: ":8080", HealthProbeBindAddress: ":8081",
 		AgentMetrics: true, Concurrency: 8, KubeAPIQPS: 200, KubeAPIBurst: 400, LogLevel: slog.LevelInfo, LogFormat: "json",
 	}, options)
 }
@@ -52,6 +52,9 @@ func TestEveryFlagSetsOneField(t *testing.T) {
 	require.NoError(t, err)
 	for name, f := range flags {
 		t.Run(name, func(t *testing.T) {
+			if name == "kubeconfig" {
+				f.argument = kubeconfig(t, t.TempDir(), "server", true)
+			}
 			got, _ := ParseOptions([]string{"--" + name + "=" + f.argument}, io.Discard)
 			old := reflect.ValueOf(defaults).FieldByName(f.field)
 			field := reflect.ValueOf(&got).Elem().FieldByName(f.field)
@@ -80,7 +83,7 @@ func TestHelpDescribesEveryFlag(t *testing.T) {
 	require.Contains(t, help.String(), "flokoa-operator runs AI agents")
 	defaults := map[string]string{
 		"leader-elect": "true", "lease-name": "flokoa-operator", "metrics-bind-address": ":8080", "health-probe-bind-address": ":8081", "agent-metrics": "true",
-		"concurrency": "8", "kube-api-qps": "200", "kube-api-burst": "400", "log-level": "INFO", "log-format": "json",
+		"concurrency": "8", "kube-api-qps": "200", "kube-api-burst": "400", "log-level": "info", "log-format": "json",
 	}
 	for name := range flags {
 		want := `(?m)^  --` + name + `( [a-z:]+)?\n      [a-z].{15,}`
@@ -98,28 +101,30 @@ func TestInvalidFlagIsNamedInTheError(t *testing.T) {
 	for _, r := range []struct{ arguments, want string }{
 		{"--concurrency=0", "--concurrency must be 1 or more"},
 		{"--concurrency=-1", "--concurrency must be 1 or more"},
-		{"--concurrency=many", "concurrency"},
+		{"--concurrency=abc", `--concurrency: "abc" is not a whole number: see --help`},
 		{"--kube-api-qps=0", "--kube-api-qps and --kube-api-burst must be more than 0"},
 		{"--kube-api-qps=-1", "--kube-api-qps and --kube-api-burst must be more than 0"},
 		{"--kube-api-qps=NaN", "--kube-api-qps and --kube-api-burst must be more than 0"},
-		{"--kube-api-qps=fast", "kube-api-qps"},
+		{"--kube-api-qps=fast", `--kube-api-qps: "fast" is not a number: see --help`},
 		{"--kube-api-burst=0", "--kube-api-qps and --kube-api-burst must be more than 0"},
 		{"--log-format=xml", `--log-format "xml": use json or text`},
 		{"--log-format=", `--log-format "": use json or text`},
-		{"--log-level=loud", "log-level"},
-		{"--leader-elect=maybe", "leader-elect"},
-		{"--namespaces=Team_A", `"Team_A" is not the name of a namespace: separate names with commas`},
+		{"--log-level=loud", `--log-level: "loud": use debug, info, warn, or error`},
+		{"--leader-elect=maybe", `--leader-elect: "maybe" is not true or false`},
+		{"--namespaces=Team_A", `--namespaces: "Team_A" is not the name of a namespace: separate names with commas`},
 		{"--namespaces=a,", `"" is not the name of a namespace`},
 		{"--namespaces=a.b", `"a.b" is not the name of a namespace`},
 		{"--namespaces=a,b,a", `"a" is listed twice`},
 		{"--namespaces=a b", `unexpected argument "b"`},
 		{"--lease-name=", `--lease-name "": use lowercase letters`},
 		{"--lease-name=A", `--lease-name "A": use lowercase letters`},
-		{"--lease-name=scope.flokoa.ai", `--lease-name "scope.flokoa.ai": use lowercase letters, digits and hyphens`},
-		{"--kubeconfig=/k", "--leader-election-namespace is required with --kubeconfig or KUBECONFIG"},
-		{"--nonsense", "nonsense"},
+		{"--lease-name=scope.flokoa.ai", `--lease-name "scope.flokoa.ai": use lowercase letters, digits, and hyphens`},
+		{"--nonsense", "unknown flag --nonsense: see --help"},
+		{"--concurrency", "--concurrency needs a value: see --help"},
 		{"--leader-elect false", `unexpected argument "false": every setting is a flag`},
-		{"run", `unexpected argument "run": every setting is a flag`},
+		{"--log-level=debug check", `unexpected argument "check": every setting is a flag, and a subcommand comes first`},
+		{"chek", `unknown subcommand "chek": the subcommands are check and health, see --help`},
+		{"run --leader-elect=false", `unknown subcommand "run": the subcommands are check and health`},
 	} {
 		t.Run(r.arguments, func(t *testing.T) {
 			_, err := ParseOptions(strings.Fields(r.arguments), io.Discard)
@@ -130,8 +135,28 @@ func TestInvalidFlagIsNamedInTheError(t *testing.T) {
 }
 
 func TestKubeconfigNeedsANamespaceOnlyForTheLease(t *testing.T) {
-	for _, arguments := range []string{"--kubeconfig=/k --leader-election-namespace=ns", "--kubeconfig=/k --leader-elect=false", "--leader-election-namespace=ns"} {
-		_, err := ParseOptions(strings.Fields(arguments), io.Discard)
+	file := kubeconfig(t, t.TempDir(), "server", true)
+	for _, arguments := range []string{"--leader-election-namespace=ns", "--leader-elect=false"} {
+		_, err := ParseOptions(strings.Fields("--kubeconfig="+file+" "+arguments), io.Discard)
 		require.NoError(t, err, arguments)
+	}
+	_, err := ParseOptions([]string{"--leader-election-namespace=ns"}, io.Discard)
+	require.NoError(t, err)
+	const want = "--leader-election-namespace is required with --kubeconfig or KUBECONFIG"
+	_, err = ParseOptions([]string{"--kubeconfig=" + file}, io.Discard)
+	require.ErrorContains(t, err, want)
+	t.Setenv("KUBECONFIG", file)
+	_, err = ParseOptions(nil, io.Discard)
+	require.ErrorContains(t, err, want)
+	options, err := ParseOptions([]string{"--version"}, io.Discard)
+	require.NoError(t, err)
+	require.True(t, options.Version)
+}
+
+func TestLogLevelsAreReadInAnyCase(t *testing.T) {
+	for argument, want := range map[string]slog.Level{"debug": slog.LevelDebug, "WARN": slog.LevelWarn, "Error": slog.LevelError, "info": slog.LevelInfo} {
+		options, err := ParseOptions([]string{"--log-level=" + argument}, io.Discard)
+		require.NoError(t, err)
+		require.Equal(t, want, options.LogLevel)
 	}
 }

@@ -19,7 +19,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	coordinationv1client "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -140,29 +139,16 @@ func start(ctx context.Context, manager ctrl.Manager) error {
 
 // restConfig returns the client configuration of the kubeconfig files or, without any, of the ServiceAccount of this pod.
 func restConfig(options Options, version string) (*rest.Config, error) {
-	config, err := loadConfig(options.Kubeconfig)
-	if err != nil {
-		return nil, fmt.Errorf("cannot reach the API server (set --kubeconfig or KUBECONFIG, or run in a pod with a ServiceAccount): %w", err)
+	config := options.Kubeconfig
+	if config == nil {
+		var err error
+		if config, err = rest.InClusterConfig(); err != nil {
+			return nil, fmt.Errorf("cannot reach the API server (set --kubeconfig or KUBECONFIG, or run in a pod with a ServiceAccount): %w", err)
+		}
 	}
 	config.QPS, config.Burst = float32(options.KubeAPIQPS), options.KubeAPIBurst
 	config.UserAgent = "flokoa-operator/" + version
 	return config, nil
-}
-
-// loadConfig merges kubeconfig files as kubectl does: the first to set a value wins, and some of several files may be missing.
-func loadConfig(paths []string) (*rest.Config, error) {
-	rules := &clientcmd.ClientConfigLoadingRules{Precedence: paths}
-	switch len(paths) {
-	case 0:
-		return rest.InClusterConfig()
-	case 1:
-		rules.ExplicitPath = paths[0] // an error if it is missing
-	}
-	merged, err := rules.Load()
-	if err != nil {
-		return nil, err
-	}
-	return clientcmd.NewDefaultClientConfig(*merged, &clientcmd.ConfigOverrides{}).ClientConfig()
 }
 
 // newScheme has only the kinds that the operator uses: all kinds of Kubernetes would cost megabytes.

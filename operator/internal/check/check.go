@@ -2,7 +2,7 @@
 // availability, by the code behind the condition HighlyAvailable, and what it renders to.
 //
 // A run reads all of its input in five steps, one source file each: options, paths (which files), document (a file's
-// documents), decode (a document's Agents) and evaluate; report prints. Nothing stops at the first error.
+// documents), decode (a document's Agents), and evaluate; report prints. Nothing stops at the first error.
 package check
 
 import (
@@ -10,6 +10,8 @@ import (
 	"flag"
 	"fmt"
 	"io"
+
+	"github.com/flokoa/flokoa/operator/internal/cli"
 )
 
 // Exit codes. A run returns the worst of everything that it read.
@@ -18,8 +20,8 @@ const (
 	ExitHighlyAvailable = 0
 	// ExitMissing: an Agent lacks something that high availability requires.
 	ExitMissing = 1
-	// ExitError: something could not be read, decoded or rendered, or there was no Agent, or a flag was wrong.
-	ExitError = 2
+	// ExitError: something could not be read, decoded, or rendered, or there was no Agent, or a flag was wrong.
+	ExitError = cli.ExitUsage
 )
 
 // Run runs the command `flokoa-operator check` with the arguments that follow it, and returns the exit code.

@@ -136,7 +136,7 @@ func (c chunk) yaml() (any, error) {
 	}
 	if end := documentEnd.FindIndex(c.text); end != nil {
 		if rest, err := yaml.YAMLToJSON(c.text[end[1]:]); err != nil || string(rest) != "null" {
-			return nil, errors.New(`what follows the line "..." is read by nobody: separate documents with ---`)
+			return nil, errors.New(`nothing after the line "..." is read: separate documents with ---`)
 		}
 	}
 	return jsonData(raw)
@@ -166,7 +166,7 @@ func (c chunk) explained(err error) error {
 }
 
 // unrenderedTemplate is the hint for Helm's braces where no manifest has them.
-const unrenderedTemplate = "this looks like a Helm template that was not rendered: pipe in what helm template prints, with -f -"
+const unrenderedTemplate = "this looks like a Helm template that was not rendered: pipe in the output of helm template with -f -"
 
 var lineNumber = regexp.MustCompile(`\bline (\d+)`)
 

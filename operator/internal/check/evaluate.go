@@ -89,7 +89,7 @@ func templatedField(agent *v1alpha1.Agent) string {
 func warnings(agent *v1alpha1.Agent) []string {
 	all := []string{}
 	if agent.Spec.Autoscaling != nil && agent.Spec.Runtime.Spec.Replicas != nil {
-		all = append(all, "spec.runtime.spec.replicas is set together with spec.autoscaling: leave it out, the autoscaler writes it, and every apply of this manifest would set it back")
+		all = append(all, "spec.runtime.spec.replicas is set together with spec.autoscaling: omit replicas, because the autoscaler writes it and every apply of this manifest would reset it")
 	}
 	return all
 }

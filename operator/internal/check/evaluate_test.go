@@ -65,7 +65,7 @@ func TestANameMayBeGenerated(t *testing.T) {
 }
 
 func TestHelmTemplatesThatAreValidYAMLAreDetected(t *testing.T) {
-	const advice = " has {{ in it: this looks like a Helm template that was not rendered: pipe in what helm template prints, with -f -"
+	const advice = " has {{ in it: this looks like a Helm template that was not rendered: pipe in the output of helm template with -f -"
 	for _, r := range []struct{ text, field string }{
 		{block(`"{{ .Release.Name }}"`), "metadata.name"},
 		{strings.Replace(block("a"), "{name: a}", `{name: a, namespace: "{{ .Release.Namespace }}"}`, 1), "metadata.namespace"},
@@ -96,7 +96,7 @@ func TestReplicasWithAutoscalingCauseAWarning(t *testing.T) {
 		t.Run(r.name, func(t *testing.T) {
 			got := run(t, r.text, "-")
 			require.Equal(t, check.ExitHighlyAvailable, got.code, got.stdout)
-			require.Equal(t, r.warned, strings.Contains(got.stdout, "  warning: spec.runtime.spec.replicas is set together with spec.autoscaling: leave it out"), got.stdout)
+			require.Equal(t, r.warned, strings.Contains(got.stdout, "  warning: spec.runtime.spec.replicas is set together with spec.autoscaling: omit replicas"), got.stdout)
 			warnings := reported(t, run(t, r.text, "-o", "json", "-")).Agents[0].Warnings
 			require.Equal(t, r.warned, len(warnings) == 1)
 		})

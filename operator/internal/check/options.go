@@ -4,10 +4,11 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/flokoa/flokoa/operator/internal/cli"
 )
 
 // defaultNamespace is the namespace of an Agent if neither its manifest nor the command line names one.
@@ -25,14 +26,14 @@ Usage:
   helm template my-release my-chart | flokoa-operator check -f -
   kubectl kustomize overlays/production | flokoa-operator check -f -
 
-FILE is a file of YAML or JSON, - for standard input, or a folder: check reads its *.yaml, *.yml and *.json, those of its
-subfolders too, but nothing hidden. It reads a file once, however often you name it. A file may hold several documents and
-lists; check skips and counts objects of other kinds. It renders no chart and no kustomization: pipe in the output of their
-tools. Unknown and duplicate fields are errors, as with kubectl --validate=strict.
+FILE is a file of YAML or JSON, - for standard input, or a directory: check reads its *.yaml, *.yml, and *.json, including
+subdirectories, but nothing hidden. It reads a file once, however often you name it. A file may hold several documents and
+lists; check skips and counts objects of other kinds. It renders no chart and no kustomization: pipe in the output of helm
+template or kubectl kustomize. Unknown and duplicate fields are errors, as with kubectl --validate=strict.
 
 Flags:
   -f, --filename FILE        what to check; repeat it for more, or name FILE without the flag
-  -n, --namespace NAMESPACE  namespace of Agents whose manifest names none; without it they count as in "default", and are
+  -n, --namespace NAMESPACE  namespace of Agents whose manifest names none; without -n they are evaluated in "default" and
                              printed without a namespace
   -o, --output text|json     format of the report (default text)
       --render               also print the objects that the operator would create: YAML documents on standard output, with
@@ -45,21 +46,24 @@ Exit codes:
   0  every Agent is highly available
   1  an Agent lacks something that high availability needs
   2  an error: a file that cannot be read, invalid YAML, an unknown or duplicate field,
-     a spec that cannot be rendered, no Agent at all, or a wrong flag; the other Agents are checked all the same
-A warning changes no exit code.
+     a spec that cannot be rendered, no Agent at all, or a wrong flag; the other Agents are checked anyway
+A warning does not change the exit code.
 
-What takes a cluster is not checked: where the pods would run, whether a rollout finds enough nodes, and the
-PodDisruptionBudgets of others (see the Agent's condition HighlyAvailable); ranges, enums, and the rules between fields,
-quotas, and admission policies (see kubectl apply --dry-run=server).
+High availability needs three or more replicas, spread over nodes and zones, with pinned images, resource requests and
+limits, and probes.
 
-The report as JSON; fields may be added, none changes its meaning:
+Checks that need a cluster are skipped: where the pods would run, whether a rollout finds enough nodes, and the
+PodDisruptionBudgets of others (see the Agent's condition HighlyAvailable); ranges, enums, rules between fields, quotas, and
+admission policies (see kubectl apply --dry-run=server).
+
+The report as JSON. Fields may be added; the meaning of a field does not change:
   agents[]   file, document, line, item      location: number and first line of the document, both from 1; item only
                                              inside a list, from 1; file is - for standard input
              namespace, name                 no namespace when neither the manifest nor -n names one; a generated name
                                              ends in xxxxx
              highlyAvailable                 whether nothing is missing
              missing[] {id, text}            what high availability needs, as in the condition HighlyAvailable
-             warnings[]                      what is likely not intended
+             warnings[]                      what is probably a mistake
              children[]                      the rendered objects, only with --render
   errors[]   file, document, line, item      location; no document when the error is the file's
              agent, field                    Agent and field, where known
@@ -80,7 +84,7 @@ func parseOptions(args []string) (options, error) {
 	o := options{}
 	flags := newFlags(&o)
 	for {
-		if err := flags.Parse(args); err != nil {
+		if err := cli.Parse(flags, args); err != nil {
 			if errors.Is(err, flag.ErrHelp) {
 				return o, err
 			}
@@ -98,7 +102,6 @@ func parseOptions(args []string) (options, error) {
 
 func newFlags(o *options) *flag.FlagSet {
 	flags := flag.NewFlagSet("check", flag.ContinueOnError)
-	flags.SetOutput(io.Discard) // an error is one line, which the caller prints
 	file := func(name string) error { o.files = append(o.files, name); return nil }
 	flags.Func("f", "", file)
 	flags.Func("filename", "", file)
@@ -118,7 +121,7 @@ func (o options) validate() error {
 		return fmt.Errorf("--namespace %q: %s", o.namespace, strings.Join(wrong, ", "))
 	}
 	if len(o.files) == 0 {
-		return errors.New("nothing to evaluate: name files with -f, or - for standard input; see check --help")
+		return errors.New("nothing to check: name files with -f, or - for standard input; see check --help")
 	}
 	return nil
 }

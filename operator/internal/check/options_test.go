@@ -37,15 +37,15 @@ func TestFlagsAndFilesMayBeMixed(t *testing.T) {
 func TestInvalidFlagsPrintOneLineAndReadNothing(t *testing.T) {
 	files(t, map[string]string{"a.yaml": good("a")})
 	for _, r := range []struct{ args, want string }{
-		{"", "nothing to evaluate: name files with -f, or - for standard input"},
-		{"-o json", "nothing to evaluate"},
-		{"-f", "flag needs an argument: -f: see check --help"},
-		{"-f a.yaml --rendr", "flag provided but not defined: -rendr: see check --help"},
-		{"a.yaml --rendr", "flag provided but not defined: -rendr"},
+		{"", "nothing to check: name files with -f, or - for standard input"},
+		{"-o json", "nothing to check"},
+		{"-f", "-f needs a value: see check --help"},
+		{"-f a.yaml --rendr", "unknown flag --rendr: see check --help"},
+		{"a.yaml --rendr", "unknown flag --rendr"},
 		{"-f a.yaml -o yaml", `--output "yaml": use text or json`},
 		{"-f a.yaml -o=", `--output "": use text or json`},
 		{"-f a.yaml -n Team_A", `--namespace "Team_A": a lowercase RFC 1123 label must consist of`},
-		{"-f a.yaml --render=maybe", "render"},
+		{"-f a.yaml --render=maybe", `--render: "maybe" is not true or false: see check --help`},
 	} {
 		t.Run(r.args, func(t *testing.T) {
 			got := run(t, "", strings.Fields(r.args)...)
@@ -77,7 +77,7 @@ func TestHelpDocumentsEveryFlagExitCodeAndLimit(t *testing.T) {
 	require.Regexp(t, `(?m)^  0  every Agent is highly available$`, help)
 	require.Regexp(t, `(?m)^  1  an Agent lacks`, help)
 	require.Regexp(t, `(?m)^  2  an error: `, help)
-	require.Contains(t, help, "What takes a cluster is not checked: where the pods would run")
+	require.Contains(t, help, "Checks that need a cluster are skipped: where the pods would run")
 	require.Contains(t, help, "kubectl apply --dry-run=server")
 	for line := range strings.Lines(help) {
 		require.LessOrEqual(t, len(line), 126, line)

@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// extensions are those of the files to read in a folder, in lower case.
+// extensions are those of the files to read in a directory, in lower case.
 var extensions = []string{".yaml", ".yml", ".json"}
 
 // source is a file to read, under the name on the command line, or the error for one that cannot be read.
@@ -33,10 +33,10 @@ func (s source) read(stdin io.Reader) ([]byte, error) {
 // pathSet collects sources, each of them once, however often and under however many names it is given.
 type pathSet struct {
 	sources []source
-	seen    map[string]bool // real paths of files and folders
+	seen    map[string]bool // real paths of files and directories
 }
 
-// expandPaths lists the files to read, in the order of the command line, and those of a folder by name.
+// expandPaths lists the files to read, in the order of the command line, and those of a directory by name.
 func expandPaths(files []string) []source {
 	set := &pathSet{seen: map[string]bool{}}
 	for _, file := range files {
@@ -51,7 +51,7 @@ func (s *pathSet) add(path string) {
 		return
 	}
 	if strings.HasPrefix(path, "http://") || strings.HasPrefix(path, "https://") {
-		s.addError(path, errors.New("check reads no network: download it, or pipe it in with -f -"))
+		s.addError(path, errors.New("check downloads nothing: save the file, or pipe it in with -f -"))
 		return
 	}
 	info, err := os.Stat(path)
@@ -60,8 +60,8 @@ func (s *pathSet) add(path string) {
 		s.addError(path, err)
 	case !info.IsDir():
 		s.addFile(path)
-	case !s.addFolder(path):
-		s.addError(path, errors.New("no *.yaml, *.yml or *.json in this folder"))
+	case !s.addDirectory(path):
+		s.addError(path, errors.New("no *.yaml, *.yml, or *.json in this directory"))
 	}
 }
 
@@ -71,23 +71,23 @@ func (s *pathSet) addFile(path string) {
 	}
 }
 
-// addFolder adds the files of a folder and its subfolders, and reports whether there was any file or error. It follows symbolic
-// links, because a folder that is mounted from a ConfigMap has nothing else. A loop of links ends at the first folder that was
+// addDirectory adds the files of a directory and its subdirectories, and reports whether there was any file or error. It follows symbolic
+// links, because a directory that is mounted from a ConfigMap has nothing else. A loop of links ends at the first directory that was
 // seen before.
-func (s *pathSet) addFolder(folder string) (found bool) {
-	if !s.first(folder) {
+func (s *pathSet) addDirectory(directory string) (found bool) {
+	if !s.first(directory) {
 		return true
 	}
-	entries, err := os.ReadDir(folder)
+	entries, err := os.ReadDir(directory)
 	if err != nil {
-		s.addError(folder, err)
+		s.addError(directory, err)
 		return true
 	}
 	for _, entry := range entries {
 		if strings.HasPrefix(entry.Name(), ".") {
 			continue
 		}
-		path := filepath.Join(folder, entry.Name())
+		path := filepath.Join(directory, entry.Name())
 		supported := slices.Contains(extensions, strings.ToLower(filepath.Ext(path)))
 		info, err := os.Stat(path)
 		switch {
@@ -95,7 +95,7 @@ func (s *pathSet) addFolder(folder string) (found bool) {
 			s.addError(path, err)
 			found = true
 		case err == nil && info.IsDir():
-			found = s.addFolder(path) || found
+			found = s.addDirectory(path) || found
 		case err == nil && supported && info.Mode().IsRegular():
 			s.addFile(path)
 			found = true

@@ -30,17 +30,17 @@ func names(t *testing.T, o outcome) []string {
 	return all
 }
 
-func TestFoldersAreReadRecursivelyInOrder(t *testing.T) {
+func TestDirectoriesAreReadRecursivelyInOrder(t *testing.T) {
 	files(t, map[string]string{
 		"dir/b.yaml": good("b"), "dir/a.yml": good("a"), "dir/c.json": `{"apiVersion": "v1", "kind": "ConfigMap"}`, "dir/d.YAML": good("d"),
 		"dir/sub/sub/e.yaml": good("e"), "dir/text.txt": "a: [", "dir/yaml": "a: [",
 		"dir/.hidden.yaml": "a: [", "dir/.git/f.yaml": "a: [", "dir/sub/.g/h.yaml": "a: [",
 	})
-	for _, folder := range []string{"dir", "dir/", "./dir", "."} {
-		got := run(t, "", "-f", folder, "-o", "json")
-		require.Equal(t, []string{"a", "b", "d", "e"}, names(t, got), folder)
+	for _, directory := range []string{"dir", "dir/", "./dir", "."} {
+		got := run(t, "", "-f", directory, "-o", "json")
+		require.Equal(t, []string{"a", "b", "d", "e"}, names(t, got), directory)
 		require.Equal(t, check.Summary{Agents: 4, HighlyAvailable: 4, Skipped: 1}, reported(t, got).Summary, "nothing else is read")
-		require.Equal(t, filepath.Join(folder, map[bool]string{true: "dir"}[folder == "."], "a.yml"), reported(t, got).Agents[0].File)
+		require.Equal(t, filepath.Join(directory, map[bool]string{true: "dir"}[directory == "."], "a.yml"), reported(t, got).Agents[0].File)
 	}
 }
 
@@ -59,7 +59,7 @@ func TestFileIsEvaluatedOnceUnderAllItsNames(t *testing.T) {
 }
 
 func TestSymbolicLinksAreFollowedWithoutLoops(t *testing.T) {
-	// The kubelet mounts a ConfigMap this way: the files are links into a hidden folder, which is a link itself.
+	// The kubelet mounts a ConfigMap this way: the files are links into a hidden directory, which is a link itself.
 	files(t, map[string]string{"dir/..v1/a.yaml": good("a"), "elsewhere/b.yaml": good("b")})
 	for from, to := range map[string]string{
 		"dir/..data": "..v1", "dir/a.yaml": "..data/a.yaml", "dir/loop": ".", "dir/up": "..", "dir/more": "../elsewhere", "top": "dir",
@@ -79,11 +79,11 @@ func TestEachUnreadablePathIsAnError(t *testing.T) {
 	require.NoError(t, syscall.Mkfifo("empty/pipe.yaml", 0o600))
 	for _, r := range []struct{ file, want string }{
 		{"absent.yaml", "error: absent.yaml: no such file or directory\n"},
-		{"empty", "error: empty: no *.yaml, *.yml or *.json in this folder\n"},
+		{"empty", "error: empty: no *.yaml, *.yml, or *.json in this directory\n"},
 		{"dangling", "error: dangling/b.yaml: no such file or directory\n"},
 		{"self.yaml", "error: self.yaml: too many levels of symbolic links\n"},
-		{"http://example.com/agent.yaml", "error: http://example.com/agent.yaml: check reads no network: download it, or pipe it in with -f -\n"},
-		{"https://example.com/agent.yaml", "error: https://example.com/agent.yaml: check reads no network: download it, or pipe it in with -f -\n"},
+		{"http://example.com/agent.yaml", "error: http://example.com/agent.yaml: check downloads nothing: save the file, or pipe it in with -f -\n"},
+		{"https://example.com/agent.yaml", "error: https://example.com/agent.yaml: check downloads nothing: save the file, or pipe it in with -f -\n"},
 	} {
 		t.Run(r.file, func(t *testing.T) {
 			got := run(t, "", "-f", r.file, "-f", "good.yaml")
@@ -102,10 +102,10 @@ func TestInputWithoutAnAgentIsAnError(t *testing.T) {
 	})
 	got := run(t, "", ".")
 	require.Equal(t, check.ExitError, got.code)
-	require.Equal(t, "error: no Agent found, only other objects. A chart or a kustomization is not rendered here: "+
-		"pipe in what helm template or kubectl kustomize prints, with -f -\n\nno Agent checked; 1 error; 4 other objects skipped\n", got.stdout)
+	require.Equal(t, "error: no Agent found, only other objects. check renders no chart and no kustomization: "+
+		"pipe in the output of helm template or kubectl kustomize with -f -\n\nno Agent checked; 1 error; 4 other objects skipped\n", got.stdout)
 
 	got = run(t, "", "-f", "-")
 	require.Equal(t, check.ExitError, got.code)
-	require.Equal(t, "error: no Agent found: what was read is empty\n\nno Agent checked; 1 error\n", got.stdout)
+	require.Equal(t, "error: no Agent found: the input is empty\n\nno Agent checked; 1 error\n", got.stdout)
 }

@@ -32,7 +32,7 @@ type Agent struct {
 	Children []map[string]any `json:"children,omitempty"`
 }
 
-// Error is something that could not be read, decoded or rendered.
+// Error is something that could not be read, decoded, or rendered.
 type Error struct {
 	Location
 	// Agent is the [namespace/]name, and Field the path, where they are known.
@@ -98,9 +98,9 @@ func (r *Report) finish() {
 	switch {
 	case len(r.Agents)+len(r.Errors) > 0:
 	case r.Summary.Skipped == 0:
-		r.error(Error{Message: "no Agent found: what was read is empty"})
+		r.error(Error{Message: "no Agent found: the input is empty"})
 	default:
-		r.error(Error{Message: "no Agent found, only other objects. A chart or a kustomization is not rendered here: pipe in what helm template or kubectl kustomize prints, with -f -"})
+		r.error(Error{Message: "no Agent found, only other objects. check renders no chart and no kustomization: pipe in the output of helm template or kubectl kustomize with -f -"})
 	}
 }
 

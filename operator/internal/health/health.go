@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"net/url"
 	"time"
+
+	"github.com/flokoa/flokoa/operator/internal/cli"
 )
 
 // Exit codes.
@@ -20,7 +22,7 @@ const (
 	// ExitUnhealthy: it did not within the timeout.
 	ExitUnhealthy = 1
 	// ExitUsage: the command line was wrong.
-	ExitUsage = 2
+	ExitUsage = cli.ExitUsage
 )
 
 const (
@@ -29,14 +31,14 @@ const (
 	retryInterval = 500 * time.Millisecond
 )
 
-const help = `flokoa-operator health asks an HTTP endpoint until it answers with 2xx.
+const help = `flokoa-operator health polls an HTTP endpoint until it answers with 2xx.
 
 Usage:
   flokoa-operator health [--timeout 30s] URL
 
 Exit codes:
   0  it answered with 2xx
-  1  it did not within the timeout; the last answer is on standard error
+  1  it did not answer with 2xx within the timeout; the last answer is on standard error
   2  the command line was wrong
 `
 
@@ -48,7 +50,7 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		_, _ = io.WriteString(stdout, help)
 		return ExitHealthy
 	case err != nil:
-		_, _ = fmt.Fprintf(stderr, "flokoa-operator health: %v: see --help\n", err)
+		_, _ = fmt.Fprintf(stderr, "flokoa-operator health: %v: see health --help\n", err)
 		return ExitUsage
 	}
 	answer, err := await(ctx, address, timeout)
@@ -62,13 +64,12 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 func parse(args []string) (address string, timeout time.Duration, err error) {
 	flags := flag.NewFlagSet("health", flag.ContinueOnError)
-	flags.SetOutput(io.Discard) // an error is one line, which the caller prints
 	flags.DurationVar(&timeout, "timeout", 30*time.Second, "")
-	if err := flags.Parse(args); err != nil {
+	if err := cli.Parse(flags, args); err != nil {
 		return "", 0, err
 	}
 	if flags.NArg() != 1 {
-		return "", 0, fmt.Errorf("give one URL, not %d", flags.NArg())
+		return "", 0, fmt.Errorf("expected one URL, got %d", flags.NArg())
 	}
 	if timeout <= 0 {
 		return "", 0, errors.New("--timeout must be more than 0")
@@ -76,7 +77,7 @@ func parse(args []string) (address string, timeout time.Duration, err error) {
 	address = flags.Arg(0)
 	parsed, err := url.Parse(address)
 	if err != nil || parsed.Host == "" || (parsed.Scheme != "http" && parsed.Scheme != "https") {
-		return "", 0, fmt.Errorf("%q is no URL such as http://flokoa-operator-metrics:8080/metrics", address)
+		return "", 0, fmt.Errorf("%q is not a URL such as http://flokoa-operator-metrics:8080/metrics", address)
 	}
 	return address, timeout, nil
 }
@@ -95,7 +96,7 @@ func await(ctx context.Context, address string, timeout time.Duration) (answer s
 		}
 		select {
 		case <-ctx.Done():
-			return "", fmt.Errorf("no answer with 2xx within %s, the last: %w", timeout, last)
+			return "", fmt.Errorf("no 2xx answer within %s; the last answer: %w", timeout, last)
 		case <-time.After(retryInterval):
 		}
 	}

@@ -65,7 +65,7 @@ func TestUnhealthyEndpointIsReportedOnOneLine(t *testing.T) {
 	hangs := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
 	t.Cleanup(hangs.Close)
 	for url, want := range map[string]string{
-		unready:   "the last: " + unready + ": 503 Service Unavailable",
+		unready:   "the last answer: " + unready + ": 503 Service Unavailable",
 		moved:     "304 Not Modified",
 		gone.URL:  "connection refused",
 		hangs.URL: "context deadline exceeded",
@@ -75,7 +75,7 @@ func TestUnhealthyEndpointIsReportedOnOneLine(t *testing.T) {
 		require.Equal(t, health.ExitUnhealthy, exit)
 		require.Less(t, time.Since(start), 3*time.Second)
 		require.Empty(t, stdout)
-		require.Contains(t, stderr, "flokoa-operator health: no answer with 2xx within 1s, ")
+		require.Contains(t, stderr, "flokoa-operator health: no 2xx answer within 1s; ")
 		require.Contains(t, stderr, want)
 		require.Equal(t, 1, strings.Count(stderr, "\n"), stderr)
 	}
@@ -90,20 +90,20 @@ func TestCanceledRunIsUnhealthy(t *testing.T) {
 
 func TestInvalidCommandLineIsAUsageError(t *testing.T) {
 	for arguments, want := range map[string]string{
-		"":                        "give one URL, not 0",
-		"http://a http://b":       "give one URL, not 2",
-		"localhost:8081/healthz":  `"localhost:8081/healthz" is no URL such as http://`,
-		"ftp://a":                 `"ftp://a" is no URL`,
-		"http://":                 `"http://" is no URL`,
+		"":                        "expected one URL, got 0",
+		"http://a http://b":       "expected one URL, got 2",
+		"localhost:8081/healthz":  `"localhost:8081/healthz" is not a URL such as http://`,
+		"ftp://a":                 `"ftp://a" is not a URL`,
+		"http://":                 `"http://" is not a URL`,
 		"--timeout=0s http://a":   "--timeout must be more than 0",
-		"--timeout=soon http://a": "timeout",
-		"--nonsense http://a":     "nonsense",
+		"--timeout=soon http://a": `--timeout: "soon" is not a duration such as 30s`,
+		"--nonsense http://a":     "unknown flag --nonsense",
 	} {
 		exit, stdout, stderr := run(t, strings.Fields(arguments)...)
 		require.Equal(t, health.ExitUsage, exit, arguments)
 		require.Empty(t, stdout)
 		require.Contains(t, stderr, want)
-		require.Contains(t, stderr, ": see --help\n")
+		require.Contains(t, stderr, ": see health --help\n")
 		require.Equal(t, 1, strings.Count(stderr, "\n"), stderr)
 	}
 }

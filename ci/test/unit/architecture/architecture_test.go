@@ -23,12 +23,13 @@ var mayImport = map[string][]string{
 	"operator/internal/render":     {"operator/api/v1alpha1"},
 	"operator/internal/status":     {"operator/api/v1alpha1", "operator/internal/render"},
 	"operator/internal/agent":      {"operator/api/v1alpha1", "operator/internal/render", "operator/internal/status"},
-	"operator/internal/app":        {"operator/api/v1alpha1", "operator/api/crds", "operator/internal/agent", "operator/internal/render", "operator/internal/status"},
-	"operator/internal/check":      {"operator/api/v1alpha1", "operator/internal/render", "operator/internal/status"},
-	"operator/internal/health":     {},
+	"operator/internal/app":        {"operator/api/v1alpha1", "operator/api/crds", "operator/internal/agent", "operator/internal/cli", "operator/internal/render", "operator/internal/status"},
+	"operator/internal/check":      {"operator/api/v1alpha1", "operator/internal/cli", "operator/internal/render", "operator/internal/status"},
+	"operator/internal/health":     {"operator/internal/cli"},
+	"operator/internal/cli":        {},
 	"operator/internal/agenttest":  {"operator/api/v1alpha1"},
 	"operator/test/api":            {},
-	"operator/cmd/flokoa-operator": {"operator/api/v1alpha1", "operator/api/crds", "operator/internal/agent", "operator/internal/app", "operator/internal/check", "operator/internal/health", "operator/internal/render", "operator/internal/status"},
+	"operator/cmd/flokoa-operator": {"operator/api/v1alpha1", "operator/api/crds", "operator/internal/agent", "operator/internal/app", "operator/internal/check", "operator/internal/cli", "operator/internal/health", "operator/internal/render", "operator/internal/status"},
 	"examples/agent":               {}, // an example to copy stands alone
 }
 
@@ -44,7 +45,7 @@ var mayNot = []struct {
 	{"only app and agent know controller-runtime", allBut("operator/internal/app", "operator/internal/agent", "operator/test/api"),
 		[]string{"sigs.k8s.io/controller-runtime"}},
 	{"the product needs neither Helm nor a test library",
-		[]string{"operator/api/v1alpha1", "operator/internal/render", "operator/internal/status", "operator/internal/agent", "operator/internal/app", "operator/internal/check", "operator/internal/health", "operator/cmd/flokoa-operator"},
+		[]string{"operator/api/v1alpha1", "operator/internal/render", "operator/internal/status", "operator/internal/agent", "operator/internal/app", "operator/internal/check", "operator/internal/cli", "operator/internal/health", "operator/cmd/flokoa-operator"},
 		[]string{"helm.sh/helm", "github.com/stretchr/testify", "sigs.k8s.io/kustomize"}},
 }
 
