@@ -112,10 +112,8 @@ func ParseOptions(args []string, output io.Writer) (Options, error) {
 		return o, fmt.Errorf("unknown subcommand %q: the subcommands are check and health, see --help", args[0])
 	case flags.NArg() > 0:
 		return o, fmt.Errorf("unexpected argument %q: every setting is a flag, and a subcommand comes first, see --help", flags.Arg(0))
-	case o.Version:
-		return o, nil
 	}
-	if err := o.validate(); err != nil {
+	if err := o.validate(); err != nil || o.Version {
 		return o, err
 	}
 	config, err := loadKubeconfig(kubeconfig)
