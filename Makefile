@@ -1,5 +1,5 @@
 # Every target sets up what it needs, shows progress, and keeps what it built under ${XDG_CACHE_HOME:-~/.cache}/flokoa.
-# All that a machine must have is Go, make, git and bash.
+# All that a machine must have is Go, make, git, and bash.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -25,7 +25,7 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo demo-down
-demo: ## Bring up a control plane, install Flokoa, run the guide's Agent highly available
+demo: ## Bring up a control plane, install Flokoa, and run an Agent with three replicas over three zones
 	@ci/clusters/demo/demo.sh up
 demo-down: ## Remove what the demo brought up
 	@ci/clusters/demo/demo.sh down
@@ -45,7 +45,7 @@ diff: ## Print what promotion changes (ENV=staging TO=production)
 	@go run ./ci/cmd/render diff "$(ENV)" "$(TO)"
 
 .PHONY: test test-unit test-api test-cluster
-test: test-unit test-api test-cluster ## Run every test: tiers 1, 2 and 3
+test: test-unit test-api test-cluster ## Run every test: tiers 1, 2, and 3
 test-unit: ## Tier 1: no cluster
 	@ci/tools/build.sh helm >/dev/null # tests run it; building it inside go test would be silent
 	$(GO_TEST) $(UNIT_TESTS)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The demo: a real control plane on this machine, Flokoa installed from its charts, and the guide's Agent, watched until
-# its three replicas are available. Then one of its machines dies, and another stands in.
+# The demo: a real control plane on this machine, Flokoa installed from its charts, and an Agent of three replicas, watched until
+# all are available. Then one of its machines dies, and another stands in.
 #
 #   ci/clusters/demo/demo.sh up      what `make demo` does; run again, it changes nothing that is in order
 #   ci/clusters/demo/demo.sh down    what `make demo-down` does
@@ -40,7 +40,7 @@ up() {
   run helm upgrade --install flokoa-crds charts/flokoa-crds --namespace $system --create-namespace --wait
   run helm upgrade --install flokoa-operator charts/flokoa-operator --namespace $system --set replicas=0 --wait
   start_operator
-  title "Deploying the guide's Agent, unchanged"
+  title "Deploying examples/agents/production-agent.yaml, unchanged"
   run kubectl create namespace $team
   run kubectl --namespace $team create secret generic agent-secrets --from-literal=api-key=not-a-real-key
   run kubectl --namespace $team apply --filename examples/agents/production-agent.yaml
@@ -165,7 +165,7 @@ where_pods_run() {
     --output custom-columns='POD:.metadata.name,NODE:.spec.nodeName,ZONE:.metadata.labels.topology\.kubernetes\.io/zone,PHASE:.status.phase,TERMINATING SINCE:.metadata.deletionTimestamp'
 }
 
-# show_availability: the guide as a machine check, of the manifest before it is applied and of the Agent as it runs.
+# show_availability: checks high availability, of the manifest before it is applied and of the Agent as it runs.
 show_availability() {
   title "Is it highly available?"
   printf '$ flokoa-operator check -f examples/agents/production-agent.yaml\n'

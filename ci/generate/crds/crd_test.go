@@ -145,7 +145,7 @@ func TestEveryListMapAndStringIsBounded(t *testing.T) {
 	})
 }
 
-// The bounds of our own fields are part of the contract: a narrower one refuses what was good before.
+// The bounds of our own fields are part of the contract: a narrower one rejects what was good before.
 func TestTheBoundsOfOurFieldsAreThoseOfTheContract(t *testing.T) {
 	foreign := foreignFields(reflect.TypeFor[v1alpha1.Agent](), "")
 	var lines []string
@@ -265,7 +265,7 @@ func foreignFields(kind reflect.Type, path string) []string {
 	return found
 }
 
-// An offline reader of the schema must refuse a rule's text that no longer names what it guards.
+// A message that says only what is wrong leaves the author to guess.
 func TestEveryRuleSaysWhatToDo(t *testing.T) {
 	advice := regexp.MustCompile(`: .*(use|name|rename|omit|raise|lower|set)|must be a count`)
 	rules := 0

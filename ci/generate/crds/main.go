@@ -4,7 +4,7 @@
 // What it does to the schema, and why:
 //   - inside embedded core/v1 types it drops descriptions: they are 400 KB of text that Kubernetes' own documentation has,
 //     and a CRD must stay far below the size an annotation or etcd can hold;
-//   - it bounds every list, map and string that core/v1 leaves unbounded: without bounds the API server refuses CEL rules
+//   - it bounds every list, map, and string that core/v1 leaves unbounded: without bounds the API server rejects CEL rules
 //     over them (it budgets for the worst case), and a single Agent could be megabytes;
 //   - it drops core/v1's defaults, so that the server stores what the user wrote and nothing is claimed on the user's behalf.
 //     A default inside a list item would also keep an Agent OutOfSync in Argo CD forever. So ports, whose key protocol needs

@@ -8,7 +8,7 @@ const (
 	// ConditionReady is True when the current generation is applied and fully rolled out, and all desired replicas are
 	// available. It is also True when the Agent is scaled to zero on request.
 	ConditionReady = "Ready"
-	// ConditionHighlyAvailable is True while the Agent meets every requirement of the guide, evaluated on the rendered spec and
+	// ConditionHighlyAvailable is True while the Agent meets every requirement of high availability, evaluated on the rendered spec and
 	// on the placement of the available pods.
 	ConditionHighlyAvailable = "HighlyAvailable"
 	// ConditionModelResolved is present only with spec.model.

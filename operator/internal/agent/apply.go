@@ -21,7 +21,7 @@ import (
 	"github.com/flokoa/flokoa/operator/internal/status"
 )
 
-// errTerminating is inside the failure of a child that cannot be applied before an object is deleted.
+// errTerminating is the cause of a failure to apply a child whose predecessor is still being deleted.
 var errTerminating = errors.New("waiting for a deletion")
 
 // applied is the result of applying an Agent's children.

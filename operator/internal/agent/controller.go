@@ -31,7 +31,7 @@ type Controller struct {
 	// live reads from the API server what the caches do not hold: objects that are not the operator's.
 	live   client.Reader
 	events events.EventRecorder
-	// readsNodes is true if the caches hold nodes, which takes a permission.
+	// readsNodes is true if the caches hold nodes, which requires permission to read them.
 	readsNodes bool
 	now        func() time.Time
 	states     states
@@ -97,7 +97,7 @@ func onlyTerminating(err error) bool {
 	return !slices.ContainsFunc(status.Failures(err), func(failure *status.Failure) bool { return !errors.Is(failure, errTerminating) })
 }
 
-// soonest returns the shortest of some delays, of which 0 is none.
+// soonest returns the shortest delay. A delay of 0 does not count; the result is 0 if there is no other.
 func soonest(delays ...time.Duration) time.Duration {
 	delays = slices.DeleteFunc(delays, func(delay time.Duration) bool { return delay == 0 })
 	if len(delays) == 0 {
