@@ -31,7 +31,7 @@ func TestUsageErrorsExitWithTwo(t *testing.T) {
 		"--nonsense":                "flokoa-operator: unknown flag --nonsense: see --help",
 		"--concurrency=abc":         `flokoa-operator: --concurrency: "abc" is not a whole number: see --help`,
 		"--concurrency=0":           "flokoa-operator: --concurrency must be 1 or more",
-		"chek":                      `flokoa-operator: unknown subcommand "chek": the subcommands are check and health, see --help`,
+		"chek":                      `flokoa-operator: unknown subcommand "chek": the subcommands are check and health: see --help`,
 		"--kubeconfig=/nonexistent": "flokoa-operator: --kubeconfig: /nonexistent: no such file or directory",
 		"check --nonsense":          "flokoa-operator check: unknown flag --nonsense: see check --help",
 		"check --output":            "flokoa-operator check: --output needs a value: see check --help",

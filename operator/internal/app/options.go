@@ -109,9 +109,9 @@ func ParseOptions(args []string, output io.Writer) (Options, error) {
 	case err != nil:
 		return o, fmt.Errorf("%w: see --help", err)
 	case flags.NArg() > 0 && flags.Arg(0) == args[0]:
-		return o, fmt.Errorf("unknown subcommand %q: the subcommands are check and health, see --help", args[0])
+		return o, fmt.Errorf("unknown subcommand %q: the subcommands are check and health: see --help", args[0])
 	case flags.NArg() > 0:
-		return o, fmt.Errorf("unexpected argument %q: every setting is a flag, and a subcommand comes first, see --help", flags.Arg(0))
+		return o, fmt.Errorf("unexpected argument %q: every setting is a flag, and a subcommand comes first: see --help", flags.Arg(0))
 	}
 	if err := o.validate(); err != nil || o.Version {
 		return o, err

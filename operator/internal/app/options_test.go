@@ -123,7 +123,7 @@ func TestInvalidFlagIsNamedInTheError(t *testing.T) {
 		{"--concurrency", "--concurrency needs a value: see --help"},
 		{"--leader-elect false", `unexpected argument "false": every setting is a flag`},
 		{"--log-level=debug check", `unexpected argument "check": every setting is a flag, and a subcommand comes first`},
-		{"chek", `unknown subcommand "chek": the subcommands are check and health, see --help`},
+		{"chek", `unknown subcommand "chek": the subcommands are check and health: see --help`},
 		{"run --leader-elect=false", `unknown subcommand "run": the subcommands are check and health`},
 	} {
 		t.Run(r.arguments, func(t *testing.T) {
