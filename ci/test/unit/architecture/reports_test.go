@@ -25,7 +25,7 @@ func TestEveryReportNamesTestsThatExist(t *testing.T) {
 		found := names.FindAllStringSubmatch(line, -1)
 		require.NotEmpty(t, found, "the row names no test: %s", line)
 		for _, name := range found {
-			require.Contains(t, declared, name[1])
+			require.True(t, declared[name[1]], "no such test: %s", name[1])
 		}
 	}
 	require.GreaterOrEqual(t, rows, 40)
