@@ -77,7 +77,7 @@ func TestKubectlChangesOfThePodTemplateAreReverted(t *testing.T) {
 		manager string
 		args    []string
 	}{
-		{"kubectl-rollout", []string{"rollout", "undo", "deployment/a"}},
+		{"kubectl", []string{"rollout", "undo", "deployment/a"}},
 		{"kubectl-set", []string{"set", "env", "deployment/a", "--from=secret/other"}},
 		{"kubectl-set", []string{"set", "image", "deployment/a", "new=registry.example/other:v1"}},
 		{"kubectl-patch", []string{"patch", "deployment/a", "--type=json", "-p",
@@ -97,7 +97,7 @@ func TestKubectlChangesOfThePodTemplateAreReverted(t *testing.T) {
 		})
 		s.eventually("an Event names "+r.manager, waitTimeout, func() error {
 			events := s.kubectl("events", "--for", "agent/a")
-			if !strings.Contains(events, "PodTemplateChanged") || !strings.Contains(events, r.manager) {
+			if !strings.Contains(events, " "+r.manager+" changed the pod template") {
 				return errors.New(events)
 			}
 			return nil

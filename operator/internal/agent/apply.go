@@ -142,7 +142,7 @@ func applyChild[T configuration[T]](ctx context.Context, c *Controller, agent *v
 			return waitForDeletion(live)
 		}
 		var err error
-		if prepared, err = c.prepareApply(ctx, live, desired); err != nil || !prepared.needed {
+		if prepared, err = c.prepareApply(ctx, agent, live, desired); err != nil || !prepared.needed {
 			return applyFailure(live, err)
 		}
 		desired.WithUID(live.object.GetUID())

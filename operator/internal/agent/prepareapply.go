@@ -35,9 +35,9 @@ var (
 
 // prepareApply finds out whether a child needs an apply, and makes sure that the apply will also remove what others wrote where
 // only the operator may write: in a pod template, and in an object that is being adopted.
-func (c *Controller) prepareApply(ctx context.Context, live *child, desired runtime.ApplyConfiguration) (preparation, error) {
+func (c *Controller) prepareApply(ctx context.Context, agent *v1alpha1.Agent, live *child, desired runtime.ApplyConfiguration) (preparation, error) {
 	if metav1.GetControllerOf(live.object) == nil { // adopted
-		return preparation{needed: true}, c.takeOver(ctx, live, adoptedContent, adoptPath)
+		return preparation{needed: true}, c.adopt(ctx, agent, live)
 	}
 	found, err := findDrift(live.object, desired)
 	if err != nil || len(found) == 0 {

@@ -9,6 +9,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
@@ -67,28 +68,52 @@ func adoptedContent(path fieldpath.Path) bool {
 // takeOver makes the operator the only owner of what matches in a child, and of extra paths that nobody owns. The next apply then
 // removes all of it that is not desired. It reads the child first, because caches hold no managed fields.
 func (c *Controller) takeOver(ctx context.Context, live *child, matches func(fieldpath.Path) bool, extra ...fieldpath.Path) error {
-	current := emptyLike(live.object)
-	if err := c.live.Get(ctx, client.ObjectKeyFromObject(live.object), current); err != nil {
-		return err
-	}
-	entries, err := moveFields(current.GetManagedFields(), matches, extra)
-	if err != nil {
-		return fmt.Errorf("reading the managed fields: %w", err)
-	}
-	type operation struct {
-		Op    string `json:"op"`
-		Path  string `json:"path"`
-		Value any    `json:"value"`
-	}
-	patch, err := json.Marshal([]operation{
-		{"test", "/metadata/uid", live.object.GetUID()},
-		{"replace", "/metadata/resourceVersion", current.GetResourceVersion()}, // a conflict if it changed meanwhile
-		{"replace", "/metadata/managedFields", entries},
+	return c.rewrite(ctx, live, func(current client.Object) ([]jsonPatch, error) {
+		entries, err := moveFields(current.GetManagedFields(), matches, extra)
+		return []jsonPatch{{"replace", "/metadata/managedFields", entries}}, err
 	})
-	if err != nil {
-		return err
-	}
-	return c.client.Patch(ctx, current, client.RawPatch(types.JSONPatchType, patch), FieldOwner)
+}
+
+// adopt takes over all content of an object without a controller. The same write makes the Agent its controller: an admission policy
+// lets the operator write nothing else.
+func (c *Controller) adopt(ctx context.Context, agent *v1alpha1.Agent, live *child) error {
+	return c.rewrite(ctx, live, func(current client.Object) ([]jsonPatch, error) {
+		entries, err := moveFields(current.GetManagedFields(), adoptedContent, []fieldpath.Path{adoptPath})
+		owner := *metav1.NewControllerRef(agent, v1alpha1.GroupVersion.WithKind(v1alpha1.AgentKind))
+		return []jsonPatch{
+			{"replace", "/metadata/managedFields", entries},
+			{"add", "/metadata/ownerReferences", append(current.GetOwnerReferences(), owner)},
+		}, err
+	})
+}
+
+// jsonPatch is one operation of a JSON patch.
+type jsonPatch struct {
+	Op    string `json:"op"`
+	Path  string `json:"path"`
+	Value any    `json:"value"`
+}
+
+// rewrite patches exactly the object that was read. Another controller often writes the status meanwhile, so it retries conflicts.
+func (c *Controller) rewrite(ctx context.Context, live *child, change func(current client.Object) ([]jsonPatch, error)) error {
+	return retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		current := emptyLike(live.object)
+		if err := c.live.Get(ctx, client.ObjectKeyFromObject(live.object), current); err != nil {
+			return err
+		}
+		changes, err := change(current)
+		if err != nil {
+			return fmt.Errorf("reading the managed fields: %w", err)
+		}
+		patch, err := json.Marshal(append([]jsonPatch{
+			{"test", "/metadata/uid", live.object.GetUID()},
+			{"replace", "/metadata/resourceVersion", current.GetResourceVersion()}, // a conflict if it changed meanwhile
+		}, changes...))
+		if err != nil {
+			return err
+		}
+		return c.client.Patch(ctx, current, client.RawPatch(types.JSONPatchType, patch), FieldOwner)
+	})
 }
 
 // moveFields moves the matching paths of all entries, and some more paths, to the operator's entry.
