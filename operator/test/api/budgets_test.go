@@ -136,7 +136,7 @@ func TestAForeignPodDisruptionBudgetOfTheChildsNameIsAConflict(t *testing.T) {
 	require.Equal(t, foreign.UID, adopted.UID)
 	require.True(t, metav1.IsControlledBy(adopted, stored))
 	require.Equal(t, agenttest.Selecting("a"), adopted.Spec.Selector)
-	require.EqualValues(t, 1, adopted.Spec.MaxUnavailable.IntValue())
+	require.Equal(t, 1, adopted.Spec.MaxUnavailable.IntValue())
 	b.requireNoRequest(t, stored)
 }
 
