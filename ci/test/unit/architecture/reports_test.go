@@ -11,24 +11,38 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+var testName = regexp.MustCompile("`(Test[A-Za-z0-9]+)`")
+
 // Every row of ci/reports.md names tests that exist, so that the table cannot promise what nothing proves.
 func TestEveryReportNamesTestsThatExist(t *testing.T) {
 	page, err := os.ReadFile("../../../reports.md")
 	require.NoError(t, err)
 	declared := declaredTests(t, "../../../..")
-	names, rows := regexp.MustCompile("`(Test[A-Za-z0-9]+)`"), 0
+	rows := 0
 	for line := range strings.Lines(string(page)) {
 		if !strings.HasPrefix(line, "| ") || strings.HasPrefix(line, "| report ") {
 			continue
 		}
 		rows++
-		found := names.FindAllStringSubmatch(line, -1)
+		found := testName.FindAllStringSubmatch(line, -1)
 		require.NotEmpty(t, found, "the row names no test: %s", line)
 		for _, name := range found {
 			require.True(t, declared[name[1]], "no such test: %s", name[1])
 		}
 	}
 	require.GreaterOrEqual(t, rows, 40)
+}
+
+// CONTRIBUTING.md names the test that fails without each step.
+func TestContributingNamesTestsThatExist(t *testing.T) {
+	page, err := os.ReadFile("../../../../CONTRIBUTING.md")
+	require.NoError(t, err)
+	declared := declaredTests(t, "../../../..")
+	found := testName.FindAllStringSubmatch(string(page), -1)
+	require.NotEmpty(t, found)
+	for _, name := range found {
+		require.True(t, declared[name[1]], "no such test: %s", name[1])
+	}
 }
 
 // declaredTests returns the names of all test functions under a directory.
