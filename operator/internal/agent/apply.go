@@ -141,6 +141,9 @@ func applyChild[T configuration[T]](ctx context.Context, c *Controller, agent *v
 		case terminating:
 			return waitForDeletion(live)
 		}
+		if err := checkAdoptable(agent, live); err != nil {
+			return err
+		}
 		var err error
 		if prepared, err = c.prepareApply(ctx, agent, live, desired); err != nil || !prepared.needed {
 			return applyFailure(live, err)

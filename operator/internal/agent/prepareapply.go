@@ -4,18 +4,22 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
+	"github.com/flokoa/flokoa/operator/internal/render"
+	"github.com/flokoa/flokoa/operator/internal/status"
 )
 
 // preparation is what to do about a child that exists.
@@ -36,7 +40,7 @@ var (
 // prepareApply finds out whether a child needs an apply, and makes sure that the apply will also remove what others wrote where
 // only the operator may write: in a pod template, and in an object that is being adopted.
 func (c *Controller) prepareApply(ctx context.Context, agent *v1alpha1.Agent, live *child, desired runtime.ApplyConfiguration) (preparation, error) {
-	if metav1.GetControllerOf(live.object) == nil { // adopted
+	if metav1.GetControllerOf(live.object) == nil {
 		return preparation{needed: true}, c.adopt(ctx, agent, live)
 	}
 	found, err := findDrift(live.object, desired)
@@ -60,6 +64,19 @@ func (c *Controller) prepareApply(ctx context.Context, agent *v1alpha1.Agent, li
 		return prepared, err
 	}
 	return prepared, nil
+}
+
+// checkAdoptable rejects a Deployment that no apply can turn into the Agent's, before the Agent becomes its controller: then the
+// garbage collector would delete it with the Agent.
+func checkAdoptable(agent *v1alpha1.Agent, live *child) error {
+	deployment, ok := live.object.(*appsv1.Deployment)
+	want := render.Selector(agent)
+	if !ok || metav1.GetControllerOf(deployment) != nil || deployment.Spec.Selector != nil && maps.Equal(deployment.Spec.Selector.MatchLabels, want) && len(deployment.Spec.Selector.MatchExpressions) == 0 {
+		return nil
+	}
+	return &status.Failure{Reason: v1alpha1.ReasonNameConflict, Message: fmt.Sprintf(
+		"Deployment %q cannot be adopted: spec.selector is immutable and must be matchLabels %s: rename the Agent, or delete the Deployment",
+		live.name, labels.Set(want))}
 }
 
 // correctTemplate is for a pod template that differs although no other field manager owns any of it: admission changes it at every

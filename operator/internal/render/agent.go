@@ -86,6 +86,9 @@ func validate(agent *v1alpha1.Agent) error {
 	if container.Image == "" {
 		return fmt.Errorf("spec.runtime.spec.container.image is empty: name the agent's image")
 	}
+	if err := validateContainers(agent.Spec.Runtime.Spec); err != nil {
+		return err
+	}
 	if err := validatePorts(agent.Spec.Runtime.Spec); err != nil {
 		return err
 	}

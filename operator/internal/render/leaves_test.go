@@ -89,6 +89,7 @@ func complete() *v1alpha1.Agent {
 	agent.Spec.Availability.Spread, agent.Spec.Availability.DrainSeconds = v1alpha1.SpreadRequired, ptr.To[int32](3)
 	spec := &agent.Spec.Runtime.Spec
 	spec.Service.Type, spec.SecurityContext.RunAsNonRoot = v1alpha1.ServiceHeadless, ptr.To(false)
+	spec.InitContainers[0].Name, spec.Sidecars[0].Name = "init", "sidecar"
 	spec.Container.Ports = []corev1.ContainerPort{
 		{Name: "http", ContainerPort: 8080, Protocol: corev1.ProtocolTCP, HostPort: 80, HostIP: "127.0.0.1"},
 		{Name: "dns", ContainerPort: 53, Protocol: corev1.ProtocolUDP},

@@ -1,6 +1,7 @@
 package render
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -35,6 +36,28 @@ func validatePorts(spec v1alpha1.RuntimeSpec) error {
 		}
 	}
 	return nil
+}
+
+// validateContainers rejects what identifies containers and is missing or not unique. The agent's container has a default name.
+func validateContainers(spec v1alpha1.RuntimeSpec) error {
+	names := map[string]bool{cmp.Or(spec.Container.Name, defaultContainerName): true}
+	check := func(list string, containers []corev1.Container) error {
+		for i, container := range containers {
+			at := fmt.Sprintf("spec.runtime.spec.%s[%d]", list, i)
+			switch {
+			case container.Name == "":
+				return fmt.Errorf("%s.name is missing: name the container", at)
+			case names[container.Name]:
+				return fmt.Errorf("%s.name: two containers are named %q: rename one of them", at, container.Name)
+			}
+			names[container.Name] = true
+		}
+		return nil
+	}
+	if err := check("initContainers", spec.InitContainers); err != nil {
+		return err
+	}
+	return check("sidecars", spec.Sidecars)
 }
 
 func validateContainerPorts(container string, ports []corev1.ContainerPort) error {

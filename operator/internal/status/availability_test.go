@@ -87,11 +87,11 @@ func TestMissingRequirementsAreThoseOfTheGuide(t *testing.T) {
 		want  string
 	}{
 		{"nothing", compliant(), ""},
-		{"one replica", compliant(agenttest.Replicas(1)), "replicas: 1, the guide asks for three or more"},
-		{"two", compliant(agenttest.Replicas(2)), "replicas: 2, the guide asks for three or more"},
-		{"zero", compliant(agenttest.Replicas(0)), "replicas: 0, the guide asks for three or more"},
+		{"one replica", compliant(agenttest.Replicas(1)), "replicas: 1, high availability needs three or more"},
+		{"two", compliant(agenttest.Replicas(2)), "replicas: 2, high availability needs three or more"},
+		{"zero", compliant(agenttest.Replicas(0)), "replicas: 0, high availability needs three or more"},
 		{"suspended", compliant(func(a *v1alpha1.Agent) { a.Spec.Suspend = true }), "replicas: suspended, no replica runs"},
-		{"autoscaling from one", compliant(autoscaled(nil)), "replicas: autoscaling.minReplicas is 1, the guide asks for three or more"},
+		{"autoscaling from one", compliant(autoscaled(nil)), "replicas: autoscaling.minReplicas is 1, high availability needs three or more"},
 		{"autoscaling from three", compliant(agenttest.Replicas(1), autoscaled(ptr.To[int32](3))), ""},
 
 		{"no tag", compliant(image("registry.example:5000/team/agent")), "image: registry.example:5000/team/agent (container agent): pin every image to a version tag or a digest, never latest"},
@@ -289,7 +289,7 @@ func TestLongMessageTruncatesTextsAndKeepsEveryID(t *testing.T) {
 	for _, id := range missing {
 		require.Contains(t, message, id+": ")
 	}
-	require.Contains(t, message, "replicas: 1, the guide asks for three or more; ", "a short text is not truncated")
+	require.Contains(t, message, "replicas: 1, high availability needs three or more; ", "a short text is not truncated")
 }
 
 func TestRepeatedRequirementsNeverDropAnotherID(t *testing.T) {
@@ -315,7 +315,7 @@ func TestThreeAvailableReplicasAreRequired(t *testing.T) {
 }
 
 func TestSpecAndLiveRequirementsAreReportedTogether(t *testing.T) {
-	observed := status.Observed{Now: now, Deployment: deployment(counts(2, 2, 1, 1)), Missing: []status.Requirement{{ID: "replicas", Text: "2, the guide asks for three or more"}, {ID: "image", Text: "a; b"}}}
+	observed := status.Observed{Now: now, Deployment: deployment(counts(2, 2, 1, 1)), Missing: []status.Requirement{{ID: "replicas", Text: "2, high availability needs three or more"}, {ID: "image", Text: "a; b"}}}
 	require.Equal(t, []string{"replicas", "image", "availability"}, missingIn(compliant(agenttest.Replicas(2)), observed, nil))
 	invalid := status.InvalidSpec(errors.New("no"))
 	require.Contains(t, conditionText(statusOf(compliant(), status.Observed{Now: now}, invalid), v1alpha1.ConditionHighlyAvailable), "spec: it cannot be rendered")
@@ -450,7 +450,7 @@ func TestForeignBudgetsThatBlockADrainAreNamed(t *testing.T) {
 		{"turned off, one that keeps 90%", off, budgets{minimum("mine", "90%")}, `disruption-budget: PodDisruptionBudget "mine": minAvailable 90% of 3` + less},
 		{"turned off, two", off, budgets{maximum("one", "1"), maximum("two", "1")}, tooMany + `all but one of "one", "two"`},
 		{"one that keeps the only replica", compliant(agenttest.Replicas(1)), budgets{minimum("mine", "1")},
-			`replicas: 1, the guide asks for three or more; disruption-budget: PodDisruptionBudget "mine": minAvailable 1 of 1` + less},
+			`replicas: 1, high availability needs three or more; disruption-budget: PodDisruptionBudget "mine": minAvailable 1 of 1` + less},
 	} {
 		t.Run(r.name, func(t *testing.T) {
 			pods := []corev1.Pod{readyPod("n1", "z1"), readyPod("n2", "z2"), readyPod("n3", "z3")}

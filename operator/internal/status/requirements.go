@@ -120,9 +120,9 @@ func missingReplicas(agent *v1alpha1.Agent, _ render.Children) []string {
 	case least >= minAvailable:
 		return nil
 	case scaling != nil:
-		return []string{fmt.Sprintf("autoscaling.minReplicas is %d, the guide asks for three or more", least)}
+		return []string{fmt.Sprintf("autoscaling.minReplicas is %d, high availability needs three or more", least)}
 	default:
-		return []string{fmt.Sprintf("%d, the guide asks for three or more", least)}
+		return []string{fmt.Sprintf("%d, high availability needs three or more", least)}
 	}
 }
 

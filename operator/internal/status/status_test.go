@@ -358,7 +358,7 @@ func TestPlacementCountsTheNodesAndZonesOfRunningPods(t *testing.T) {
 // kubectl prints nothing for an absent number, so a 0 is written.
 func TestZeroCountsAreWritten(t *testing.T) {
 	agent := agenttest.New("a", agenttest.Replicas(0), agenttest.Container(func(c *corev1.Container) { c.Ports = nil }))
-	missing := []status.Requirement{{ID: "replicas", Text: "0, the guide asks for three or more"}}
+	missing := []status.Requirement{{ID: "replicas", Text: "0, high availability needs three or more"}}
 	raw, err := yaml.Marshal(statusOf(agent, status.Observed{Now: now, Missing: missing}, nil))
 	require.NoError(t, err)
 	require.Equal(t, `availableReplicas: 0
@@ -376,7 +376,7 @@ conditions:
   status: "False"
   type: Ready
 - lastTransitionTime: "2030-01-02T03:04:05Z"
-  message: 'replicas: 0, the guide asks for three or more'
+  message: 'replicas: 0, high availability needs three or more'
   observedGeneration: 1
   reason: MissingRequirements
   status: "False"

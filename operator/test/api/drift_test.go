@@ -241,3 +241,17 @@ func TestAnAdoptedDeploymentHasOnlyTheAgentsSpec(t *testing.T) {
 	require.False(t, adopted.Spec.Paused, "what the object was before is gone")
 	b.requireAtRest(t, stored)
 }
+
+func TestADeploymentWithAnotherSelectorIsNotAdopted(t *testing.T) {
+	b := newBench(t)
+	theirs := b.probeDeployment()
+	theirs.Name, theirs.Annotations = "a", map[string]string{v1alpha1.AnnotationAdopt: "a"}
+	require.NoError(t, api.Create(t.Context(), theirs))
+	stored := b.create(t)
+	live, _, err := b.pass(t, stored)
+	require.Error(t, err)
+	require.Equal(t, v1alpha1.ReasonNameConflict, ready(live).Reason)
+	require.Contains(t, ready(live).Message, `Deployment "a" cannot be adopted: spec.selector is immutable and must be matchLabels flokoa.ai/agent=a`)
+	left := child(t, stored, &appsv1.Deployment{})
+	require.Equal(t, theirs.ResourceVersion, left.ResourceVersion, "it is not touched, so it survives the Agent")
+}

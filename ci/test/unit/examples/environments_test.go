@@ -115,8 +115,8 @@ func TestAnAgentIsPromotedByHelmAndByKustomizeAlike(t *testing.T) {
 // Of what check finds, only the count is missing outside production, as intended: dev requires one, staging two.
 func TestAPromotedAgentLacksOnlyReplicas(t *testing.T) {
 	for environment, want := range map[string]outcome{
-		"dev":        {missing, "\n  replicas: 1, the guide asks for three or more\n\n1 Agent checked: 0 highly available, 1 not", ""},
-		"staging":    {missing, "\n  replicas: 2, the guide asks for three or more\n\n1 Agent checked: 0 highly available, 1 not", ""},
+		"dev":        {missing, "\n  replicas: 1, high availability needs three or more\n\n1 Agent checked: 0 highly available, 1 not", ""},
+		"staging":    {missing, "\n  replicas: 2, high availability needs three or more\n\n1 Agent checked: 0 highly available, 1 not", ""},
 		"production": {highlyAvailable, ": highly available\n\n1 Agent checked: 1 highly available, 0 not", ""},
 	} {
 		for way, objects := range map[string][]unstructured.Unstructured{"helm": byHelm(t, environment), "kustomize": byKustomize(t, environment)} {

@@ -56,7 +56,7 @@ func TestHelmOutputCanBePipedIn(t *testing.T) {
 
 	got = check(t, helmTemplate(t, "--set", "replicas=2"), "-f", "-")
 	require.Equal(t, missing, got.code)
-	require.Equal(t, 2, strings.Count(got.stdout, "\n  replicas: 2, the guide asks for three or more\n"), got.stdout)
+	require.Equal(t, 2, strings.Count(got.stdout, "\n  replicas: 2, high availability needs three or more\n"), got.stdout)
 
 	got = check(t, helmTemplate(t, "--set", "replicas=many"), "-f", "-")
 	require.Equal(t, invalid, got.code)
