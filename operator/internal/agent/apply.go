@@ -76,7 +76,7 @@ func (c *Controller) reconcileChildren(ctx context.Context, agent *v1alpha1.Agen
 // reconcileService first makes room for an apply: the API server rejects a Service that gains or loses its cluster IP, and a Service
 // with two ports of one name.
 func (c *Controller) reconcileService(ctx context.Context, agent *v1alpha1.Agent, live *child, desired *corev1ac.ServiceApplyConfiguration) error {
-	if desired == nil || !live.ownedBy(agent) {
+	if desired == nil || !live.ownedBy(agent) || checkAdoptable(agent, live) != nil {
 		return reconcileChild(ctx, c, agent, live, desired)
 	}
 	service := live.object.(*corev1.Service)
@@ -108,7 +108,7 @@ func reconcileChild[T configuration[T]](ctx context.Context, c *Controller, agen
 	switch {
 	case desired != none:
 		return applyChild(ctx, c, agent, live, desired)
-	case live.ownedBy(agent):
+	case live.ownedBy(agent) && metav1.GetControllerOf(live.object) != nil: // not an object that waits for its adoption
 		return c.deleteChild(ctx, live)
 	default:
 		return nil

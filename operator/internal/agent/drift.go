@@ -131,7 +131,7 @@ func (c *comparison) fields(path fieldpath.Path, want, have map[string]any) {
 		return
 	}
 	for name := range have {
-		if _, wanted := want[name]; !wanted && !isDefault(name, want, have) {
+		if _, wanted := want[name]; !wanted && !isDefault(path, name, want, have) {
 			c.add(append(path, fieldpath.PathElement{FieldName: &name}), true)
 		}
 	}

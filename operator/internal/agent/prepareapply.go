@@ -4,11 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
@@ -66,17 +67,30 @@ func (c *Controller) prepareApply(ctx context.Context, agent *v1alpha1.Agent, li
 	return prepared, nil
 }
 
-// checkAdoptable rejects a Deployment that no apply can turn into the Agent's, before the Agent becomes its controller: then the
-// garbage collector would delete it with the Agent.
+// checkAdoptable rejects an object without a controller that no apply can turn into the Agent's, before the Agent becomes its
+// controller: then the garbage collector would delete it with the Agent.
 func checkAdoptable(agent *v1alpha1.Agent, live *child) error {
-	deployment, ok := live.object.(*appsv1.Deployment)
-	want := render.Selector(agent)
-	if !ok || metav1.GetControllerOf(deployment) != nil || deployment.Spec.Selector != nil && maps.Equal(deployment.Spec.Selector.MatchLabels, want) && len(deployment.Spec.Selector.MatchExpressions) == 0 {
+	if metav1.GetControllerOf(live.object) != nil {
 		return nil
 	}
+	switch object := live.object.(type) {
+	case *appsv1.Deployment:
+		want := &metav1.LabelSelector{MatchLabels: render.Selector(agent)}
+		if !equality.Semantic.DeepEqual(object.Spec.Selector, want) {
+			return notAdoptable(live, "spec.selector is immutable and must be matchLabels "+labels.Set(want.MatchLabels).String())
+		}
+	case *corev1.Service:
+		user := agent.Spec.Runtime.Spec.Service
+		if isHeadless(object.Spec.ClusterIP) != (user != nil && user.Type == v1alpha1.ServiceHeadless) {
+			return notAdoptable(live, "spec.clusterIP is immutable, and either the Service or the Agent asks for a headless one")
+		}
+	}
+	return nil
+}
+
+func notAdoptable(live *child, why string) error {
 	return &status.Failure{Reason: v1alpha1.ReasonNameConflict, Message: fmt.Sprintf(
-		"Deployment %q cannot be adopted: spec.selector is immutable and must be matchLabels %s: rename the Agent, or delete the Deployment",
-		live.name, labels.Set(want))}
+		"%s %q cannot be adopted: %s: rename the Agent, or delete the %s", live.kind, live.name, why, live.kind)}
 }
 
 // correctTemplate is for a pod template that differs although no other field manager owns any of it: admission changes it at every

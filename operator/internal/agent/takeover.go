@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -24,8 +25,8 @@ import (
 func templateManagers(entries []metav1.ManagedFieldsEntry) []metav1.ManagedFieldsEntry {
 	var others []metav1.ManagedFieldsEntry
 	for _, entry := range entries {
-		if entry.Subresource != "" || isOwnEntry(entry) {
-			continue // a status and a scale say nothing about the template
+		if isOwnEntry(entry) {
+			continue
 		}
 		if entry.FieldsV1 == nil || ownsTemplate(entry) {
 			entry.FieldsV1, entry.FieldsType = nil, ""
@@ -41,6 +42,9 @@ func isOwnEntry(entry metav1.ManagedFieldsEntry) bool {
 
 // ownsTemplate reports whether an entry owns something in the operator's part of a pod template. Fields that cannot be decoded count.
 func ownsTemplate(entry metav1.ManagedFieldsEntry) bool {
+	if !strings.Contains(entry.FieldsV1.GetRawString(), `"f:template"`) && entry.Subresource != "" {
+		return false // most events are about a status
+	}
 	owned, err := fieldsOf(entry)
 	if err != nil {
 		return true
@@ -74,14 +78,21 @@ func (c *Controller) takeOver(ctx context.Context, live *child, matches func(fie
 	})
 }
 
-// adopt takes over all content of an object without a controller. The same write makes the Agent its controller: an admission policy
-// lets the operator write nothing else.
+// adopt takes over all content of an object without a controller. The same write makes the Agent its controller, because an admission
+// policy lets the operator write nothing else, and adds the label by which the caches select it.
 func (c *Controller) adopt(ctx context.Context, agent *v1alpha1.Agent, live *child) error {
 	return c.rewrite(ctx, live, func(current client.Object) ([]jsonPatch, error) {
 		entries, err := moveFields(current.GetManagedFields(), adoptedContent, []fieldpath.Path{adoptPath})
 		owner := *metav1.NewControllerRef(agent, v1alpha1.GroupVersion.WithKind(v1alpha1.AgentKind))
+		labels := map[string]string{v1alpha1.LabelAgent: agent.Name}
+		for name, value := range current.GetLabels() {
+			if name != v1alpha1.LabelAgent {
+				labels[name] = value
+			}
+		}
 		return []jsonPatch{
 			{"replace", "/metadata/managedFields", entries},
+			{"add", "/metadata/labels", labels},
 			{"add", "/metadata/ownerReferences", append(current.GetOwnerReferences(), owner)},
 		}, err
 	})
@@ -131,21 +142,18 @@ func moveFields(entries []metav1.ManagedFieldsEntry, matches func(fieldpath.Path
 			continue
 		}
 		own.APIVersion = entry.APIVersion
-		if entry.Subresource == "" {
-			rest := fieldpath.NewSet()
-			fields.Iterate(func(path fieldpath.Path) {
-				if matches(path) {
-					taken.Insert(path.Copy())
-				} else {
-					rest.Insert(path.Copy())
-				}
-			})
-			fields = rest
-		}
-		if fields.Empty() {
+		rest := fieldpath.NewSet()
+		fields.Iterate(func(path fieldpath.Path) {
+			if matches(path) {
+				taken.Insert(path.Copy())
+			} else {
+				rest.Insert(path.Copy())
+			}
+		})
+		if rest.Empty() {
 			continue
 		}
-		if entry.FieldsV1, err = encodeFields(fields); err != nil {
+		if entry.FieldsV1, err = encodeFields(rest); err != nil {
 			return nil, err
 		}
 		kept = append(kept, entry)

@@ -12,6 +12,7 @@ import (
 
 // escape returns a text with Go's escape sequences for line breaks and for control, bidirectional, and invisible characters.
 func escape(text string) string {
+	text = strings.ReplaceAll(text, "##", "# #") // runners look for ##[ and ##vso[ anywhere in a line
 	if isPrintable(text) {
 		return text
 	}
@@ -28,6 +29,7 @@ func escape(text string) string {
 
 // quoteName returns a name as it is if it is an ordinary one, else in quotes, because a line may start with it.
 func quoteName(name string) string {
+	name = strings.ReplaceAll(name, "##", "# #")
 	if isPrintable(name) && !strings.HasPrefix(name, ":") && !strings.HasPrefix(name, "#") {
 		return name
 	}

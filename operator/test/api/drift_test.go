@@ -2,11 +2,13 @@ package apitest_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -76,6 +78,15 @@ func TestForeignChangesOfThePodTemplateAreReverted(t *testing.T) {
 		},
 		"environment from a Secret": func(_ *appsv1.Deployment, pod *corev1.PodSpec) {
 			pod.Containers[0].EnvFrom = append(pod.Containers[0].EnvFrom, corev1.EnvFromSource{SecretRef: &corev1.SecretEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "other"}}})
+		},
+		"an init container that never has to finish": func(_ *appsv1.Deployment, pod *corev1.PodSpec) {
+			last := &pod.InitContainers[len(pod.InitContainers)-1]
+			always := corev1.ContainerRestartPolicyAlways
+			last.RestartPolicy = &always
+		},
+		"another pull policy": func(_ *appsv1.Deployment, pod *corev1.PodSpec) { pod.Containers[0].ImagePullPolicy = corev1.PullAlways },
+		"an empty struct that overrides the pod's": func(_ *appsv1.Deployment, pod *corev1.PodSpec) {
+			pod.Containers[0].SecurityContext.SELinuxOptions = &corev1.SELinuxOptions{}
 		},
 		"a label of the pods":      func(d *appsv1.Deployment, _ *corev1.PodSpec) { d.Spec.Template.Labels["track"] = "canary" },
 		"a field that was removed": func(_ *appsv1.Deployment, pod *corev1.PodSpec) { pod.AutomountServiceAccountToken = nil },
@@ -173,6 +184,18 @@ func TestAHiddenChangeOfThePodTemplateIsReverted(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, api.Patch(t.Context(), d, client.RawPatch(types.JSONPatchType, raw)))
 		},
+		"in the name of a subresource": func(t *testing.T, d *appsv1.Deployment) {
+			t.Helper()
+			entries := d.ManagedFields
+			for i := range entries {
+				if entries[i].Manager != "flokoa-operator" {
+					entries[i].Subresource = "scale"
+				}
+			}
+			raw, err := json.Marshal([]map[string]any{{"op": "replace", "path": "/metadata/managedFields", "value": entries}})
+			require.NoError(t, err)
+			require.NoError(t, api.Patch(t.Context(), d, client.RawPatch(types.JSONPatchType, raw)))
+		},
 		"in the operator's name": func(t *testing.T, d *appsv1.Deployment) {
 			t.Helper()
 			entries := d.ManagedFields
@@ -254,4 +277,33 @@ func TestADeploymentWithAnotherSelectorIsNotAdopted(t *testing.T) {
 	require.Contains(t, ready(live).Message, `Deployment "a" cannot be adopted: spec.selector is immutable and must be matchLabels flokoa.ai/agent=a`)
 	left := child(t, stored, &appsv1.Deployment{})
 	require.Equal(t, theirs.ResourceVersion, left.ResourceVersion, "it is not touched, so it survives the Agent")
+}
+
+func TestWhatCannotBeAdoptedIsNotTouched(t *testing.T) {
+	for name, object := range map[string]client.Object{
+		"a headless Service": &corev1.Service{Spec: corev1.ServiceSpec{ClusterIP: corev1.ClusterIPNone, Ports: []corev1.ServicePort{{Port: 80}}}},
+		"a budget that the Agent does not want": &policyv1.PodDisruptionBudget{Spec: policyv1.PodDisruptionBudgetSpec{
+			Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "x"}}}},
+	} {
+		for _, labeled := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, labeled %t", name, labeled), func(t *testing.T) {
+				b := newBench(t)
+				theirs := object.DeepCopyObject().(client.Object)
+				theirs.SetNamespace(b.namespace)
+				theirs.SetName("a")
+				theirs.SetAnnotations(map[string]string{v1alpha1.AnnotationAdopt: "a"})
+				if labeled {
+					theirs.SetLabels(map[string]string{v1alpha1.LabelAgent: "a"})
+				}
+				require.NoError(t, api.Create(t.Context(), theirs))
+				stored := b.create(t)
+				for range 3 {
+					_, _, _ = b.pass(t, stored)
+				}
+				version := theirs.GetResourceVersion()
+				require.NoError(t, api.Get(t.Context(), client.ObjectKeyFromObject(theirs), theirs))
+				require.Equal(t, version, theirs.GetResourceVersion())
+			})
+		}
+	}
 }
