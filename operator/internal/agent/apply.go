@@ -133,7 +133,6 @@ func applyChild[T configuration[T]](ctx context.Context, c *Controller, agent *v
 	if err := c.readUncached(ctx, agent, live); err != nil {
 		return applyFailure(live, err)
 	}
-	var prepared preparation
 	if live.exists {
 		switch ownershipOf(live.object, agent) {
 		case foreign:
@@ -144,20 +143,13 @@ func applyChild[T configuration[T]](ctx context.Context, c *Controller, agent *v
 		if err := checkAdoptable(agent, live); err != nil {
 			return err
 		}
-		var err error
-		if prepared, err = c.prepareApply(ctx, agent, live, desired); err != nil || !prepared.needed {
+		if needed, err := c.prepareApply(ctx, agent, live, desired); err != nil || !needed {
 			return applyFailure(live, err)
 		}
 		desired.WithUID(live.object.GetUID())
 	}
 	live.written = true
-	if err := c.client.Apply(ctx, desired, FieldOwner, client.ForceOwnership); err != nil {
-		return applyFailure(live, err)
-	}
-	if live.exists && prepared.isDrift && sameVersion(live.object, desired) { // admission undid the apply
-		live.written, live.rewritten = false, append(live.rewritten, prepared.paths...)
-	}
-	return nil
+	return applyFailure(live, c.client.Apply(ctx, desired, FieldOwner, client.ForceOwnership))
 }
 
 // readUncached reads a child that the cache does not hold from the API server: the cache has whole objects only with the label.

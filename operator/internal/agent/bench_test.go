@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"encoding/json"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -65,6 +66,15 @@ func (f *fakeCache) Get(_ context.Context, key client.ObjectKey, into client.Obj
 		f.card.DeepCopyInto(into)
 	}
 	return nil
+}
+
+// Patch answers a dry run of an apply: without admission, the result is what was sent.
+func (f *fakeCache) Patch(_ context.Context, into client.Object, patch client.Patch, _ ...client.PatchOption) error {
+	raw, err := patch.Data(into)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(raw, into)
 }
 
 func (f *fakeCache) List(_ context.Context, into client.ObjectList, _ ...client.ListOption) error {

@@ -196,7 +196,7 @@ func requireUpToDate(t *testing.T, same bool, live client.Object, want runtime.A
 	t.Helper()
 	found, err := findDrift(live, want)
 	require.NoError(t, err)
-	require.Equal(t, same, len(found) == 0, "%s", pathsOf(found))
+	require.Equal(t, same, len(found) == 0, "%v", found)
 }
 
 // Only the digest shows that a live field is no longer desired.
@@ -246,7 +246,7 @@ func TestDriftFollowsServerSideApplyMergeRules(t *testing.T) {
 		t.Run(r.name, func(t *testing.T) {
 			var c comparison
 			c.value(fieldpath.MakePathOrDie("data", r.field), yamlValue(t, r.want), yamlValue(t, r.live))
-			require.Equal(t, r.subset, len(c.found) == 0, "%s", pathsOf(c.found))
+			require.Equal(t, r.subset, len(c.found) == 0, "%v", c.found)
 		})
 	}
 }

@@ -23,48 +23,62 @@ import (
 	"github.com/flokoa/flokoa/operator/internal/status"
 )
 
-// preparation is what to do about a child that exists.
-type preparation struct {
-	// needed is false if an apply would change nothing.
-	needed bool
-	// isDrift is true if the desired configuration was applied before, and somebody changed what it set.
-	isDrift bool
-	// paths are the drift outside the pod template.
-	paths []string
-}
-
 var (
 	adoptPath  = fieldpath.MakePathOrDie("metadata", "annotations", v1alpha1.AnnotationAdopt)
 	digestPath = fieldpath.MakePathOrDie("metadata", "annotations", v1alpha1.AnnotationDigest)
 )
 
-// prepareApply finds out whether a child needs an apply, and makes sure that the apply will also remove what others wrote where
-// only the operator may write: in a pod template, and in an object that is being adopted.
-func (c *Controller) prepareApply(ctx context.Context, agent *v1alpha1.Agent, live *child, desired runtime.ApplyConfiguration) (preparation, error) {
+// prepareApply reports whether a child that exists needs an apply. It makes sure that the apply will also remove what others wrote
+// where only the operator may write: in a pod template, and in an object that is being adopted.
+func (c *Controller) prepareApply(ctx context.Context, agent *v1alpha1.Agent, live *child, desired runtime.ApplyConfiguration) (bool, error) {
 	if metav1.GetControllerOf(live.object) == nil {
-		return preparation{needed: true}, c.adopt(ctx, agent, live)
+		return true, c.adopt(ctx, agent, live)
 	}
 	found, err := findDrift(live.object, desired)
 	if err != nil || len(found) == 0 {
-		return preparation{}, err
-	}
-	prepared := preparation{needed: true, isDrift: !slices.ContainsFunc(found, func(d drift) bool { return d.path.Equals(digestPath) })}
-	if _, ok := live.object.(*appsv1.Deployment); !ok {
-		prepared.paths = pathsOf(found)
-		return prepared, nil
+		return false, err
 	}
 	template, rest := splitTemplate(found)
-	prepared.paths = pathsOf(rest)
 	if managers := templateManagers(live.object.GetManagedFields()); len(managers) > 0 && len(template) > 0 {
 		live.changedBy = managersOf(managers)
-		return prepared, c.takeOver(ctx, live, ownedTemplate)
+		return true, c.takeOver(ctx, live, ownedTemplate)
 	}
-	if prepared.isDrift && len(template) > 0 {
-		corrected, err := c.correctTemplate(ctx, live, desired, template)
-		prepared.needed = corrected || len(rest) > 0
-		return prepared, err
+	if slices.ContainsFunc(found, func(d drift) bool { return d.path.Equals(digestPath) }) {
+		return true, nil // another configuration than the last one applied
 	}
-	return prepared, nil
+	return c.correctDrift(ctx, live, desired, template, rest)
+}
+
+// correctDrift is for a child that differs from what was applied to it. Either somebody changed it, or admission changes it at every
+// write, which an apply would repeat forever: dry runs tell them apart. It reports whether an apply is needed.
+func (c *Controller) correctDrift(ctx context.Context, live *child, desired runtime.ApplyConfiguration, template, rest []drift) (needed bool, err error) {
+	if len(template) > 0 {
+		if needed, err = c.correctTemplate(ctx, live, desired, template); err != nil {
+			return false, err
+		}
+	}
+	if len(rest) == 0 {
+		return needed, nil
+	}
+	byAdmission, err := c.dryRunApply(ctx, live, desired)
+	if err != nil {
+		return false, err
+	}
+	return len(live.withoutRewritten(rest, byAdmission)) > 0 || needed, nil
+}
+
+// withoutRewritten returns the drift that is not in the result of a dry run. It notes the rest as rewritten by admission.
+func (c *child) withoutRewritten(found, byAdmission []drift) []drift {
+	var others []drift
+	for _, d := range found {
+		switch {
+		case !slices.ContainsFunc(byAdmission, func(a drift) bool { return a.path.Equals(d.path) }):
+			others = append(others, d)
+		case !d.added || d.path[len(d.path)-1].Key != nil: // an added value of a struct may be a default that this operator does not know
+			c.rewritten = append(c.rewritten, d.String())
+		}
+	}
+	return others
 }
 
 // checkAdoptable rejects an object without a controller that no apply can turn into the Agent's, before the Agent becomes its
@@ -93,22 +107,13 @@ func notAdoptable(live *child, why string) error {
 		"%s %q cannot be adopted: %s: rename the Agent, or delete the %s", live.kind, live.name, why, live.kind)}
 }
 
-// correctTemplate is for a pod template that differs although no other field manager owns any of it: admission changes it at every
-// write, or somebody hid the change. A dry run tells them apart. It reports whether an apply is needed.
+// correctTemplate is for a pod template that differs although no other field manager owns any of it. It takes over what somebody hid.
 func (c *Controller) correctTemplate(ctx context.Context, live *child, desired runtime.ApplyConfiguration, template []drift) (bool, error) {
 	byAdmission, err := c.dryRunTemplate(ctx, live, desired)
 	if err != nil {
 		return false, err
 	}
-	var hidden []drift
-	for _, d := range template {
-		switch {
-		case !slices.ContainsFunc(byAdmission, func(a drift) bool { return a.path.Equals(d.path) }):
-			hidden = append(hidden, d)
-		case !d.added || d.path[len(d.path)-1].Key != nil: // an added value of a struct may be a default that this operator does not know
-			live.rewritten = append(live.rewritten, d.String())
-		}
-	}
+	hidden := live.withoutRewritten(template, byAdmission)
 	if len(hidden) == 0 {
 		return false, nil
 	}
@@ -122,7 +127,8 @@ func (c *Controller) correctTemplate(ctx context.Context, live *child, desired r
 	return true, c.takeOver(ctx, live, ownedTemplate, added...)
 }
 
-// dryRunTemplate returns how a pod template would differ from the desired one if it was written whole now.
+// dryRunTemplate returns how a pod template would differ from the desired one if it was written whole now. An apply would not tell:
+// it leaves what the operator does not own.
 func (c *Controller) dryRunTemplate(ctx context.Context, live *child, desired runtime.ApplyConfiguration) ([]drift, error) {
 	want, err := runtime.DefaultUnstructuredConverter.ToUnstructured(desired)
 	if err != nil {
@@ -132,15 +138,24 @@ func (c *Controller) dryRunTemplate(ctx context.Context, live *child, desired ru
 	if err != nil {
 		return nil, err
 	}
-	patch, err := json.Marshal([]any{map[string]any{"op": "replace", "path": "/spec/template", "value": template}})
+	return c.dryRun(ctx, live, desired, types.JSONPatchType, []jsonPatch{{"replace", "/spec/template", template}})
+}
+
+// dryRunApply returns how a child would differ from the desired one if it was applied now.
+func (c *Controller) dryRunApply(ctx context.Context, live *child, desired runtime.ApplyConfiguration) ([]drift, error) {
+	return c.dryRun(ctx, live, desired, types.ApplyPatchType, desired, client.ForceOwnership)
+}
+
+func (c *Controller) dryRun(ctx context.Context, live *child, desired runtime.ApplyConfiguration, kind types.PatchType, body any, options ...client.PatchOption) ([]drift, error) {
+	patch, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	result := emptyLike(live.object)
 	result.SetNamespace(live.object.GetNamespace())
 	result.SetName(live.object.GetName())
-	if err := c.client.Patch(ctx, result, client.RawPatch(types.JSONPatchType, patch), FieldOwner, client.DryRunAll); err != nil {
-		return nil, fmt.Errorf("dry run of the pod template: %w", err)
+	if err := c.client.Patch(ctx, result, client.RawPatch(kind, patch), append(options, FieldOwner, client.DryRunAll)...); err != nil {
+		return nil, fmt.Errorf("dry run: %w", err)
 	}
 	return findDrift(result, desired)
 }
@@ -160,14 +175,6 @@ func splitTemplate(found []drift) (template, rest []drift) {
 // String returns the path as people write it, such as spec.replicas.
 func (d drift) String() string { return strings.TrimPrefix(d.path.String(), ".") }
 
-func pathsOf(found []drift) []string {
-	var all []string
-	for _, d := range found {
-		all = append(all, d.String())
-	}
-	return all
-}
-
 // managersOf returns the names of field managers, each once.
 func managersOf(entries []metav1.ManagedFieldsEntry) []string {
 	var names []string
@@ -176,15 +183,4 @@ func managersOf(entries []metav1.ManagedFieldsEntry) []string {
 	}
 	slices.Sort(names)
 	return slices.Compact(names)
-}
-
-// sameVersion reports whether the response to an apply, which overwrote the configuration, is the object that was read.
-func sameVersion(live client.Object, response runtime.ApplyConfiguration) bool {
-	fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(response)
-	if err != nil {
-		return false
-	}
-	metadata, _ := fields["metadata"].(map[string]any)
-	version, _ := metadata["resourceVersion"].(string)
-	return version != "" && version == live.GetResourceVersion()
 }

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -141,7 +142,7 @@ func moveFields(entries []metav1.ManagedFieldsEntry, matches func(fieldpath.Path
 			own, taken = entry, taken.Union(fields)
 			continue
 		}
-		own.APIVersion = entry.APIVersion
+		own.APIVersion = cmp.Or(own.APIVersion, entry.APIVersion)
 		rest := fieldpath.NewSet()
 		fields.Iterate(func(path fieldpath.Path) {
 			if matches(path) {

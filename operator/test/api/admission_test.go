@@ -121,3 +121,39 @@ func TestOtherChildrenThatAdmissionRewritesAreReported(t *testing.T) {
 	require.Contains(t, ready(live).Message, "Service metadata.annotations.team")
 	b.requireAtRest(t, stored)
 }
+
+// Outside the pod template too, a value that is another one at every write must not cause a write in every pass.
+func TestLabelsThatAdmissionChangesAtEveryWriteCauseNoLoop(t *testing.T) {
+	const value = `"v" + (oldObject == null ? "0" : oldObject.metadata.resourceVersion)`
+	for resource, kind := range map[string]string{"deployments": "Deployment", "services": "Service"} {
+		t.Run(resource, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			var probe client.Object = b.probeDeployment()
+			if resource == "services" {
+				probe = &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "probe", Namespace: b.namespace}, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}}}
+			}
+			probe.SetLabels(map[string]string{"app": "probe"})
+			original := probe.DeepCopyObject().(client.Object)
+			b.mutate(t, resource, `[JSONPatch{op: "add", path: "/metadata/labels/app.kubernetes.io~1part-of", value: `+value+`}]`, probe, func() bool {
+				mutated := probe.GetLabels()["app.kubernetes.io/part-of"] != ""
+				probe.SetLabels(original.GetLabels())
+				if service, ok := probe.(*corev1.Service); ok {
+					service.Spec = original.(*corev1.Service).Spec
+				}
+				return mutated
+			})
+			stored := b.create(t)
+			b.place(t, stored)
+			rolledOut(t, stored)
+			live := b.settle(t, stored, func(live *v1alpha1.Agent) bool { return ready(live).Status == metav1.ConditionTrue })
+			require.Equal(t, v1alpha1.ReasonMutatedByAdmission, ready(live).Reason)
+			require.Contains(t, ready(live).Message, kind+" metadata.labels.app.kubernetes.io/part-of")
+			before := versions(t.Context(), t, b.namespace)
+			for range 3 {
+				b.place(t, stored)
+			}
+			require.Equal(t, before, versions(t.Context(), t, b.namespace))
+		})
+	}
+}
