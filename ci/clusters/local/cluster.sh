@@ -190,7 +190,7 @@ await() {
 check_components() {
   local component
   for component in "${components[@]}"; do
-    if [[ -e $folder/pids/$component.pid ]] && ! alive "$component"; then
+    if [[ -e $folder/pids/$component.pid ]] && ended "$component"; then
       tail -n 15 "$folder/logs/$component.log" >&2
       fail "$component ended; the lines above are the end of $folder/logs/$component.log" "The same command starts afresh."
     fi
@@ -256,6 +256,16 @@ assignments() {
 alive() {
   local pid=''
   { read -r pid || [[ -n $pid ]]; } 2>/dev/null <"$folder/pids/$1.pid" && [[ $(program "$pid") == "$folder/bin/$1" ]]
+}
+
+# ended COMPONENT: it is not alive, and not just starting either. A process has an empty command line from the start of its program until
+# the program is loaded, which takes a while if it has to come from disk; nor is its record written in one step.
+ended() {
+  local attempt
+  for ((attempt = 0; attempt < 20; attempt++)); do
+    if alive "$1"; then return 1; fi
+    sleep 0.1
+  done
 }
 
 # processes [COMPONENT]: every process started from the cluster's folder, also when the record of it is lost: all have
