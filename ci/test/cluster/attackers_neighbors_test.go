@@ -54,6 +54,7 @@ func neighborAttacks() []attack {
 			variant{"0", budget(nil, 0)}, variant{"0%", budget(nil, "0%")})},
 		{"podDisruptionBudget.minAvailable = replicas", devEditor, "eviction refused: no node drains", blockDrains(
 			variant{"2 of 2", budget(2, nil)}, variant{"100%", budget("100%", nil)}, variant{"51% of 2", budget("51%", nil)})},
+		{"replicas scaled down to minAvailable", devEditor, "eviction refused: no node drains", scaleDown},
 		{"grace period of ten years", devEditor, "pods created", refuseEach(
 			variant{"10 years", grace(10 * 365 * 24 * time.Hour)}, variant{"1 day", grace(24 * time.Hour)})},
 		{"80 rollouts that never complete", devEditor, "79 ReplicaSets", neverComplete},
@@ -254,6 +255,27 @@ func (a *arena) evict() (string, error) {
 	return "a drain evicts its pods", nil
 }
 
+// scaleDown makes a budget block drains by a change that does not show it.
+func scaleDown(a *arena) (string, error) {
+	if guard := a.deploy(a.dev, budget(2, nil), replicas(3)); guard != "" {
+		return guard, nil
+	}
+	a.dev.waitReady(attackAgent)
+	patch := client.RawPatch(types.MergePatchType, []byte(`{"spec":{"replicas":2}}`))
+	if guard := a.request(func() error {
+		return a.editor(a.dev).SubResource("scale").Patch(a.Context(), a.dev.newAgent(attackAgent), patch)
+	}); guard != "" {
+		return guard, nil
+	}
+	a.dev.eventually("it has two pods", waitTimeout, func() error {
+		return checkEqual("pods", 2, len(a.dev.list(&corev1.PodList{})))
+	})
+	if guard, err := a.evict(); err == nil {
+		return guard, nil
+	}
+	return "OPEN: SECURITY.md", nil
+}
+
 // maxStuckReplicaSets bounds the ReplicaSets of an Agent whose rollout does not complete.
 const maxStuckReplicaSets = 20
 
@@ -285,13 +307,13 @@ func leaveOrphans(remove func(*arena, *v1alpha1.Agent) error) func(*arena) (stri
 		for i := range 12 {
 			agent := a.ordinary(a.dev)
 			agent.Name = fmt.Sprintf("orphan-%d", i)
-			require.NoError(a, a.editor(a.dev).Create(a.Context(), agent))
+			require.Empty(a, a.request(func() error { return a.editor(a.dev).Create(a.Context(), agent.DeepCopy()) }))
 			a.dev.eventually("it has its children", waitTimeout, func() error {
 				key := client.ObjectKeyFromObject(agent)
 				return firstError(api.Get(a.Context(), key, &appsv1.Deployment{}), api.Get(a.Context(), key, &corev1.Service{}))
 			})
-			if err := remove(a, agent); err != nil {
-				return a.refused(err), nil
+			if guard := a.request(func() error { return remove(a, agent) }); guard != "" {
+				return guard, nil
 			}
 			a.dev.eventually("the Agent is gone", waitTimeout, func() error { return a.dev.checkDeleted(agent.Name, &v1alpha1.Agent{}) })
 		}

@@ -21,6 +21,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flokoa/flokoa/ci/testkit/harness"
@@ -218,15 +219,26 @@ func guardOf(message string) string {
 	return message
 }
 
-// refused is the guard that answered a request. An error that no guard wrote fails the test.
-func (a *arena) refused(err error) string {
+// request sends a request of an attacker. It returns the guard that answered, nothing if the request is accepted. An error that no
+// guard wrote fails the test.
+func (a *arena) request(send func() error) (guard string) {
 	a.Helper()
+	err := retry.RetryOnConflict(quotaConflicts, send)
 	if err == nil {
 		return ""
 	}
 	require.True(a, apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsRequestEntityTooLargeError(err), "%v", err)
 	return guardOf(err.Error())
 }
+
+// create makes an object that no attack needs rights for.
+func (a *arena) create(object client.Object) {
+	a.Helper()
+	require.NoError(a, retry.RetryOnConflict(quotaConflicts, func() error { return api.Create(a.Context(), object) }))
+}
+
+// quotaConflicts is for requests that count in a quota which others count in at the same time.
+var quotaConflicts = wait.Backoff{Steps: 50, Duration: 100 * time.Millisecond}
 
 // --- Agents of attackers ------------------------------------------------------------------------------------------------
 
@@ -243,8 +255,9 @@ func (a *arena) ordinary(e *environment, changes ...change) *v1alpha1.Agent {
 // pod exists.
 func (a *arena) deploy(e *environment, changes ...change) (guard string) {
 	a.Helper()
-	if err := a.editor(e).Create(a.Context(), a.ordinary(e, changes...)); err != nil {
-		return a.refused(err)
+	editor, agent := a.editor(e), a.ordinary(e, changes...)
+	if guard := a.request(func() error { return editor.Create(a.Context(), agent.DeepCopy()) }); guard != "" {
+		return guard
 	}
 	e.eventually("the Agent has a pod, or none is created", waitTimeout, func() error {
 		if len(e.list(&corev1.PodList{}, client.MatchingLabels{v1alpha1.LabelAgent: attackAgent})) > 0 {
@@ -300,7 +313,7 @@ func (a *arena) clear(e *environment) {
 func (a *arena) suffers(changes ...change) (why error) {
 	a.Helper()
 	e := a.production
-	require.NoError(a, a.editor(e).Create(a.Context(), a.ordinary(e, append([]change{replicas(6)}, changes...)...)))
+	a.create(a.ordinary(e, append([]change{replicas(6)}, changes...)...))
 	e.eventually("production's Agent is ready, or a pod of it is unschedulable", waitTimeout, func() error {
 		why = nil
 		if isReady(read(e.fixture, attackAgent, &v1alpha1.Agent{})) {
