@@ -37,6 +37,7 @@ func operatorAttacks(permissions string) []attack {
 		{"create in kube-system", by, written, writeEach(inKubeSystem, nil, createOwned)},
 		{"patch in kube-system", by, written, writeEach(inKubeSystem, createForeign, patchForeign)},
 		{"delete in kube-system", by, written, writeEach(inKubeSystem, createForeign, deleteForeign)},
+		{"create for pods of others in production", by, written, writeEach(inProduction, nil, createOwned)},
 		{"patch what no Agent owns in production", by, written, writeEach(inProduction, createForeign, patchForeign)},
 		{"adopt what nobody offered in production", by, written, writeEach(inProduction, createForeign, adoptForeign)},
 		{"delete what no Agent owns in production", by, written, writeEach(inProduction, createForeign, deleteForeign)},
@@ -248,6 +249,7 @@ func deleteForeign(a *arena, object client.Object) error {
 // divertService attracts traffic for an address of the attacker's choice to the Service of an Agent.
 func divertService(a *arena) (string, error) {
 	require.Empty(a, a.deploy(a.production))
+	a.production.waitReady(attackAgent)
 	service := read(a.production.fixture, attackAgent, &corev1.Service{})
 	patch := client.RawPatch(types.MergePatchType, []byte(`{"spec":{"externalIPs":["203.0.113.7"]}}`))
 	if guard := a.request(func() error { return a.account().Patch(a.Context(), service, patch) }); guard != "" {

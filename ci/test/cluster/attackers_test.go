@@ -205,7 +205,7 @@ var guards = []struct {
 	{regexp.MustCompile(`exceeded quota: ([-a-z]+)`), "quota $1"},
 	{regexp.MustCompile(`(maximum|minimum) (\S+) usage per Container`), "LimitRange: $1 $2"},
 	{regexp.MustCompile(`is invalid: ([^\s:]+): `), "CRD: $1"},
-	{regexp.MustCompile(`cannot ([a-z]+) resource "([a-z]+)" in API group`), "RBAC: no $1 of $2"},
+	{regexp.MustCompile(`cannot [a-z]+ resource "[a-z]+" in API group`), "RBAC"},
 	{regexp.MustCompile(`(Request entity too large|etcdserver: request is too large)`), "$1"},
 }
 
