@@ -206,6 +206,7 @@ var guards = []struct {
 	{regexp.MustCompile(`(maximum|minimum) (\S+) usage per Container`), "LimitRange: $1 $2"},
 	{regexp.MustCompile(`is invalid: ([^\s:]+): `), "CRD: $1"},
 	{regexp.MustCompile(`cannot [a-z]+ resource "[a-z]+" in API group`), "RBAC"},
+	{regexp.MustCompile(`the limit is (\d+ KiB)`), "operator: at most $1"},
 	{regexp.MustCompile(`(Request entity too large|etcdserver: request is too large)`), "$1"},
 }
 
@@ -283,7 +284,7 @@ func (e *environment) refusal() string {
 		}
 	}
 	ready := condition(read(e.fixture, attackAgent, &v1alpha1.Agent{}), v1alpha1.ConditionReady)
-	if ready.Status == metav1.ConditionFalse && strings.Contains(ready.Message, "denied") {
+	if ready.Status == metav1.ConditionFalse && (ready.Reason == v1alpha1.ReasonInvalidSpec || strings.Contains(ready.Message, "denied")) {
 		return guardOf(ready.Message)
 	}
 	return ""
