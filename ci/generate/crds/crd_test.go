@@ -145,6 +145,21 @@ func TestEveryListMapAndStringIsBounded(t *testing.T) {
 	})
 }
 
+// A pod that ignores SIGTERM holds up a node drain and keeps its quota for as long as its grace period.
+func TestWhatDelaysTheEndOfAPodIsBounded(t *testing.T) {
+	found := 0
+	every(t, func(path string, s *schema) {
+		if endsWith(path, "terminationGracePeriodSeconds") || endsWith(path, "sleep.seconds") || endsWith(path, "drainSeconds") {
+			found++
+			require.NotNil(t, s.Maximum, path)
+			require.LessOrEqual(t, *s.Maximum, 3600.0, path)
+			require.NotNil(t, s.Minimum, path)
+			require.Zero(t, *s.Minimum, path)
+		}
+	})
+	require.Equal(t, 17, found, "the pod's, three probes and two hooks of three kinds of containers, and the drain")
+}
+
 // The bounds of our own fields are part of the contract: a narrower one rejects what was good before.
 func TestTheBoundsOfOurFieldsAreThoseOfTheContract(t *testing.T) {
 	foreign := foreignFields(reflect.TypeFor[v1alpha1.Agent](), "")

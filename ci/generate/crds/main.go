@@ -13,6 +13,7 @@
 //   - it takes only what the Go types can read back (quantities, 32-bit numbers): one stored Agent that cannot be decoded
 //     would end every list of Agents, and so the operator's work for all;
 //   - the metadata of a volume claim template has the labels and annotations that controller-gen leaves out;
+//   - it bounds what delays the end of a pod, because that holds up node drains and keeps quota in use;
 //   - a container must have an image, and the agent's own may be unnamed (rendering names it agent).
 package main
 
@@ -52,7 +53,9 @@ var (
 		"ports.name": 15, "ports.protocol": 4, "port": 63,
 	}
 	maxProperties = map[string]int64{"": 64}
-	maxMapValue   = map[string]int64{"": 65536, "labels": 63, "matchLabels": 63, "nodeSelector": 63}
+	// maxNumber is by the end of the path only: in seconds.
+	maxNumber   = map[string]float64{"terminationGracePeriodSeconds": 3600, "sleep.seconds": 3600}
+	maxMapValue = map[string]int64{"": 65536, "labels": 63, "matchLabels": 63, "nodeSelector": 63}
 )
 
 func main() {
@@ -229,6 +232,11 @@ func validMetadata(s *schema, path string, core bool) {
 }
 
 func bound(s *schema, path string) {
+	for end, most := range maxNumber {
+		if endsWith(path, end) {
+			s.Minimum, s.Maximum = ptr.To(ptr.Deref(s.Minimum, 0)), ptr.To(most)
+		}
+	}
 	switch {
 	case s.Type == "array" && s.MaxItems == nil:
 		s.MaxItems = ptr.To(pick(maxItems, path))

@@ -495,9 +495,11 @@ type RuntimeSpec struct {
 	HostAliases []corev1.HostAlias `json:"hostAliases,omitempty"`
 
 	// terminationGracePeriodSeconds is how long a pod may take to exit, in seconds, the drain included. Default:
-	// availability.drainSeconds plus 30. A change triggers a rollout.
+	// availability.drainSeconds plus 30. The maximum is 3600: a pod that ignores SIGTERM holds up a node drain, and its quota, for as
+	// long. A change triggers a rollout.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=3600
 	TerminationGracePeriodSeconds *int64 `json:"terminationGracePeriodSeconds,omitempty"`
 
 	// strategy is how a rollout replaces pods. Default: one extra pod, and never fewer available pods than desired, at
