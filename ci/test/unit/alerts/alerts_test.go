@@ -35,6 +35,7 @@ func TestAlertsFireAndResolve(t *testing.T) {
 		leaderless  = `FlokoaOperatorNotReconciling{cause="NoLeader", job="flokoa-operator-metrics", namespace="flokoa-system", severity="critical"}`
 		overrun     = `FlokoaOperatorNotReconciling{cause="QueueNotDrained", job="flokoa-operator-metrics", namespace="flokoa-system", severity="critical"}`
 		failing     = `FlokoaOperatorFailing{job="flokoa-operator-metrics", namespace="flokoa-system", severity="warning"}`
+		memory      = `FlokoaOperatorMemoryHigh{job="flokoa-operator-metrics", namespace="flokoa-system", pod="flokoa-operator-1", severity="warning"}`
 
 		lease  = `leader_election_master_status{name="flokoa-operator"}`
 		depth  = `workqueue_depth{name="agent",controller="agent",priority="0"}`
@@ -49,6 +50,23 @@ func TestAlertsFireAndResolve(t *testing.T) {
 		want      []string
 	}{
 		"all is well": {agent: running()},
+
+		"an operator is close to its memory limit": {
+			agent: running(),
+			operators: map[string]series{first: {
+				"go_gc_gomemlimit_bytes": during(41, "240e6"), "process_resident_memory_bytes": during(2, "60e6") + during(13, "220e6") + during(26, "60e6")}},
+			want: []string{"12m0s fires " + memory, "15m0s ends " + memory},
+		},
+		"an operator uses most of its memory for a shorter time": {
+			agent: running(),
+			operators: map[string]series{first: {
+				"go_gc_gomemlimit_bytes": during(41, "240e6"), "process_resident_memory_bytes": during(2, "60e6") + during(9.5, "220e6") + during(29, "200e6")}},
+		},
+		"an operator has no memory limit": {
+			agent: running(),
+			operators: map[string]series{first: {
+				"go_gc_gomemlimit_bytes": during(41, "9.223372036854776e18"), "process_resident_memory_bytes": during(41, "4e9")}},
+		},
 
 		"no replica is available": {
 			agent: but(series{"replicas_available": during(2, "3") + during(39, "0"), "highly_available": during(2, "1") + during(39, "0")}),
@@ -208,6 +226,8 @@ func firingAlerts(t *testing.T) map[string]rules.Alert {
 		{first: {
 			`workqueue_depth{name="agent",controller="agent",priority="0"}`: during(41, "7"),
 			`controller_runtime_reconcile_errors_total{controller="agent"}`: " 0+1x81",
+			`process_resident_memory_bytes`:                                 during(41, "230e6"),
+			`go_gc_gomemlimit_bytes`:                                        during(41, "241591910"),
 		}},
 		{first: {`leader_election_master_status{name="flokoa-operator"}`: during(41, "0")}},
 		{
@@ -240,7 +260,7 @@ func TestEveryRunbookNamesTheCommandsToRun(t *testing.T) {
 			for line := range strings.Lines(runbook) {
 				if command, indented := strings.CutPrefix(line, "  "); indented {
 					commands++
-					require.Regexp(t, `^kubectl (--namespace (flokoa-production|flokoa-system) \S|get agents --all-namespaces)`, command)
+					require.Regexp(t, `^kubectl (--namespace (flokoa-production|flokoa-system) \S|get (agents|deployments,services,configmaps,pods) --all-namespaces)`, command)
 				}
 			}
 			require.Positive(t, commands, runbook)
