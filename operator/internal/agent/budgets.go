@@ -40,7 +40,7 @@ func indexForeignBudget(budget client.Object) []string {
 	return nil
 }
 
-// observeBudgets lists the PodDisruptionBudgets of others that select the Agent's pods, in the order of their names.
+// observeBudgets lists the PodDisruptionBudgets of others that select the Agent's pods, or may select them, in the order of their names.
 func (c *Controller) observeBudgets(ctx context.Context, agent *v1alpha1.Agent, live *children, observed *status.Observed) error {
 	budgets := &policyv1.PodDisruptionBudgetList{}
 	err := c.client.List(ctx, budgets, client.InNamespace(agent.Namespace), client.MatchingFields{foreignBudgets: isForeign}, client.UnsafeDisableDeepCopy)
@@ -53,13 +53,17 @@ func (c *Controller) observeBudgets(ctx context.Context, agent *v1alpha1.Agent, 
 	pod := render.LivePodLabels(agent)
 	observed.ForeignBudgets = slices.DeleteFunc(budgets.Items, func(budget policyv1.PodDisruptionBudget) bool {
 		adopted := live.budget.ownedBy(agent) && live.budget.object.GetUID() == budget.UID
+		if !adopted && isPartial(&budget) {
+			observed.UnreadBudgets = append(observed.UnreadBudgets, budget.Name)
+		}
 		return adopted || !render.Selects(budget.Spec.Selector, pod)
 	})
+	slices.Sort(observed.UnreadBudgets)
 	slices.SortFunc(observed.ForeignBudgets, func(a, b policyv1.PodDisruptionBudget) int { return strings.Compare(a.Name, b.Name) })
 	return nil
 }
 
-// agentsSelectedBy returns a function that returns the Agents whose pods a PodDisruptionBudget selects.
+// agentsSelectedBy returns a function that returns the Agents whose pods a PodDisruptionBudget selects, or may select.
 func agentsSelectedBy(cached client.Reader) handler.MapFunc {
 	return func(ctx context.Context, budget client.Object) []reconcile.Request {
 		agents := &v1alpha1.AgentList{}
@@ -69,7 +73,7 @@ func agentsSelectedBy(cached client.Reader) handler.MapFunc {
 		}
 		var selected []reconcile.Request
 		for i := range agents.Items {
-			if render.Selects(budget.(*policyv1.PodDisruptionBudget).Spec.Selector, render.LivePodLabels(&agents.Items[i])) {
+			if isPartial(budget) || render.Selects(budget.(*policyv1.PodDisruptionBudget).Spec.Selector, render.LivePodLabels(&agents.Items[i])) {
 				selected = append(selected, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&agents.Items[i])})
 			}
 		}

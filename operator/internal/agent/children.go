@@ -73,7 +73,7 @@ func (c *children) rewritten() []string {
 	return all
 }
 
-// readChildren reads every child from the cache.
+// readChildren reads every child from the cache, or from the API server if the cache holds only a part of it.
 func (c *Controller) readChildren(ctx context.Context, agent *v1alpha1.Agent) (*children, error) {
 	all := &children{
 		card:       &child{kind: "ConfigMap", name: render.CardName(agent), object: &corev1.ConfigMap{}},
@@ -83,7 +83,7 @@ func (c *Controller) readChildren(ctx context.Context, agent *v1alpha1.Agent) (*
 		autoscaler: &child{kind: "HorizontalPodAutoscaler", name: agent.Name, object: &autoscalingv2.HorizontalPodAutoscaler{}},
 	}
 	for _, child := range all.all() {
-		if err := c.readChild(ctx, agent.Namespace, child); err != nil {
+		if err := c.readChild(ctx, agent, child); err != nil {
 			return nil, err
 		}
 	}
@@ -94,7 +94,7 @@ func (c *Controller) readChildren(ctx context.Context, agent *v1alpha1.Agent) (*
 func (c *Controller) readWritten(ctx context.Context, agent *v1alpha1.Agent, all *children) error {
 	for _, child := range []*child{all.deployment, all.autoscaler} {
 		if child.written {
-			if err := c.readChild(ctx, agent.Namespace, child); err != nil {
+			if err := c.readChild(ctx, agent, child); err != nil {
 				return err
 			}
 		}
@@ -102,14 +102,22 @@ func (c *Controller) readWritten(ctx context.Context, agent *v1alpha1.Agent, all
 	return nil
 }
 
-func (c *Controller) readChild(ctx context.Context, namespace string, child *child) error {
-	err := c.client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: child.name}, child.object)
+func (c *Controller) readChild(ctx context.Context, agent *v1alpha1.Agent, child *child) error {
+	err := c.client.Get(ctx, client.ObjectKey{Namespace: agent.Namespace, Name: child.name}, child.object)
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("reading %s %q: %w", child.kind, child.name, err)
 	}
 	child.exists = err == nil
 	if _, labeled := child.object.GetLabels()[v1alpha1.LabelAgent]; child.exists && !labeled {
 		child.clear() // the cache holds only a part of a PodDisruptionBudget without the label
+		return nil
+	}
+	if !child.exists || !isPartial(child.object) || !child.ownedBy(agent) && !metav1.IsControlledBy(child.object, agent) {
+		return nil
+	}
+	child.clear()
+	if err := c.readUncached(ctx, agent, child); err != nil {
+		return fmt.Errorf("reading %s %q: %w", child.kind, child.name, err)
 	}
 	return nil
 }

@@ -25,15 +25,18 @@ type compressedDeployment struct {
 	template          []byte
 }
 
-// CompressDeployment returns a Deployment as a cache must hold it.
+// CompressDeployment returns a Deployment as a cache must hold it: in part, as KeepChild does, or whole with its template encoded.
 func CompressDeployment(deployment *appsv1.Deployment) (client.Object, error) {
+	if isPartial(deployment) {
+		return deployment, nil // caches transform some objects twice
+	}
 	template, err := deployment.Spec.Template.Marshal()
 	if err != nil {
 		return nil, fmt.Errorf("encoding the pod template of Deployment %s/%s: %w", deployment.Namespace, deployment.Name, err)
 	}
 	compressed := &compressedDeployment{Deployment: *deployment, template: template}
 	compressed.ManagedFields, compressed.Spec.Template = templateManagers(deployment.ManagedFields), corev1.PodTemplateSpec{}
-	return compressed, nil
+	return keepDeployment(compressed), nil
 }
 
 // DeepCopyObject returns the whole Deployment. It shares everything but the template with the cache, so it must not be changed.
@@ -77,8 +80,8 @@ func CompressPod(pod *corev1.Pod, status corev1.PodStatus) client.Object {
 		node:     pod.Spec.NodeName,
 		status:   &status,
 	}
-	if controller := metav1.GetControllerOf(pod); controller != nil && controller.Kind == "ReplicaSet" {
-		compressed.replicaSet = controller.Name
+	if controller := metav1.GetControllerOfNoCopy(pod); controller != nil && controller.Kind == "ReplicaSet" {
+		compressed.replicaSet = bounded(controller.Name)
 	}
 	if equality.Semantic.DeepEqual(status, readyStatus) {
 		compressed.status = &readyStatus

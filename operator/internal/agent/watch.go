@@ -46,8 +46,8 @@ type Settings struct {
 	Precedence Precedence
 }
 
-// Register adds the controller of Agents to a manager. Its cache must hold pods as CompressPod and Deployments as
-// CompressDeployment return them.
+// Register adds the controller of Agents to a manager. Its cache must hold pods as CompressPod, Deployments as
+// CompressDeployment, PodDisruptionBudgets as KeepBudget, and other children as KeepChild return them.
 func Register(ctx context.Context, manager ctrl.Manager, settings Settings) error {
 	if err := Index(ctx, manager.GetFieldIndexer()); err != nil {
 		return err
@@ -125,11 +125,12 @@ var podChanged = predicate.Funcs{
 }
 
 // specChanged drops events about a child's status, which other controllers write at every step of a pod or every 15 seconds. A
-// HorizontalPodAutoscaler has no generation, so its spec is compared.
+// HorizontalPodAutoscaler has no generation, so its spec is compared. A cached part of a child does not tell what changed.
 var specChanged = predicate.Funcs{
 	UpdateFunc: func(e event.UpdateEvent) bool {
 		before, after := e.ObjectOld, e.ObjectNew
 		return before.GetGeneration() != after.GetGeneration() ||
+			isPartial(after) && before.GetResourceVersion() != after.GetResourceVersion() ||
 			before.GetDeletionTimestamp().IsZero() != after.GetDeletionTimestamp().IsZero() ||
 			!equality.Semantic.DeepEqual(before.GetLabels(), after.GetLabels()) ||
 			!equality.Semantic.DeepEqual(before.GetAnnotations(), after.GetAnnotations()) ||

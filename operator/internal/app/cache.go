@@ -21,7 +21,8 @@ import (
 )
 
 // CacheOptions limit the caches to some namespaces (none means all), to labeled children and pods, and to the fields that the operator
-// reads. A PodDisruptionBudget without the label keeps what decides evictions. Of managed fields, a Deployment and a Service keep
+// reads. Of an object that an Agent does not control, or that is large, they keep metadata, because anybody may create many such
+// objects. A PodDisruptionBudget that is not an Agent's also keeps what decides evictions. Of managed fields, a Deployment and a Service keep
 // whether others own something that the operator replaces. A pod keeps where it runs and why it is not ready. A node keeps what
 // decides which pods it accepts.
 func CacheOptions(namespaces []string) cache.Options {
@@ -30,12 +31,13 @@ func CacheOptions(namespaces []string) cache.Options {
 	return cache.Options{
 		DefaultNamespaces:           perNamespace(namespaces),
 		DefaultTransform:            cache.TransformStripManagedFields(),
+		NewInformer:                 newInformer,
 		ReaderFailOnMissingInformer: true, // reading a kind that is not listed here is a bug, not a new watch
 		ByObject: map[client.Object]cache.ByObject{
 			&v1alpha1.Agent{}:                        {Transform: stripAgent},
 			&appsv1.Deployment{}:                     {Label: children, Transform: compressDeployment},
 			&corev1.Service{}:                        {Label: children, Transform: stripService, UnsafeDisableDeepCopy: onlyRead},
-			&corev1.ConfigMap{}:                      {Label: children, UnsafeDisableDeepCopy: onlyRead},
+			&corev1.ConfigMap{}:                      {Label: children, Transform: stripConfigMap, UnsafeDisableDeepCopy: onlyRead},
 			&policyv1.PodDisruptionBudget{}:          {Transform: stripBudget, UnsafeDisableDeepCopy: onlyRead}, // those of others too: they may select an Agent's pods
 			&autoscalingv2.HorizontalPodAutoscaler{}: {Label: children, Transform: stripAutoscaler, UnsafeDisableDeepCopy: onlyRead},
 			&corev1.Node{}:                           {Transform: stripNode, UnsafeDisableDeepCopy: onlyRead},
@@ -85,6 +87,15 @@ func compressDeployment(object any) (any, error) {
 func stripService(object any) (any, error) {
 	if service, ok := object.(*corev1.Service); ok {
 		agent.StripService(service)
+		return agent.KeepChild(service), nil
+	}
+	return object, nil
+}
+
+func stripConfigMap(object any) (any, error) {
+	if configMap, ok := object.(*corev1.ConfigMap); ok {
+		configMap.ManagedFields = nil
+		return agent.KeepChild(configMap), nil
 	}
 	return object, nil
 }
@@ -111,28 +122,18 @@ func stripLease(object any) (any, error) {
 func stripAutoscaler(object any) (any, error) {
 	if autoscaler, ok := object.(*autoscalingv2.HorizontalPodAutoscaler); ok {
 		autoscaler.ManagedFields, autoscaler.Status = nil, autoscalingv2.HorizontalPodAutoscalerStatus{}
+		return agent.KeepChild(autoscaler), nil
 	}
 	return object, nil
 }
 
-// stripBudget drops the status, as stripAutoscaler does. Of a PodDisruptionBudget without the label of an Agent, it keeps who controls
-// it, which pods it selects, and how many of them it lets go.
+// stripBudget drops the status, as stripAutoscaler does.
 func stripBudget(object any) (any, error) {
-	budget, ok := object.(*policyv1.PodDisruptionBudget)
-	if !ok {
-		return object, nil
-	}
-	if _, labeled := budget.Labels[v1alpha1.LabelAgent]; labeled {
+	if budget, ok := object.(*policyv1.PodDisruptionBudget); ok {
 		budget.ManagedFields, budget.Status = nil, policyv1.PodDisruptionBudgetStatus{}
-		return budget, nil
+		return agent.KeepBudget(budget), nil
 	}
-	return &policyv1.PodDisruptionBudget{
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace: budget.Namespace, Name: budget.Name, UID: budget.UID, ResourceVersion: budget.ResourceVersion, Generation: budget.Generation,
-			OwnerReferences: budget.OwnerReferences, DeletionTimestamp: budget.DeletionTimestamp,
-		},
-		Spec: policyv1.PodDisruptionBudgetSpec{Selector: budget.Spec.Selector, MinAvailable: budget.Spec.MinAvailable, MaxUnavailable: budget.Spec.MaxUnavailable},
-	}, nil
+	return object, nil
 }
 
 // stripNode keeps what decides which pods the scheduler can place on a node.
@@ -216,9 +217,10 @@ func stripState(state corev1.ContainerState) corev1.ContainerState {
 // maxMessage bounds a message in the cache, in bytes. A condition has no room for more.
 const maxMessage = 1024
 
+// cut returns a message of at most maxMessage bytes. It copies a longer one: a part would keep all of it in memory.
 func cut(message string) string {
 	if len(message) <= maxMessage {
 		return message
 	}
-	return strings.ToValidUTF8(message[:maxMessage], "")
+	return strings.Clone(strings.ToValidUTF8(message[:maxMessage], ""))
 }

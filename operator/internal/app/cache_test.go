@@ -1,11 +1,15 @@
 package app
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/stretchr/testify/require"
+	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -17,6 +21,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
+	"github.com/flokoa/flokoa/operator/internal/agent"
 )
 
 // The cache holds thousands of pods, so each keeps only the fields that the operator reads.
@@ -151,29 +156,91 @@ func TestCachedLeaseKeepsOnlyItsHolderAndTimes(t *testing.T) {
 	}, stripped)
 }
 
-// A namespace may have many PodDisruptionBudgets that are not the operator's.
+// controlledBy is the reference to an Agent that controls an object, as anybody may write it.
+func controlledBy(name string) []metav1.OwnerReference {
+	return []metav1.OwnerReference{{APIVersion: v1alpha1.GroupVersion.String(), Kind: "Agent", Name: name, UID: "u", Controller: ptr.To(true)}}
+}
+
+// Anybody may create objects with the label of an Agent, in any namespace, and of any size.
+func TestCacheKeepsOnlySmallObjectsOfAgentsWhole(t *testing.T) {
+	large := strings.Repeat("x", 100_000)
+	transforms := map[client.Object]func(any) (any, error){
+		&appsv1.Deployment{}: compressDeployment, &corev1.Service{}: stripService, &corev1.ConfigMap{}: stripConfigMap,
+		&policyv1.PodDisruptionBudget{}: stripBudget, &autoscalingv2.HorizontalPodAutoscaler{}: stripAutoscaler,
+	}
+	for kind, transform := range transforms {
+		for name, r := range map[string]struct {
+			owners     []metav1.OwnerReference
+			annotation string
+			whole      bool
+		}{
+			"a small child":                  {controlledBy("a"), "small", true},
+			"a large child":                  {controlledBy("a"), large, false},
+			"an object without a controller": {nil, "small", false},
+			"an object of another controller": {[]metav1.OwnerReference{
+				{APIVersion: "v1", Kind: "Other", Name: large, UID: "u", Controller: ptr.To(true)}, {Kind: "Other", Name: large}}, "small", false},
+		} {
+			t.Run(fmt.Sprintf("%T/%s", kind, name), func(t *testing.T) {
+				object := kind.DeepCopyObject().(client.Object)
+				object.SetName("a")
+				object.SetUID("u")
+				object.SetResourceVersion("7")
+				object.SetLabels(map[string]string{v1alpha1.LabelAgent: "a", "l": "v"})
+				object.SetAnnotations(map[string]string{"large": r.annotation, v1alpha1.AnnotationAdopt: "a"})
+				object.SetOwnerReferences(r.owners)
+				kept, err := transform(object)
+				require.NoError(t, err)
+				again, err := transform(kept)
+				require.NoError(t, err)
+				require.Equal(t, kept, again, "caches transform some objects twice")
+				_, whole := kept.(client.Object).GetAnnotations()["large"]
+				require.Equal(t, r.whole, whole)
+				require.Less(t, kept.(agent.Sized).Size(), 1200)
+				require.Equal(t, "7", kept.(client.Object).GetResourceVersion())
+				require.Equal(t, metav1.GetControllerOf(object) != nil, metav1.GetControllerOf(kept.(client.Object)) != nil)
+			})
+		}
+	}
+}
+
+// A part of a large text keeps all of it in memory.
+func TestACutMessageDoesNotKeepTheRest(t *testing.T) {
+	long := strings.Repeat("x", 2*maxMessage)
+	require.NotSame(t, unsafe.StringData(long), unsafe.StringData(cut(long)))
+}
+
+// A namespace may have many PodDisruptionBudgets that are not the operator's, with or without the label of an Agent.
 func TestCachedForeignBudgetKeepsOnlyWhatDecidesEvictions(t *testing.T) {
 	one, selector := ptr.To(intstr.FromInt32(1)), &metav1.LabelSelector{MatchLabels: map[string]string{"app": "other"}}
-	budget := func(labels map[string]string) *policyv1.PodDisruptionBudget {
+	large := &metav1.LabelSelector{MatchLabels: map[string]string{"app": strings.Repeat("x", 2000)}}
+	other := metav1.OwnerReference{Kind: "Other", Name: "o", Controller: ptr.To(true)}
+	budget := func(owners []metav1.OwnerReference, selector *metav1.LabelSelector) *policyv1.PodDisruptionBudget {
 		return &policyv1.PodDisruptionBudget{
-			ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "b", UID: "u", ResourceVersion: "7", Generation: 2, Labels: labels,
-				Annotations: map[string]string{"big": "v"}, OwnerReferences: []metav1.OwnerReference{{Kind: "Other"}},
-				ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubectl"}}},
+			ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "b", UID: "u", ResourceVersion: "7", Generation: 2, Labels: map[string]string{v1alpha1.LabelAgent: "a"},
+				Annotations: map[string]string{"big": "v"}, OwnerReferences: owners, ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubectl"}}},
 			Spec:   policyv1.PodDisruptionBudgetSpec{Selector: selector, MaxUnavailable: one, UnhealthyPodEvictionPolicy: ptr.To(policyv1.AlwaysAllow)},
 			Status: policyv1.PodDisruptionBudgetStatus{ExpectedPods: 3},
 		}
 	}
-	stripped, err := stripBudget(budget(map[string]string{"l": "v"}))
-	require.NoError(t, err)
-	require.Equal(t, &policyv1.PodDisruptionBudget{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "b", UID: "u", ResourceVersion: "7", Generation: 2, OwnerReferences: []metav1.OwnerReference{{Kind: "Other"}}},
+	want := &policyv1.PodDisruptionBudget{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "b", UID: "u", ResourceVersion: "7", Generation: 2, OwnerReferences: []metav1.OwnerReference{other}},
 		Spec:       policyv1.PodDisruptionBudgetSpec{Selector: selector, MaxUnavailable: one},
-	}, stripped)
-
-	labeled := map[string]string{v1alpha1.LabelAgent: "a"}
-	stripped, err = stripBudget(budget(labeled))
+	}
+	stripped, err := stripBudget(budget([]metav1.OwnerReference{{Kind: "Other"}, other}, selector))
 	require.NoError(t, err)
-	want := budget(labeled)
+	require.Equal(t, want, stripped)
+
+	stripped, err = stripBudget(budget([]metav1.OwnerReference{other}, large))
+	require.NoError(t, err)
+	want.Spec.Selector, want.Annotations = nil, map[string]string{"flokoa.ai/partial": "selector"}
+	require.Equal(t, want, stripped)
+	again, err := stripBudget(stripped)
+	require.NoError(t, err)
+	require.Equal(t, want, again)
+
+	stripped, err = stripBudget(budget(controlledBy("b"), selector))
+	require.NoError(t, err)
+	want = budget(controlledBy("b"), selector)
 	want.ManagedFields, want.Status = nil, policyv1.PodDisruptionBudgetStatus{}
 	require.Equal(t, want, stripped)
 }

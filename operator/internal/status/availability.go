@@ -33,6 +33,7 @@ func highlyAvailable(observed Observed, missing []Requirement, notEvaluated stri
 // missingRequirements returns what the spec and what runs lack for high availability, and a note on what could not be evaluated.
 func missingRequirements(agent *v1alpha1.Agent, observed Observed, err error) (missing []Requirement, notEvaluated string) {
 	missing = withForeignBudgets(slices.Clone(observed.Missing), agent, observed.ForeignBudgets)
+	missing = append(missing, unreadBudgets(observed.UnreadBudgets)...)
 	if errors.Is(err, ErrInvalidSpec) {
 		missing = append(missing, missingf(requirementSpec, "it cannot be rendered"))
 	}

@@ -287,6 +287,20 @@ func withForeignBudgets(missing []Requirement, agent *v1alpha1.Agent, foreign []
 	return missing
 }
 
+// unreadBudgets reports the PodDisruptionBudgets that may select the pods, too.
+func unreadBudgets(names []string) []Requirement {
+	if len(names) == 0 {
+		return nil
+	}
+	var quoted []string
+	for _, name := range names {
+		quoted = append(quoted, strconv.Quote(name))
+	}
+	return []Requirement{missingf(requirementBudget,
+		"the operator does not evaluate a selector of more than 1 KiB, which may select the pods and make every eviction fail: give PodDisruptionBudget %s a smaller one",
+		firstFew(quoted))}
+}
+
 // scaled is a count, or a percentage of the replicas; the disruption controller rounds up, the Deployment controller down.
 func scaled(value *intstr.IntOrString, replicas int32, roundUp bool) int {
 	n, err := intstr.GetScaledValueFromIntOrPercent(value, int(replicas), roundUp)

@@ -34,6 +34,8 @@ type Observed struct {
 	Nodes Nodes
 	// ForeignBudgets are the PodDisruptionBudgets of others that select the Agent's pods.
 	ForeignBudgets []policyv1.PodDisruptionBudget
+	// UnreadBudgets are the names of those whose selector is too large for the cache: they may select the pods, too.
+	UnreadBudgets []string
 	// HeldFailure is a pod creation failure that HoldFailure still reports although the Deployment no longer does.
 	HeldFailure string
 	// PodEvents are Events about pods. QueriedPod names the pod that they were listed for; it is empty when there was no query, or

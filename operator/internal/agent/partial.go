@@ -1,0 +1,114 @@
+package agent
+
+import (
+	"strings"
+
+	appsv1 "k8s.io/api/apps/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flokoa/flokoa/operator/api/v1alpha1"
+)
+
+// Anybody who may create objects in some namespace may give them an Agent's label, or an Agent as controller, and up to a megabyte of
+// content. So a cache keeps whole only a small object that an Agent controls. Of any other it keeps a part: what decides whose it is.
+// A pass reads the whole object from the API server if it is its Agent's.
+
+const (
+	// maxWhole and maxWholeDeployment are how large an object may be that a cache keeps whole, encoded, in bytes. What the operator
+	// applies for a usual Agent is far smaller; a larger child costs a read in each pass of its Agent.
+	maxWhole           = 4 << 10
+	maxWholeDeployment = 16 << 10
+	// maxSelector is how large a selector of a foreign PodDisruptionBudget may be, encoded, in bytes.
+	maxSelector = 1 << 10
+	// maxText is the length of the longest name in Kubernetes, in bytes.
+	maxText = 253
+)
+
+// annotationPartial marks a cached object that is not whole.
+const annotationPartial = "flokoa.ai/partial"
+
+func isPartial(object metav1.Object) bool { return object.GetAnnotations()[annotationPartial] != "" }
+
+// Sized is an object that knows the size of its encoded form.
+type Sized interface {
+	client.Object
+	Size() int
+}
+
+// KeepChild returns an object as a cache must hold it: whole if it may be an Agent's child, or else in part.
+func KeepChild(object Sized) client.Object {
+	if mayBeChild(object) && object.Size() <= maxWhole {
+		return object
+	}
+	return partial(object)
+}
+
+func mayBeChild(object metav1.Object) bool {
+	controller := metav1.GetControllerOfNoCopy(object)
+	return controller != nil && isAgent(controller)
+}
+
+// partial returns the metadata of an object that ownershipOf, the fingerprint, and the handlers of events read, in bounded size.
+func partial(of client.Object) client.Object {
+	kept := emptyLike(of)
+	kept.SetNamespace(of.GetNamespace())
+	kept.SetName(of.GetName())
+	kept.SetUID(of.GetUID())
+	kept.SetResourceVersion(of.GetResourceVersion())
+	kept.SetGeneration(of.GetGeneration())
+	kept.SetDeletionTimestamp(of.GetDeletionTimestamp())
+	kept.SetOwnerReferences(controllerOnly(of))
+	if name, labeled := of.GetLabels()[v1alpha1.LabelAgent]; labeled {
+		kept.SetLabels(map[string]string{v1alpha1.LabelAgent: name})
+	}
+	annotations := map[string]string{annotationPartial: "true"}
+	if name, adopt := of.GetAnnotations()[v1alpha1.AnnotationAdopt]; adopt {
+		annotations[v1alpha1.AnnotationAdopt] = bounded(name)
+	}
+	kept.SetAnnotations(annotations)
+	return kept
+}
+
+// controllerOnly returns the reference to an object's controller, in bounded size, and no other owner.
+func controllerOnly(object metav1.Object) []metav1.OwnerReference {
+	controller := metav1.GetControllerOfNoCopy(object)
+	if controller == nil {
+		return nil
+	}
+	return []metav1.OwnerReference{{
+		APIVersion: bounded(controller.APIVersion), Kind: bounded(controller.Kind), Name: bounded(controller.Name),
+		UID: types.UID(bounded(string(controller.UID))), Controller: ptr.To(true),
+	}}
+}
+
+// bounded returns a text, cut if it is too long to be the name of anything. The copy does not keep the rest in memory.
+func bounded(text string) string { return strings.Clone(text[:min(len(text), maxText)]) }
+
+// KeepBudget returns a PodDisruptionBudget as a cache must hold it. One that is no Agent's child may select an Agent's pods: of it,
+// the cache keeps who controls it, which pods it selects, and how many of them it lets go.
+func KeepBudget(budget *policyv1.PodDisruptionBudget) client.Object {
+	if mayBeChild(budget) {
+		return KeepChild(budget)
+	}
+	kept := partial(budget).(*policyv1.PodDisruptionBudget)
+	kept.Labels, kept.Annotations = nil, nil
+	kept.Spec = policyv1.PodDisruptionBudgetSpec{MinAvailable: budget.Spec.MinAvailable, MaxUnavailable: budget.Spec.MaxUnavailable}
+	if isPartial(budget) || budget.Spec.Selector != nil && budget.Spec.Selector.Size() > maxSelector {
+		kept.Annotations = map[string]string{annotationPartial: "selector"}
+	} else {
+		kept.Spec.Selector = budget.Spec.Selector
+	}
+	return kept
+}
+
+// keepDeployment is KeepChild for a Deployment whose pod template is encoded.
+func keepDeployment(compressed *compressedDeployment) client.Object {
+	if mayBeChild(compressed) && compressed.Deployment.Size()+len(compressed.template) <= maxWholeDeployment {
+		return compressed
+	}
+	return partial(&compressed.Deployment).(*appsv1.Deployment)
+}
