@@ -38,6 +38,9 @@ func Agent(agent *v1alpha1.Agent, live Live) (Children, error) {
 	if err != nil {
 		return Children{}, err
 	}
+	if err := validateSize(template); err != nil {
+		return Children{}, err
+	}
 	scaler, err := autoscaler(agent, live)
 	if err != nil {
 		return Children{}, err

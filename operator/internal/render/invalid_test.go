@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 	"github.com/flokoa/flokoa/operator/internal/agenttest"
@@ -48,6 +49,9 @@ func TestRenderingErrorNamesTheFieldToChange(t *testing.T) {
 		{"a selector of a spread constraint", "", `topologySpreadConstraints: [{topologyKey: k, labelSelector: {matchLabels: {k: a b}}}]`, nil, `spec.runtime.spec.topologySpreadConstraints[0].labelSelector.matchLabels: Invalid value: "a b"`},
 		{"a selector of pod affinity", "", `affinity: {podAffinity: {preferredDuringSchedulingIgnoredDuringExecution: [{podAffinityTerm: {labelSelector: {matchLabels: {a b: k}}}}]}}`, nil, `spec.runtime.spec.affinity.podAffinity.preferred`},
 		{"a selector of anti-affinity", "", `affinity: {podAntiAffinity: {requiredDuringSchedulingIgnoredDuringExecution: [{labelSelector: {matchLabels: {k: a b}}}]}}`, nil, `spec.runtime.spec.affinity.podAntiAffinity.required`},
+		{"a large variable", "", "", env(130 << 10), `spec.runtime.spec makes a pod template of 132 KiB, and the limit is 128 KiB: put files and long values into a ConfigMap or the image`},
+		{"large annotations", "", `podMetadata: {annotations: {k: ` + strings.Repeat("x", 128<<10) + `}}`, nil, `the limit is 128 KiB`},
+		{"a large sidecar", "", `sidecars: [{name: s, image: i, args: [` + strings.Repeat("x", 128<<10) + `]}]`, nil, `the limit is 128 KiB`},
 	} {
 		t.Run(r.name, func(t *testing.T) {
 			agent := agentOf(t, r.availability, r.runtime)
@@ -68,6 +72,7 @@ func TestSpecsAtTheLimitsOfTheRulesRender(t *testing.T) {
 	}{
 		{"a name of one letter", "", "", named("a")},
 		{"a name of 63 characters", "", "", named(strings.Repeat("a", 62) + "9")},
+		{"a large variable", "", "", env(126 << 10)},
 		{"one number under two protocols", "", container(`ports: [{containerPort: 53, protocol: UDP}, {containerPort: 53}]`), nil},
 		{"one number in two containers", "", `sidecars: [{name: s, image: i, ports: [{containerPort: 53}, {containerPort: 53, protocol: UDP}]}]`, nil},
 		{"a grace period one second longer than the drain", "", `terminationGracePeriodSeconds: 6`, nil},
@@ -82,6 +87,13 @@ func TestSpecsAtTheLimitsOfTheRulesRender(t *testing.T) {
 			}
 			rendered(t, agent)
 		})
+	}
+}
+
+// env gives an Agent a variable of some length.
+func env(length int) agenttest.Option {
+	return func(a *v1alpha1.Agent) {
+		a.Spec.Runtime.Spec.Container.Env = []corev1.EnvVar{{Name: "LARGE", Value: strings.Repeat("x", length)}}
 	}
 }
 

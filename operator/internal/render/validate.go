@@ -2,6 +2,7 @@ package render
 
 import (
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -12,9 +13,27 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
+
+// maxTemplate is how large a pod template may be, encoded, in bytes. Each change of it is a ReplicaSet with a copy, and each pod has
+// another: a rollout of larger ones could fill etcd.
+const maxTemplate = 128 << 10
+
+// validateSize rejects a pod template that is too large. The CRD cannot: it bounds each field, and not their sum.
+func validateSize(template *corev1ac.PodTemplateSpecApplyConfiguration) error {
+	raw, err := json.Marshal(template)
+	if err != nil {
+		return fmt.Errorf("spec.runtime.spec cannot be encoded: %w", err)
+	}
+	if len(raw) <= maxTemplate {
+		return nil
+	}
+	return fmt.Errorf("spec.runtime.spec makes a pod template of %d KiB, and the limit is %d KiB: put files and long values into a ConfigMap or the image",
+		(len(raw)+1023)>>10, maxTemplate>>10)
+}
 
 // validatePorts rejects ports of a container that the API server would reject in the Deployment or in the Service.
 func validatePorts(spec v1alpha1.RuntimeSpec) error {
