@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -32,7 +33,9 @@ type applied struct {
 	conflict *scaleConflict
 	// rewritten are the fields that admission gives another value at every write.
 	rewritten []string
-	err       error
+	// templateDue is when a new pod template will be applied, zero if it is.
+	templateDue time.Time
+	err         error
 }
 
 // applyChildren renders the children and applies those that differ. It skips all of that while the Agent and its children are as
@@ -40,6 +43,7 @@ type applied struct {
 func (c *Controller) applyChildren(ctx context.Context, agent *v1alpha1.Agent, live *children, state *state) applied {
 	sum := fingerprint(agent, live)
 	observed := live.observed(agent)
+	state.templates.observe(observed.Deployment)
 	if state.synced.holds(sum, observed.Deployment) {
 		return applied{missing: state.synced.missing, rewritten: state.synced.rewritten}
 	}
@@ -51,12 +55,15 @@ func (c *Controller) applyChildren(ctx context.Context, agent *v1alpha1.Agent, l
 	if !agent.DeletionTimestamp.IsZero() {
 		return outcome // the garbage collector deletes the children, in the foreground or after the last finalizer
 	}
+	if outcome.templateDue, outcome.err = c.delayTemplate(desired, observed.Deployment, state); outcome.err != nil {
+		return outcome
+	}
 	outcome.conflict = c.findScaleConflict(ctx, observed.Deployment, desired.Deployment, state)
 	keepsPorts := render.KeepsPorts(agent, desired) // an apply overwrites what is desired
 	outcome.err = c.reconcileChildren(ctx, agent, live, desired)
 	outcome.rewritten = live.rewritten()
 	state.synced = lastSynced{}
-	if outcome.err == nil && !live.written() {
+	if outcome.err == nil && !live.written() && outcome.templateDue.IsZero() {
 		state.synced = lastSynced{sum, keepsPorts, outcome.missing, outcome.rewritten}
 	}
 	return outcome

@@ -66,7 +66,7 @@ func (c *Controller) Reconcile(ctx context.Context, request reconcile.Request) (
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	observed.Missing, observed.Rewritten = applied.missing, applied.rewritten
+	observed.Missing, observed.Rewritten, observed.TemplateDue = applied.missing, applied.rewritten, applied.templateDue
 	updated, missing := status.Of(agent, observed, applied.err)
 	delay, err := c.patchStatus(ctx, agent, written{&updated, missing}, observed, state)
 	if err != nil {
@@ -74,7 +74,7 @@ func (c *Controller) Reconcile(ctx context.Context, request reconcile.Request) (
 	}
 	c.warnScaleConflict(agent, applied.conflict, state)
 	c.warnTemplateChange(agent, children.deployment.changedBy, state)
-	return result(applied.err, soonest(recheck, delay))
+	return result(applied.err, soonest(recheck, delay, observed.TemplateDelay()))
 }
 
 // result decides what follows a pass. A spec that cannot be rendered waits for another spec, a deletion under way is awaited, and

@@ -20,6 +20,8 @@ type state struct {
 	synced lastSynced
 	// hold debounces pod creation failures.
 	hold status.FailureHold
+	// templates are the pod templates since the last complete rollout.
+	templates templateHistory
 	// query is the last query for Events about a pod.
 	query eventQuery
 	// pendingSince is when the status first differed from the one that is written; zero while it does not.

@@ -61,6 +61,13 @@ func Agent(agent *v1alpha1.Agent, live Live) (Children, error) {
 	return children, nil
 }
 
+// ReplaceTemplate gives the Deployment another pod template than the Agent's.
+func (c Children) ReplaceTemplate(template *corev1ac.PodTemplateSpecApplyConfiguration) {
+	c.Deployment.Spec.Template = template
+	delete(c.Deployment.Annotations, v1alpha1.AnnotationDigest) // it covers everything but itself
+	c.Deployment.WithAnnotations(digest(c.Deployment))
+}
+
 // addDigests is for all children but the Deployment.
 func (c Children) addDigests() {
 	if c.Service != nil {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -79,12 +80,27 @@ func readiness(agent *v1alpha1.Agent, observed Observed, err error) (ready, prog
 	if ready.reason == v1alpha1.ReasonRolloutComplete && len(observed.Rewritten) > 0 {
 		ready = mutated(ready, observed.Rewritten)
 	}
+	if !observed.TemplateDue.IsZero() {
+		ready, progress = delayed(ready, observed.TemplateDue)
+	}
 	failure := worst(err)
 	if failure == nil || ready.status != metav1.ConditionTrue && compareSeverity(ready.reason, failure.Reason) < 0 {
 		return ready, progress
 	}
 	failed := conditionFalse(failure.Reason, "%s", failure.Message)
 	return failed, failed
+}
+
+// delayed is the state of a rollout that does not complete, while a new pod template waits. The new one may well complete, so the
+// rollout is not stalled.
+func delayed(ready conditionResult, due time.Time) (delayedReady, progress conditionResult) {
+	waiting := "the new pod template is applied at " + due.UTC().Format(time.RFC3339) +
+		", because many templates were applied and no rollout was complete; the template of the last complete rollout is applied at once"
+	progress = conditionFalse(v1alpha1.ReasonRolloutInProgress, "%s", waiting)
+	if ready.status == metav1.ConditionTrue {
+		return progress, progress
+	}
+	return conditionFalse(ready.reason, "%s; %s", waiting, ready.message), progress
 }
 
 // mutated is a complete rollout of something that admission changed: what runs is not what the Agent asks for.

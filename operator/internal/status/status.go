@@ -30,6 +30,8 @@ type Observed struct {
 	Missing []Requirement
 	// Rewritten are the fields of the children that admission gives another value at every write.
 	Rewritten []string
+	// TemplateDue is when the pod template of the spec will be applied, zero if it is applied.
+	TemplateDue time.Time
 	// Nodes are known only for an Agent that NeedsNodes.
 	Nodes Nodes
 	// ForeignBudgets are the PodDisruptionBudgets of others that select the Agent's pods.
@@ -42,6 +44,14 @@ type Observed struct {
 	// its answer is out of date.
 	PodEvents  []PodEvent
 	QueriedPod string
+}
+
+// TemplateDelay returns how long the pod template of the spec still waits, 0 if it is applied.
+func (o Observed) TemplateDelay() time.Duration {
+	if o.TemplateDue.IsZero() {
+		return 0
+	}
+	return max(o.TemplateDue.Sub(o.Now), time.Millisecond)
 }
 
 // Live is the live state that rendering depends on.

@@ -400,3 +400,28 @@ updatedReplicas: 0
 	require.NoError(t, err)
 	require.JSONEq(t, `{"replicas":0,"updatedReplicas":0,"readyReplicas":0,"availableReplicas":0}`, string(bare))
 }
+
+// A new template may well complete, so the Agent is not stalled while it waits.
+func TestAPodTemplateThatWaitsIsReported(t *testing.T) {
+	const waits = "the new pod template is applied at 2030-01-02T03:04:15Z, because"
+	for _, r := range []struct {
+		name       string
+		deployment *appsv1.Deployment
+		reason     string
+	}{
+		{"a rollout in progress", deployment(counts(4, 1, 3, 3)), v1alpha1.ReasonRolloutInProgress},
+		{"a rollout without progress", deployment(counts(4, 1, 3, 3), progressing("ProgressDeadlineExceeded")), v1alpha1.ReasonProgressDeadlineExceeded},
+		{"a rollout that has just completed", deployment(), v1alpha1.ReasonRolloutInProgress},
+	} {
+		t.Run(r.name, func(t *testing.T) {
+			observed := status.Observed{Deployment: r.deployment, TemplateDue: now.Add(10 * time.Second), Now: now}
+			got := statusOf(agenttest.New("a", agenttest.Runtime(func(s *v1alpha1.RuntimeSpec) { s.Replicas = ptr.To[int32](3) })), observed, nil)
+			ready := meta.FindStatusCondition(got.Conditions, v1alpha1.ConditionReady)
+			require.Equal(t, metav1.ConditionFalse, ready.Status)
+			require.Equal(t, r.reason, ready.Reason)
+			require.Contains(t, ready.Message, waits)
+			require.NotNil(t, meta.FindStatusCondition(got.Conditions, v1alpha1.ConditionReconciling))
+			require.Equal(t, 10*time.Second, observed.TemplateDelay())
+		})
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	appsv1 "k8s.io/api/apps/v1"
@@ -15,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
+	"github.com/flokoa/flokoa/operator/internal/agenttest"
 )
 
 // The cache holds only a part of a large child, so a pass reads it from the API server.
@@ -60,4 +62,70 @@ func TestAPodDisruptionBudgetWithALargeSelectorIsNamed(t *testing.T) {
 	b.requireNoRequest(t, stored)
 	require.NoError(t, api.Delete(t.Context(), budget))
 	b.settle(t, stored, met)
+}
+
+// The CRD bounds each field, and not their sum. An Agent that an older operator deployed keeps running.
+func TestATooLargeTemplateChangesAndDeletesNothing(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	stored := b.create(t)
+	b.place(t, stored)
+	before := child(t, stored, &appsv1.Deployment{})
+	require.NoError(t, api.Get(t.Context(), client.ObjectKeyFromObject(stored), stored))
+	for i := range 5 {
+		stored.Spec.Runtime.Spec.Container.Env = append(stored.Spec.Runtime.Spec.Container.Env, corev1.EnvVar{Name: fmt.Sprint("LARGE_", i), Value: strings.Repeat("x", 30_000)})
+	}
+	require.NoError(t, api.Update(t.Context(), stored))
+	live, _, err := b.pass(t, stored)
+	require.Error(t, err)
+	require.Equal(t, v1alpha1.ReasonInvalidSpec, ready(live).Reason)
+	require.Equal(t, "spec.runtime.spec makes a pod template of 149 KiB, and the limit is 128 KiB: put files and long values into a ConfigMap or the image", ready(live).Message)
+	require.Equal(t, before.ResourceVersion, child(t, stored, &appsv1.Deployment{}).ResourceVersion)
+}
+
+// Each template is a ReplicaSet. No Deployment controller runs here, so no rollout completes.
+func TestTemplatesOfAStuckRolloutAreAppliedWithBackoff(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	stored := b.create(t)
+	b.place(t, stored)
+	change := func(i int) *v1alpha1.Agent {
+		require.NoError(t, api.Get(t.Context(), client.ObjectKeyFromObject(stored), stored))
+		agenttest.Image(fmt.Sprint("registry.example/agent:", i))(stored)
+		require.NoError(t, api.Update(t.Context(), stored))
+		live, result, err := b.pass(t, stored)
+		require.NoError(t, err)
+		require.LessOrEqual(t, result.RequeueAfter, 10*time.Second)
+		return live
+	}
+	image := func() string {
+		return child(t, stored, &appsv1.Deployment{}).Spec.Template.Spec.Containers[0].Image
+	}
+	for i := range 5 {
+		change(i)
+		require.Equal(t, fmt.Sprint("registry.example/agent:", i), image())
+	}
+	live := change(5)
+	require.Equal(t, "registry.example/agent:4", image())
+	require.Equal(t, v1alpha1.ReasonRolloutInProgress, ready(live).Reason)
+	require.Contains(t, ready(live).Message, "the new pod template is applied at ")
+	b.writes.Store(0)
+	for range 3 {
+		_, _, err := b.pass(t, stored)
+		require.NoError(t, err)
+	}
+	require.Zero(t, b.writes.Load(), "a wait costs no request that writes")
+
+	stored.Spec.Suspend = true
+	stored.ResourceVersion = live.ResourceVersion
+	require.NoError(t, api.Update(t.Context(), stored))
+	_, _, err := b.pass(t, stored)
+	require.NoError(t, err)
+	require.Zero(t, *child(t, stored, &appsv1.Deployment{}).Spec.Replicas, "suspension is never delayed")
+	require.Equal(t, "registry.example/agent:4", image())
+
+	restarted := newBenchIn(t, b.namespace)
+	_, _, err = restarted.pass(t, stored)
+	require.NoError(t, err)
+	require.Equal(t, "registry.example/agent:5", image(), "a restart forgets the count")
 }
