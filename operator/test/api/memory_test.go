@@ -29,7 +29,8 @@ import (
 
 const (
 	// maxGrowthKiB is how much an operator's memory may grow with the large objects of a stranger: a part of each, and what the burst of
-	// their first list leaves fragmented. Whole, the objects are more than 400 MiB.
+	// their first list leaves fragmented. Whole, the objects are more than 140 MiB. Three times as many add
+	// no more.
 	maxGrowthKiB = 6 * 1024
 	// releaseTimeout bounds how long the operator may take to return memory to the OS after a burst.
 	releaseTimeout = time.Minute
@@ -116,7 +117,7 @@ func bump(t *testing.T, agent *v1alpha1.Agent) {
 // settledMemory waits until the memory of a process is at most the limit, or until it no longer falls. It returns it in KiB.
 func settledMemory(t *testing.T, pid, limit int) int {
 	t.Helper()
-	least, since, patience := 1<<30, time.Now(), 8*time.Second // four times the operator checks for memory to release
+	least, since, patience := 1<<30, time.Now(), 6*time.Second // three times the operator checks for memory to release
 	if limit > 0 {
 		patience = 30 * time.Second
 	}
@@ -147,10 +148,10 @@ func anonymousMemory(t *testing.T, pid int) int {
 func createLargeObjects(t *testing.T, namespace string) {
 	t.Helper()
 	var all []client.Object
-	for i := range 300 {
+	for i := range 100 {
 		all = append(all, forged(i, namespace, &corev1.ConfigMap{Data: map[string]string{"large": strings.Repeat("x", 1_000_000)}}, 0))
 	}
-	for i := range 60 {
+	for i := range 20 {
 		all = append(all,
 			forged(i, namespace, largeDeployment(i), 100_000),
 			forged(i, namespace, &corev1.Service{Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}}}, 200_000),
