@@ -186,7 +186,11 @@ func stripPodStatus(status *corev1.PodStatus) corev1.PodStatus {
 	return stripped
 }
 
+// maxContainers bounds the containers of a pod whose states are kept. An Agent has at most 10 of each kind, and webhooks add a few.
+const maxContainers = 32
+
 func stripContainers(statuses []corev1.ContainerStatus) []corev1.ContainerStatus {
+	statuses = statuses[:min(len(statuses), maxContainers)]
 	stripped := make([]corev1.ContainerStatus, 0, len(statuses))
 	for _, status := range statuses {
 		stripped = append(stripped, corev1.ContainerStatus{

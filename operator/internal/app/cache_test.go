@@ -107,6 +107,13 @@ func TestCachedUnreadyPodKeepsItsContainerStates(t *testing.T) {
 	}, got)
 }
 
+// Anybody may create a pod with the label of an Agent and any number of containers that fail.
+func TestCachedPodKeepsABoundedNumberOfContainers(t *testing.T) {
+	got := stripPodStatus(&corev1.PodStatus{ContainerStatuses: make([]corev1.ContainerStatus, 1000), InitContainerStatuses: make([]corev1.ContainerStatus, 1000)})
+	require.Len(t, got.ContainerStatuses, maxContainers)
+	require.Len(t, got.InitContainerStatuses, maxContainers)
+}
+
 // A node that rejects pods leaves many of them.
 func TestCachedFailedPodKeepsWhyItFailed(t *testing.T) {
 	long := strings.Repeat("x", 2*maxMessage)
