@@ -28,10 +28,9 @@ import (
 )
 
 const (
-	// maxGrowthKiB is how much an operator's memory may grow with the large objects of a stranger: a part of each, and what the burst of
-	// their first list leaves fragmented. Whole, the objects are more than 140 MiB. Three times as many add
-	// no more.
-	maxGrowthKiB = 6 * 1024
+	// maxGrowthKiB is how much an operator's memory may grow with the large objects of a stranger: a part of each, and what a burst
+	// leaves fragmented, which varies by several MiB. Whole, the objects are more than 140 MiB.
+	maxGrowthKiB = 10 * 1024
 	// releaseTimeout bounds how long the operator may take to return memory to the OS after a burst.
 	releaseTimeout = time.Minute
 )
