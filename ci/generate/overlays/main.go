@@ -4,6 +4,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,17 +14,19 @@ import (
 	"github.com/flokoa/flokoa/ci/testkit/manifests"
 )
 
-// A base is what one chart renders by its defaults, under the name that README gives its release.
+// A base is what one chart renders, under the name that README gives its release. Its values are those of production, so that an
+// overlay is strict unless it says otherwise.
 type base struct {
 	folder  string
 	release manifests.Release
+	values  map[string]any
 }
 
 var bases = []base{
-	{"crds", manifests.Release{Name: "flokoa-crds", Chart: "flokoa-crds"}},
-	{"policies", manifests.Release{Name: "flokoa-policies", Chart: "flokoa-policies"}},
-	{"operator", manifests.Release{Name: "flokoa-operator", Chart: "flokoa-operator"}},
-	{"environment", manifests.Release{Name: "flokoa-production", Chart: "flokoa-environment"}},
+	{folder: "crds", release: manifests.Release{Name: "flokoa-crds", Chart: "flokoa-crds"}},
+	{folder: "policies", release: manifests.Release{Name: "flokoa-policies", Chart: "flokoa-policies"}},
+	{"operator", manifests.Release{Name: "flokoa-operator", Chart: "flokoa-operator"}, map[string]any{"permissions": "Environments"}},
+	{folder: "environment", release: manifests.Release{Name: "flokoa-production", Chart: "flokoa-environment"}},
 }
 
 func main() {
@@ -40,7 +43,7 @@ func main() {
 }
 
 func write(base base) error {
-	rendered, err := manifests.Chart(filepath.Join("charts", base.release.Chart), nil, base.release.Name, manifests.Platform)
+	rendered, err := manifests.Chart(filepath.Join("charts", base.release.Chart), base.values, base.release.Name, manifests.Platform)
 	if err != nil {
 		return err
 	}
@@ -63,8 +66,10 @@ func write(base base) error {
 	return os.WriteFile(filepath.Join(folder, "generated.yaml"), []byte(header+text), 0o644)
 }
 
-// neutral takes out what an overlay says: the namespace, without which patches match, and who manages it.
+// neutral takes out what an overlay says: the namespace, without which patches match, and who manages it. A subject in another
+// namespace keeps it: an environment binds the operator's account.
 func neutral(object unstructured.Unstructured) unstructured.Unstructured {
+	namespace := cmp.Or(object.GetNamespace(), manifests.Platform)
 	object.SetNamespace("")
 	labels := object.GetLabels()
 	delete(labels, "helm.sh/chart")
@@ -72,7 +77,9 @@ func neutral(object unstructured.Unstructured) unstructured.Unstructured {
 	object.SetLabels(labels)
 	subjects, _, _ := unstructured.NestedSlice(object.Object, "subjects")
 	for _, subject := range subjects {
-		delete(subject.(map[string]any), "namespace")
+		if subject := subject.(map[string]any); subject["namespace"] == namespace {
+			delete(subject, "namespace")
+		}
 	}
 	if len(subjects) > 0 {
 		_ = unstructured.SetNestedSlice(object.Object, subjects, "subjects")

@@ -206,6 +206,67 @@ func TestOperatorPermissions(t *testing.T) {
 	}, permissions(t, render(t, operatorChart, nil)))
 }
 
+// With permissions Environments, what is not bound here is bound by the chart flokoa-environment in its namespace.
+func TestOperatorReadsOnlyWithoutEnvironments(t *testing.T) {
+	require.Equal(t, []string{
+		"Role coordination.k8s.io/leases create",
+		"Role coordination.k8s.io/leases/a-release-flokoa-operator get update",
+		"Role core/events create",
+		"ClusterRole agent.flokoa.ai/agents list watch",
+		"ClusterRole agent.flokoa.ai/agents/status patch",
+		"ClusterRole apps/deployments get list watch",
+		"ClusterRole autoscaling/horizontalpodautoscalers get list watch",
+		"ClusterRole coordination.k8s.io/leases/scope.flokoa.ai list watch",
+		"ClusterRole core/configmaps get list watch",
+		"ClusterRole core/events list",
+		"ClusterRole core/nodes list watch",
+		"ClusterRole core/pods list watch",
+		"ClusterRole core/services get list watch",
+		"ClusterRole events.k8s.io/events create",
+		"ClusterRole policy/poddisruptionbudgets get list watch",
+	}, permissions(t, render(t, operatorChart, map[string]any{"permissions": "Environments"})))
+}
+
+// The permissions of an operator in an environment add up to those of an operator that writes in every namespace.
+func TestOperatorHasTheSamePermissionsInAnEnvironment(t *testing.T) {
+	operator, err := manifests.Chart(operatorChart, map[string]any{"permissions": "Environments"}, "flokoa-operator", manifests.Platform)
+	require.NoError(t, err)
+	everywhere, err := manifests.Chart(operatorChart, nil, "flokoa-operator", manifests.Platform)
+	require.NoError(t, err)
+	environment := render(t, environmentChart, nil)
+	bindings := slices.DeleteFunc(environment, func(o unstructured.Unstructured) bool { return o.GetName() != "flokoa-operator" })
+	require.Len(t, bindings, 1)
+	require.Equal(t, permissions(t, everywhere), permissions(t, append(operator, bindings...)))
+}
+
+// The account of the operator is named in three charts. If one differs, the policy does not confine the operator, or it may not write.
+func TestChartsAgreeOnTheOperatorsAccount(t *testing.T) {
+	operator, err := manifests.Chart(operatorChart, map[string]any{"permissions": "Environments"}, "flokoa-operator", manifests.Platform)
+	require.NoError(t, err)
+	named := map[string]bool{}
+	roles := map[string]bool{}
+	for _, object := range operator {
+		named[object.GetKind()+" "+object.GetNamespace()+"/"+object.GetName()] = true
+		roles[object.GetName()] = object.GetKind() == "ClusterRole"
+	}
+	var confined []struct{ Namespace, Name string }
+	remarshal(t, defaults(t, policiesChart)["operators"], &confined)
+	require.Len(t, confined, 1)
+	require.True(t, named["ServiceAccount "+confined[0].Namespace+"/"+confined[0].Name], "values of flokoa-policies: operators")
+	var bound struct{ Namespace, ServiceAccount, Role string }
+	remarshal(t, defaults(t, environmentChart)["operator"], &bound)
+	require.True(t, named["ServiceAccount "+bound.Namespace+"/"+bound.ServiceAccount], "values of flokoa-environment: operator")
+	require.True(t, roles[bound.Role], "values of flokoa-environment: operator.role")
+}
+
+// remarshal reads values into a type.
+func remarshal(t *testing.T, values, into any) {
+	t.Helper()
+	text, err := yaml.Marshal(values)
+	require.NoError(t, err)
+	require.NoError(t, yaml.UnmarshalStrict(text, into))
+}
+
 // With watchNamespaces all of it is in Roles, and nodes are left out.
 func TestOperatorPermissionsInItsNamespacesAlone(t *testing.T) {
 	objects := render(t, operatorChart, map[string]any{"watchNamespaces": []string{"team-a"}})

@@ -18,8 +18,10 @@ import (
 )
 
 const (
-	crdsChart     = "../../../../charts/flokoa-crds"
-	operatorChart = "../../../../charts/flokoa-operator"
+	crdsChart        = "../../../../charts/flokoa-crds"
+	environmentChart = "../../../../charts/flokoa-environment"
+	operatorChart    = "../../../../charts/flokoa-operator"
+	policiesChart    = "../../../../charts/flokoa-policies"
 )
 
 // The chart carries the very CustomResourceDefinition that the operator was built with.

@@ -129,13 +129,20 @@ func TestSecretUserHasNoRulesWithoutNames(t *testing.T) {
 	require.Equal(t, len(manifests.Environments), roles)
 }
 
+// operatorBinding lets the operator write in an environment.
+const operatorBinding = "flokoa-operator"
+
 // Whom the Roles are given to. A group of one environment has nothing in another.
 func TestRoleBindings(t *testing.T) {
 	for _, environment := range manifests.Environments {
 		t.Run(environment, func(t *testing.T) {
 			have := map[string][]string{}
 			for _, binding := range all[rbacv1.RoleBinding](t, render(t, environment, nil), "RoleBinding") {
-				require.Equal(t, rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: binding.Name}, binding.RoleRef)
+				role := rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: binding.Name}
+				if binding.Name == operatorBinding {
+					role.Kind, role.Name = "ClusterRole", "flokoa-operator-writer"
+				}
+				require.Equal(t, role, binding.RoleRef)
 				for _, subject := range binding.Subjects {
 					have[binding.Name] = append(have[binding.Name], strings.TrimSpace(subject.Kind+" "+subject.Name+" "+subject.Namespace))
 				}
@@ -147,13 +154,14 @@ func TestRoleBindings(t *testing.T) {
 				"agent-deployer": {"ServiceAccount agent-deployer flokoa-" + environment},
 				"secret-manager": {group + "secret-managers"},
 				"secret-user":    {group + "secret-users"},
+				operatorBinding:  {"ServiceAccount flokoa-operator flokoa-system"},
 			}, have)
 		})
 	}
 }
 
-// Kubernetes' own edit and admin read Secrets, open shells and act as ServiceAccounts: nothing here binds a ClusterRole, whatever
-// the values. And no binding names the ServiceAccount default, which pods use by default.
+// Kubernetes' own edit and admin read Secrets, open shells and act as ServiceAccounts: nothing here binds a ClusterRole but the
+// operator's, whatever the values. And no binding names the ServiceAccount default, which pods use by default.
 func TestNothingBindsMoreThanTheRolesHere(t *testing.T) {
 	subjects := map[string]any{
 		"groups": []any{"team"}, "users": []any{"jane"}, "serviceAccounts": []any{map[string]any{"namespace": "tools", "name": "robot"}},
@@ -173,8 +181,10 @@ func TestNothingBindsMoreThanTheRolesHere(t *testing.T) {
 			require.NotContains(t, []string{"ClusterRole", "ClusterRoleBinding"}, object.GetKind())
 		}
 		for _, binding := range all[rbacv1.RoleBinding](t, objects, "RoleBinding") {
-			require.Equal(t, "Role", binding.RoleRef.Kind)
-			require.True(t, roles[binding.RoleRef.Name], "%s is not made here", binding.RoleRef.Name)
+			if binding.Name != operatorBinding { // TestRoleBindings has its ClusterRole
+				require.Equal(t, "Role", binding.RoleRef.Kind)
+				require.True(t, roles[binding.RoleRef.Name], "%s is not made here", binding.RoleRef.Name)
+			}
 			require.NotEmpty(t, binding.Subjects, binding.Name)
 			for _, subject := range binding.Subjects {
 				require.NotEqual(t, "default", subject.Name)
