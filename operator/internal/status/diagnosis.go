@@ -100,13 +100,16 @@ func creationFailure(observed Observed) (cause, bool) {
 // policyWords are in the answers of a ValidatingAdmissionPolicy and an admission webhook.
 var policyWords = []string{"ValidatingAdmissionPolicy", "denied the request", "denied request"}
 
+// permissionWords are in the API server's answer to an account that RBAC denies something: User "x" cannot create resource.
+const permissionWords = `" cannot `
+
 // admissionReasons map words of a message to the reason of an admission failure, because the API has no code for it. The first
 // row that shares words with the message applies.
 var admissionReasons = []struct {
 	words  []string
 	reason string
 }{
-	{[]string{`" cannot `}, v1alpha1.ReasonApplyFailed}, // RBAC: User "x" cannot create resource
+	{[]string{permissionWords}, v1alpha1.ReasonApplyFailed},
 	{[]string{"exceeded quota", "failed quota", "insufficient quota", "status unknown for quota", contentionWords}, v1alpha1.ReasonQuotaExceeded},
 	{policyWords, v1alpha1.ReasonPolicyViolation},
 	{[]string{

@@ -167,6 +167,30 @@ func TestApplyFailureReasonFollowsTheError(t *testing.T) {
 	require.Nil(t, status.ApplyFailure("Deployment", nil))
 }
 
+// RBAC denies each child with a long message of its own, so the fix comes first, and once.
+func TestMissingPermissionIsReportedWithItsFix(t *testing.T) {
+	denied := func(resource string) error {
+		return apierrors.NewForbidden(schema.GroupResource{Resource: resource}, "a", errors.New(`User "u" cannot patch resource "`+resource+`" in the namespace "x"`))
+	}
+	const fix = "the operator may not write in this namespace: install the chart flokoa-environment for it, or set permissions: Cluster in the chart flokoa-operator"
+	deployment, service := status.ApplyFailure("Deployment", denied("deployments")), status.ApplyFailure("Service", denied("services"))
+	invalid := &status.Failure{Reason: v1alpha1.ReasonApplyFailed, Message: "ConfigMap: invalid"}
+	quota := status.ApplyFailure("Service", apierrors.NewForbidden(schema.GroupResource{Resource: "services"}, "a", errors.New("exceeded quota: q")))
+	for _, r := range []struct {
+		err  error
+		want string
+	}{
+		{deployment, "ApplyFailed: " + fix + " (" + deployment.Message + ")"},
+		{errors.Join(deployment, service), "ApplyFailed: " + fix + " (" + deployment.Message + "; " + service.Message + ")"},
+		{errors.Join(invalid, service), "ApplyFailed: " + fix + " (" + invalid.Message + "; " + service.Message + ")"},
+		{errors.Join(deployment, quota), "QuotaExceeded: " + quota.Message},
+		{invalid, "ApplyFailed: " + invalid.Message},
+	} {
+		got := statusOf(agenttest.New("a"), status.Observed{Now: now}, r.err)
+		require.Equal(t, "False "+r.want, conditionText(got, v1alpha1.ConditionReady))
+	}
+}
+
 func TestReadyReportsTheWorstCauseOfTheFirstPod(t *testing.T) {
 	crash := terminated(waiting("CrashLoopBackOff", ""), 1, "Error", "")
 	sidecar := waiting("ErrImagePull", "no")

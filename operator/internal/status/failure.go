@@ -1,6 +1,7 @@
 package status
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -16,6 +17,8 @@ var ErrInvalidSpec = errors.New("the spec cannot be rendered")
 // Failure is why a pass could not apply a child: the reason and message of Ready=False.
 type Failure struct {
 	Reason, Message string
+	// Fix is what to do about all failures of this kind, empty if the message says it.
+	Fix string
 	// Cause is the error behind the failure, nil if the operator itself found it.
 	Cause error
 }
@@ -31,20 +34,26 @@ func InvalidSpec(err error) *Failure {
 	return &Failure{Reason: v1alpha1.ReasonInvalidSpec, Message: err.Error(), Cause: errors.Join(ErrInvalidSpec, err)}
 }
 
+// permissionFix is what to do if RBAC denies a write. The operator may read all namespaces, and write only in some.
+const permissionFix = "the operator may not write in this namespace: install the chart flokoa-environment for it, " +
+	"or set permissions: Cluster in the chart flokoa-operator"
+
 // ApplyFailure is the Failure of an apply of a child of this kind, nil without an error. The reason follows from the API
 // server's answer.
 func ApplyFailure(kind string, err error) *Failure {
 	if err == nil {
 		return nil
 	}
-	reason := v1alpha1.ReasonApplyFailed
+	failure := &Failure{Reason: v1alpha1.ReasonApplyFailed, Message: fmt.Sprintf("%s: %v", kind, err), Cause: err}
 	switch {
+	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), permissionWords):
+		failure.Fix = permissionFix
 	case apierrors.IsForbidden(err):
-		reason = admissionReason(err.Error())
+		failure.Reason = admissionReason(err.Error())
 	case containsAny(err.Error(), policyWords): // a policy or webhook chooses its own status code
-		reason = v1alpha1.ReasonPolicyViolation
+		failure.Reason = v1alpha1.ReasonPolicyViolation
 	}
-	return &Failure{Reason: reason, Message: fmt.Sprintf("%s: %v", kind, err), Cause: err}
+	return failure
 }
 
 // Failures returns the failures inside a joined error. Any other error is a failure to apply.
@@ -65,20 +74,26 @@ func Failures(err error) []*Failure {
 	}
 }
 
-// worst returns the most severe failure inside an error, nil without an error. It joins the messages of all that share its reason.
+// worst returns the most severe failure inside an error, nil without an error. It joins the messages of all that share its reason,
+// behind their fix.
 func worst(err error) *Failure {
 	var worst *Failure
 	var messages []string
+	var fix string
 	for _, failure := range Failures(err) {
 		switch {
 		case worst == nil || compareSeverity(failure.Reason, worst.Reason) < 0:
-			worst, messages = failure, []string{failure.Message}
+			worst, messages, fix = failure, []string{failure.Message}, failure.Fix
 		case failure.Reason == worst.Reason:
-			messages = append(messages, failure.Message)
+			messages, fix = append(messages, failure.Message), cmp.Or(fix, failure.Fix)
 		}
 	}
-	if len(messages) <= 1 {
+	if len(messages) <= 1 && fix == "" {
 		return worst
 	}
-	return &Failure{Reason: worst.Reason, Message: strings.Join(messages, "; "), Cause: err}
+	message := strings.Join(messages, "; ")
+	if fix != "" {
+		message = fix + " (" + message + ")"
+	}
+	return &Failure{Reason: worst.Reason, Message: message, Cause: err}
 }

@@ -64,6 +64,12 @@ func newBench(t *testing.T) bench {
 // newBenchIn returns a controller that knows nothing yet, as after a restart.
 func newBenchIn(t *testing.T, namespace string) bench {
 	t.Helper()
+	return newBenchAs(t, namespace, config)
+}
+
+// newBenchAs returns a controller that reads and writes with an account of its own. Its caches have every permission.
+func newBenchAs(t *testing.T, namespace string, account *rest.Config) bench {
+	t.Helper()
 	options := app.CacheOptions(nil)
 	options.Scheme = scheme
 	caches, err := cache.New(config, options)
@@ -79,7 +85,7 @@ func newBenchIn(t *testing.T, namespace string) bench {
 	go func() { _ = caches.Start(t.Context()) }()
 	require.True(t, caches.WaitForCacheSync(t.Context()))
 	writes, reads := &atomic.Int64{}, &atomic.Int64{}
-	counted := rest.CopyConfig(config)
+	counted := rest.CopyConfig(account)
 	counted.Wrap(func(next http.RoundTripper) http.RoundTripper { return countingTransport{next, writes, reads} })
 	cached, err := client.New(counted, client.Options{Scheme: scheme, Cache: &client.CacheOptions{
 		Reader: caches, EnableReadYourWritesConsistency: ptr.To(true),
