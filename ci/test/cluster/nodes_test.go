@@ -55,6 +55,7 @@ func TestSkippedPlacementChecksAreReportedWithoutNodeAccess(t *testing.T) {
 	t.Cleanup(func() { _ = p.Kill() })
 	require.NoError(t, p.WaitFor(t.Context(), "it leads", harness.StartTimeout, p.IsLeader))
 	require.Contains(t, p.Tail("cannot read nodes"), "cannot read nodes")
+	require.Contains(t, p.Tail("not confined"), "install the chart flokoa-policies", "that API server has no policies")
 
 	agent := &v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "a"}, Spec: s.newAgent("a", highlyAvailable).Spec}
 	require.NoError(t, server.admin.Create(t.Context(), agent))

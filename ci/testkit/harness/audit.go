@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"slices"
 	"time"
@@ -88,9 +89,15 @@ func (r Request) SentBy(credential string) bool {
 	return slices.Contains(r.User.Extra["authentication.kubernetes.io/credential-id"], credential)
 }
 
+// IsDryRun reports whether the API server only says what a request would do.
+func (r Request) IsDryRun() bool {
+	uri, err := url.Parse(r.RequestURI)
+	return err == nil && uri.Query().Has("dryRun")
+}
+
 // IsWrite reports whether a request writes an object that Flokoa manages: no Lease, no Event.
 func (r Request) IsWrite() bool {
-	if r.ObjectRef.Resource == "leases" || r.ObjectRef.Resource == "events" {
+	if r.IsDryRun() || r.ObjectRef.Resource == "leases" || r.ObjectRef.Resource == "events" {
 		return false
 	}
 	return r.Stage == "ResponseComplete" && slices.Contains([]string{"create", "update", "patch", "delete", "deletecollection"}, r.Verb)

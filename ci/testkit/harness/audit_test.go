@@ -15,6 +15,7 @@ const lines = `{"stage":"ResponseComplete","verb":"patch","user":{"username":"us
 {"stage":"ResponseComplete","verb":"update","user":{"username":"us"},"objectRef":{"resource":"leases"},"responseStatus":{"code":200}}
 {"stage":"ResponseComplete","verb":"create","user":{"username":"us"},"objectRef":{"resource":"events"},"responseStatus":{"code":201}}
 {"stage":"ResponseStarted","verb":"watch","user":{"username":"us"},"objectRef":{"resource":"pods"},"responseStatus":{"code":200}}
+{"stage":"ResponseComplete","verb":"create","requestURI":"/apis/apps/v1/namespaces/n/deployments?dryRun=All","user":{"username":"us"},"objectRef":{"resource":"deployments"},"responseStatus":{"code":403}}
 {"stage":"ResponseComplete","verb":"patch","user":{"username":"them"},"objectRef":{"resource":"deployments"},"responseStatus":{"code":200}}
 `
 
@@ -28,12 +29,12 @@ func TestRequestsOfAnAccountAreReadFromAMark(t *testing.T) {
 
 	requests, err := log.Requests("us", mark)
 	require.NoError(t, err)
-	require.Len(t, requests, 5, "but not the other account's, nor the line that is still being written")
+	require.Len(t, requests, 6, "but not the other account's, nor the line that is still being written")
 	require.Equal(t, "patch deployments n/a: 201", requests[0].String())
 	require.Equal(t, time.Date(2026, 1, 2, 3, 4, 5, 6000, time.UTC), requests[0].RequestReceivedTimestamp)
 	require.True(t, requests[0].SentBy("JTI=1"))
 	require.False(t, requests[1].SentBy("JTI=1"))
-	require.Equal(t, map[string]int{"patch deployments": 1, "patch agents/status": 1}, Counts(requests), "neither leases nor events nor what reads")
+	require.Equal(t, map[string]int{"patch deployments": 1, "patch agents/status": 1}, Counts(requests), "neither leases nor events, nor what reads or only tries")
 
 	require.NoError(t, os.Truncate(string(log), 0))
 	_, err = log.Requests("us", mark)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"runtime/debug"
@@ -60,6 +61,9 @@ func Run(ctx context.Context, options Options, version string, logs io.Writer) e
 	}
 	if !readsNodes {
 		logger.Info("cannot read nodes: HighlyAvailable does not cover how replicas are spread over them")
+	}
+	if len(options.Namespaces) == 0 && Unconfined(ctx, config) { // for named namespaces, the chart creates Roles only
+		slog.New(logHandler(options, logs)).Warn(unconfined)
 	}
 	debug.FreeOSMemory() // the two schemas that preflight compared: a fifth of the memory of an idle operator
 	manager, err := newManager(options, config, logger)
