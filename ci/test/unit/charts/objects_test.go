@@ -234,9 +234,23 @@ func TestOperatorHasTheSamePermissionsInAnEnvironment(t *testing.T) {
 	everywhere, err := manifests.Chart(operatorChart, nil, "flokoa-operator", manifests.Platform)
 	require.NoError(t, err)
 	environment := render(t, environmentChart, nil)
-	bindings := slices.DeleteFunc(environment, func(o unstructured.Unstructured) bool { return o.GetName() != "flokoa-operator" })
+	bindings := slices.DeleteFunc(environment, func(o unstructured.Unstructured) bool { return o.GetName() != "flokoa-operator-writer" })
 	require.Len(t, bindings, 1)
 	require.Equal(t, permissions(t, everywhere), permissions(t, append(operator, bindings...)))
+}
+
+// Helm refuses an object of another release.
+func TestOperatorOfAnEnvironmentSharesNoObjectWithIt(t *testing.T) {
+	environment := render(t, environmentChart, nil)
+	operator, err := manifests.Chart(operatorChart, map[string]any{"watchNamespaces": []string{home(environment)}}, "flokoa-operator", manifests.Platform)
+	require.NoError(t, err)
+	owned := map[string]bool{}
+	for _, object := range operator {
+		owned[manifests.Identity(object)] = true
+	}
+	for _, object := range environment {
+		require.False(t, owned[manifests.Identity(object)], manifests.Identity(object))
+	}
 }
 
 // The account of the operator is named in three charts. If one differs, the policy does not confine the operator, or it may not write.

@@ -87,7 +87,7 @@ func TestEveryEnvironmentHasTheseObjects(t *testing.T) {
 				"RoleBinding agent-deployer",
 				"RoleBinding secret-manager",
 				"RoleBinding secret-user",
-				"RoleBinding flokoa-operator",
+				"RoleBinding flokoa-operator-writer",
 			}
 			if environment == "dev" {
 				want = append(want, "NetworkPolicy allow-public")

@@ -130,7 +130,7 @@ func TestSecretUserHasNoRulesWithoutNames(t *testing.T) {
 }
 
 // operatorBinding lets the operator write in an environment.
-const operatorBinding = "flokoa-operator"
+const operatorBinding = "flokoa-operator-writer"
 
 // Whom the Roles are given to. A group of one environment has nothing in another.
 func TestRoleBindings(t *testing.T) {
@@ -140,7 +140,7 @@ func TestRoleBindings(t *testing.T) {
 			for _, binding := range all[rbacv1.RoleBinding](t, render(t, environment, nil), "RoleBinding") {
 				role := rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: binding.Name}
 				if binding.Name == operatorBinding {
-					role.Kind, role.Name = "ClusterRole", "flokoa-operator-writer"
+					role.Kind = "ClusterRole"
 				}
 				require.Equal(t, role, binding.RoleRef)
 				for _, subject := range binding.Subjects {
