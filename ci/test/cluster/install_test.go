@@ -212,6 +212,7 @@ func TestHelmInstallsUpgradesAndReinstalls(t *testing.T) {
 	running := s.startOperator()
 	const home = "flokoa-production"
 	s.deployAgent(home)
+	s.requireWritesInEnvironmentsOnly(running, home)
 
 	before := s.stableVersions(objects)
 	for _, r := range releases() {
@@ -282,6 +283,7 @@ func TestKustomizeInstallsAndHelmTakesOver(t *testing.T) {
 	running := s.startOperator()
 	const home = "flokoa-staging"
 	s.deployAgent(home)
+	s.requireWritesInEnvironmentsOnly(running, home)
 	before := s.stableVersions(objects)
 	for _, overlay := range overlays {
 		for line := range strings.Lines(s.kubectl("apply", "--kustomize", overlay)) {

@@ -14,8 +14,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flokoa/flokoa/ci/testkit/harness"
@@ -83,6 +87,58 @@ func TestTheOperatorsAccountMayNotTouchSecretsShellsOrRoles(t *testing.T) {
 			require.Equal(t, "no", strings.TrimSpace(string(out)))
 		}
 	}
+}
+
+// written are the kinds that the operator writes.
+var written = []schema.GroupVersionKind{
+	{Version: "v1", Kind: "ConfigMap"}, {Version: "v1", Kind: "Service"}, {Group: "apps", Version: "v1", Kind: "Deployment"},
+	{Group: "policy", Version: "v1", Kind: "PodDisruptionBudget"}, {Group: "autoscaling", Version: "v2", Kind: "HorizontalPodAutoscaler"},
+}
+
+// requireWritesInEnvironmentsOnly has the operator's account, by impersonation, try to write outside of environments and in one. The
+// charts were installed with permissions: Environments. An Agent outside reports what is missing, and runs once that exists.
+func (s *installFixture) requireWritesInEnvironmentsOnly(running *process, environment string) {
+	s.Helper()
+	config, err := clientcmd.BuildConfigFromFlags("", s.kubeconfig)
+	require.NoError(s, err)
+	config.QPS = -1
+	config.Impersonate = rest.ImpersonationConfig{
+		UserName: harness.Account, Groups: []string{"system:serviceaccounts", "system:serviceaccounts:" + system, "system:authenticated"},
+	}
+	who, err := harness.NewClient(config)
+	require.NoError(s, err)
+	deniedByRBAC := func(err error) bool { return apierrors.IsForbidden(err) && strings.Contains(err.Error(), `" cannot `) }
+	for _, kind := range written {
+		for _, namespace := range []string{"kube-system", "default", system, environment} {
+			object := &unstructured.Unstructured{}
+			object.SetGroupVersionKind(kind)
+			object.SetNamespace(namespace)
+			object.SetName("nothing")
+			outside := namespace != environment
+			what := kind.Kind + " in " + namespace
+			require.Equal(s, outside, deniedByRBAC(who.Create(s.Context(), object.DeepCopy(), client.DryRunAll)), "create %s", what)
+			patch := client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"labels":{"a":"b"}}}`))
+			require.Equal(s, outside, deniedByRBAC(who.Patch(s.Context(), object.DeepCopy(), patch, client.DryRunAll)), "patch %s", what)
+			if kind.Kind != "Deployment" { // garbage collection deletes them
+				require.Equal(s, outside, deniedByRBAC(who.Delete(s.Context(), object.DeepCopy(), client.DryRunAll)), "delete %s", what)
+			}
+		}
+	}
+	require.Empty(s, running.Lines("not confined"))
+	s.requireHealsWithBinding()
+}
+
+// requireHealsWithBinding has an Agent in the namespace default wait for the operator's permission there.
+func (s *installFixture) requireHealsWithBinding() {
+	s.Helper()
+	agent := (&fixture{T: s.T, namespace: "default"}).newAgent("outside")
+	require.NoError(s, s.api.Create(s.Context(), agent))
+	s.kubectl("wait", "--for=jsonpath={.status.conditions[?(@.type=='Ready')].reason}=ApplyFailed", "agent/outside", "--timeout=90s")
+	require.Contains(s, s.kubectl("describe", "agent", "outside"), "the operator may not write in this namespace: install the chart flokoa-environment for it")
+	s.kubectl("create", "rolebinding", "flokoa-operator", "--clusterrole=flokoa-operator-writer", "--serviceaccount="+system+":flokoa-operator")
+	s.kubectl("wait", "--for=condition=Ready", "agent/outside", "--timeout=60s")
+	s.kubectl("delete", "agent", "outside", "--cascade=foreground")
+	s.kubectl("delete", "rolebinding", "flokoa-operator")
 }
 
 // Kubernetes' controller adds the chart's rules to its own role a moment after both are there.
