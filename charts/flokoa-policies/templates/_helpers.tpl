@@ -80,3 +80,8 @@ Agent that is older than the policy can still be suspended, scaled, deleted, and
 - name: containers
   expression: "[variables.runs.container] + variables.runs.?initContainers.orValue([]) + variables.runs.?sidecars.orValue([])"
 {{- end }}
+
+{{/* Whether the user of a request is a Flokoa operator. */}}
+{{- define "flokoa-policies.operators" -}}
+request.userInfo.username in [{{ range $i, $account := .Values.operators }}{{ if $i }}, {{ end }}'system:serviceaccount:{{ .namespace }}:{{ .name }}'{{ end }}]
+{{- end }}

@@ -245,27 +245,34 @@ func counts() []policyCase {
 	}
 }
 
-// Each policy, and what it does in dev and staging; in production each denies.
+// Each policy, and its action in each environment.
 var policies = []struct {
-	name         string
-	rows         []policyCase
-	dev, staging string
+	name                     string
+	rows                     []policyCase
+	dev, staging, production string
 }{
-	{"flokoa-pinned-images", images(), "Warn", "Deny"},
-	{"flokoa-resources", resources(), "Warn", "Deny"},
-	{"flokoa-probes", probes(), "Warn", "Warn"},
-	{"flokoa-inline-credentials", credentials(), "Warn", "Deny"},
-	{"flokoa-replicas", counts(), "Audit", "Deny"},
+	{"flokoa-pinned-images", images(), "Warn", "Deny", "Deny"},
+	{"flokoa-resources", resources(), "Warn", "Deny", "Deny"},
+	{"flokoa-probes", probes(), "Warn", "Warn", "Deny"},
+	{"flokoa-inline-credentials", credentials(), "Warn", "Deny", "Deny"},
+	{"flokoa-replicas", counts(), "Audit", "Deny", "Deny"},
+	{"flokoa-placement", placements(), "Deny", "Deny", "Deny"},
+	{"flokoa-keyless-tolerations", tolerations(), "Deny", "Deny", "Warn"},
+	{"flokoa-disruption", disruptions(), "Deny", "Deny", "Deny"},
+	{"flokoa-metadata", metadata("production"), "Deny", "Deny", "Deny"},
 }
 
 func TestEachPolicyActsAsItsEnvironmentConfigures(t *testing.T) {
 	user := as(t, "")
 	for _, policy := range policies {
 		t.Run(policy.name, func(t *testing.T) {
-			denied := 0
+			denied, strict := 0, "production"
+			if policy.production != "Deny" {
+				strict = "staging"
+			}
 			for _, row := range policy.rows {
 				t.Run(row.name, func(t *testing.T) {
-					err := user.Create(t.Context(), newAgent("production", "a", row.make), client.DryRunAll)
+					err := user.Create(t.Context(), newAgent(strict, "a", row.make), client.DryRunAll)
 					if row.message == "" {
 						require.NoError(t, err)
 						return
@@ -273,11 +280,11 @@ func TestEachPolicyActsAsItsEnvironmentConfigures(t *testing.T) {
 					denied++
 					require.True(t, apierrors.IsForbidden(err), "%v", err)
 					require.EqualError(t, err, `agents.agent.flokoa.ai "a" is forbidden: ValidatingAdmissionPolicy '`+policy.name+`' with binding '`+policy.name+
-						`-production' denied request: `+row.message)
+						`-`+strict+`' denied request: `+row.message)
 				})
 			}
 			require.Positive(t, denied)
-			requireActions(t, policy.name, policy.rows, map[string]string{"dev": policy.dev, "staging": policy.staging})
+			requireActions(t, policy.name, policy.rows, map[string]string{"dev": policy.dev, "staging": policy.staging, "production": policy.production})
 		})
 	}
 }
@@ -304,7 +311,7 @@ func requireActions(t *testing.T, policy string, rows []policyCase, actions map[
 			case "Warn":
 				require.NoError(t, err)
 				require.Contains(t, warnings, "'"+policy+"-"+namespace+"'")
-				require.Contains(t, warnings, row.message)
+				require.Contains(t, warnings, strings.ReplaceAll(row.message, "in production,", "in "+namespace+","))
 			default:
 				require.NoError(t, err)
 				require.Empty(t, warnings)

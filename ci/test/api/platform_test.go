@@ -4,7 +4,6 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -12,10 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-
-	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
 // --- which environment a namespace is -----------------------------------------------------------------------------------
@@ -100,83 +96,4 @@ func TestTheLabelCannotBeWrittenByFinalizing(t *testing.T) {
 	delete(namespace.Labels, environment)
 	_, err = set.CoreV1().Namespaces().Finalize(t.Context(), namespace, metav1.UpdateOptions{})
 	require.ErrorContains(t, err, "'flokoa-environment-label'")
-}
-
-// --- the operator -------------------------------------------------------------------------------------------------------
-
-const operator = "system:serviceaccount:flokoa-system:flokoa-operator"
-
-// workload is a Deployment of an owner.
-func workload(namespace, name string, owners ...metav1.OwnerReference) *appsv1.Deployment {
-	labels := map[string]string{"a": "b"}
-	return &appsv1.Deployment{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, OwnerReferences: owners},
-		Spec: appsv1.DeploymentSpec{
-			Selector: &metav1.LabelSelector{MatchLabels: labels},
-			Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "a:v1"}}}},
-		},
-	}
-}
-
-func owner(kind, name string, controls bool) metav1.OwnerReference {
-	return metav1.OwnerReference{APIVersion: v1alpha1.GroupVersion.String(), Kind: kind, Name: name, UID: "u", Controller: ptr.To(controls)}
-}
-
-func TestTheOperatorWritesOnlyWhatAnAgentOfThatNameControls(t *testing.T) {
-	writes := rbacv1.PolicyRule{APIGroups: []string{"apps"}, Resources: []string{"deployments"}, Verbs: []string{"*"}}
-	binding := func(user string) {
-		for _, namespace := range []string{"production", "default", "kube-system"} {
-			let(t, namespace, user, writes)
-		}
-	}
-	binding(operator)
-	binding("other")
-	them, user := as(t, operator), as(t, "other")
-	owned := workload("production", "a", owner("Agent", "a", true))
-	require.Eventually(t, func() bool { return them.Create(t.Context(), owned.DeepCopy(), client.DryRunAll) == nil }, taking, taking/300)
-	require.Eventually(t, func() bool {
-		return user.Create(t.Context(), workload("kube-system", "a"), client.DryRunAll) == nil
-	}, taking, taking/300)
-	only := "a Flokoa operator may write only Deployments whose metadata.ownerReferences name an Agent of the same name as controller: create an Agent instead"
-	for name, row := range map[string]struct {
-		deployment *appsv1.Deployment
-		message    string
-	}{
-		"unowned":                     {workload("production", "a"), only},
-		"an Agent's of another name":  {workload("production", "a", owner("Agent", "b", true)), only},
-		"one that an Agent only owns": {workload("production", "a", owner("Agent", "a", false)), only},
-		"another kind's":              {workload("production", "a", owner("Model", "a", true)), only},
-		"outside environments too":    {workload("default", "a"), only},
-		"an Agent's, in kube-system":  {workload("kube-system", "a", owner("Agent", "a", true)), "a Flokoa operator may not write Deployments in a kube-* namespace: create the Agent in another namespace"},
-		"an Agent's outside":          {workload("default", "a", owner("Agent", "a", true)), ""},
-	} {
-		t.Run(name, func(t *testing.T) {
-			err := them.Create(t.Context(), row.deployment.DeepCopy(), client.DryRunAll)
-			if row.message == "" {
-				require.NoError(t, err)
-			} else {
-				require.ErrorContains(t, err, row.message)
-				require.NoError(t, user.Create(t.Context(), row.deployment.DeepCopy(), client.DryRunAll), "other users are not restricted")
-			}
-		})
-	}
-	t.Run("takes over only what it was given", func(t *testing.T) { requireAdoption(t, them) })
-}
-
-func requireAdoption(t *testing.T, them client.Client) {
-	t.Helper()
-	foreign := workload("production", "found")
-	require.NoError(t, admin.Create(t.Context(), foreign))
-	take := func() error {
-		taken := foreign.DeepCopy()
-		taken.OwnerReferences = []metav1.OwnerReference{owner("Agent", "found", true)}
-		return them.Update(t.Context(), taken, client.DryRunAll)
-	}
-	require.ErrorContains(t, take(), "a Flokoa operator may adopt only a Deployment with the annotation flokoa.ai/adopt set to its own name: annotate it, or rename the Agent")
-	foreign.Annotations = map[string]string{v1alpha1.AnnotationAdopt: "another"}
-	require.NoError(t, admin.Update(t.Context(), foreign))
-	require.ErrorContains(t, take(), "flokoa.ai/adopt", "for another Agent")
-	foreign.Annotations = map[string]string{v1alpha1.AnnotationAdopt: "found"}
-	require.NoError(t, admin.Update(t.Context(), foreign))
-	require.NoError(t, take())
 }
