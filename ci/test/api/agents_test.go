@@ -45,7 +45,7 @@ func other(changes ...func(*corev1.Container)) corev1.Container {
 
 func images() []policyCase {
 	floats := func(image string) string {
-		return `spec.runtime.spec: image "` + image + `" is not pinned: use a version tag (repository:v1.2.3, not latest) or a digest (repository@sha256:...)`
+		return `spec.runtime.spec: image "` + image + `" is not pinned: use a version tag with a digit (repository:v1.2.3, not latest or main) or a digest (repository@sha256:...)`
 	}
 	digest := "@sha256:" + strings.Repeat("0a", 32)
 	rows := []policyCase{
@@ -62,6 +62,7 @@ func images() []policyCase {
 		"a": false, "a/b": false, "a/b:latest": false, "reg:5000/a/b": false, "reg:5000/a/b:latest": false,
 		"a:v1": true, "reg:5000/a/b:v1": true, "a/b:latest-2024": true, "a/b:v1.2.3-rc.1": true,
 		"a/b" + digest: true, "a/b:latest" + digest: true, "a/b@sha256:short": false,
+		"a/b:main": false, "a/b:stable": false, "a/b:Latest": false, "reg:5000/a1/b2:v": false, "a/b:2024-01-31": true, "a/b:release-7": true, "a/b:0a1b2c3": true,
 	} {
 		message := ""
 		if !pinned {

@@ -1,7 +1,9 @@
 package api_test
 
 import (
+	"context"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -12,6 +14,7 @@ import (
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/flokoa/flokoa/ci/testkit/manifests"
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
@@ -240,4 +243,54 @@ func TestTheLargestPlacementIsNotTooMuchForThePolicies(t *testing.T) {
 	delete(large.Spec.Runtime.Spec.Service.Annotations, "a-long-enough-prefix-of-a-company.example.com/with-a-long-name-00")
 	require.ErrorContains(t, admin.Create(t.Context(), large, client.DryRunAll), "service.annotations: tailscale.com/expose is not allowed in production")
 	require.NoError(t, admin.Create(t.Context(), newAgent("production", "large"), client.DryRunAll))
+}
+
+// --- values of the chart ------------------------------------------------------------------------------------------------
+
+// reconfigure has the API server enforce a policy as other values of the chart render it, until the test ends.
+func reconfigure(t *testing.T, values map[string]any, name string, inForce func() bool) {
+	t.Helper()
+	set := func(ctx context.Context, values map[string]any) {
+		objects, err := manifests.Chart(root+"/charts/flokoa-policies", values, "flokoa-policies", manifests.Platform)
+		require.NoError(t, err)
+		for _, object := range objects {
+			if object.GetKind() == "ValidatingAdmissionPolicy" && object.GetName() == name {
+				require.NoError(t, admin.Apply(ctx, client.ApplyConfigurationFromUnstructured(&object), client.FieldOwner("test"), client.ForceOwnership))
+			}
+		}
+	}
+	before := inForce()
+	set(t.Context(), values)
+	require.Eventually(t, func() bool { return inForce() != before }, taking, taking/300)
+	t.Cleanup(func() {
+		set(context.WithoutCancel(t.Context()), nil)
+		require.Eventually(t, func() bool { return inForce() == before }, taking, taking/300)
+	})
+}
+
+func TestAnEnvironmentMayAllowDeniedMetadata(t *testing.T) {
+	identity := runtimeSpec(func(s *v1alpha1.RuntimeSpec) {
+		s.PodMetadata = &v1alpha1.PodMetadata{Labels: map[string]string{"azure.workload.identity/use": "true"}}
+	})
+	admits := func(namespace string, changes ...change) bool {
+		return admin.Create(context.WithoutCancel(t.Context()), newAgent(namespace, "a", changes...), client.DryRunAll) == nil
+	}
+	reconfigure(t, map[string]any{"allowedMetadata": map[string]any{"staging": []any{"azure.workload.identity/*"}}}, "flokoa-metadata",
+		func() bool { return admits("staging", identity) })
+	require.True(t, admits("staging", identity))
+	require.False(t, admits("production", identity))
+	require.False(t, admits("staging", runtimeSpec(func(s *v1alpha1.RuntimeSpec) {
+		s.PodMetadata = &v1alpha1.PodMetadata{Labels: map[string]string{"aadpodidbinding": "x"}}
+	})), "any other key")
+}
+
+func TestAnEnvironmentMayRequireDigests(t *testing.T) {
+	create := func(namespace, reference string) error {
+		return admin.Create(context.WithoutCancel(t.Context()), newAgent(namespace, "a", image(reference)), client.DryRunAll)
+	}
+	reconfigure(t, map[string]any{"requireDigest": map[string]any{"production": true}}, "flokoa-pinned-images",
+		func() bool { return create("production", "a:v1") == nil })
+	require.ErrorContains(t, create("production", "a:v1"), `image "a:v1" is not pinned: use a digest (repository@sha256:...), which production requires`)
+	require.NoError(t, create("production", "a@sha256:"+strings.Repeat("0a", 32)))
+	require.NoError(t, create("staging", "a:v1"))
 }
