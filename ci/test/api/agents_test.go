@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -155,6 +156,8 @@ func credentials() []policyCase {
 	}
 	rows = append(rows, files(found)...)
 	rows = append(rows, urls(found)...)
+	rows = append(rows, flags(found)...)
+	rows = append(rows, elsewhere(found)...)
 	for what, value := range map[string]string{
 		"OpenAI": key, "AWS": "AKIA0123456789ABCDEF", "GitHub": "ghp_" + strings.Repeat("a", 36), "GitLab": "glpat-" + strings.Repeat("a", 20),
 		"Hugging Face": "hf_" + strings.Repeat("a", 30), "Slack": "xoxb-0123456789", "Google": "AIza" + strings.Repeat("a", 35),
@@ -195,6 +198,66 @@ func files(found func(where string) string) []policyCase {
 		rows = append(rows, policyCase{"no file: " + value, env("DB_PASSWORD", value), found("agent: env DB_PASSWORD")})
 	}
 	return rows
+}
+
+// flags are arguments that have the name of a credential.
+func flags(found func(where string) string) []policyCase {
+	args := func(args ...string) change { return container(func(c *corev1.Container) { c.Args = args }) }
+	var rows []policyCase
+	for _, flag := range []string{"--password", "--db-password", "-token", "--api-key", "--client_secret", "--openai.api-key"} {
+		rows = append(rows, policyCase{"in the flag " + flag, args("serve", flag+"=opensesame"), found("agent: argument " + flag)})
+	}
+	for _, flag := range []string{
+		"--password=$(DB_PASSWORD)", "--password=/run/secrets/pw", "--password-file=opensesame", "--max-tokens=4096", "--token-url=x", "--password=", "--tokenizer=cl100k", "password=opensesame",
+	} {
+		rows = append(rows, policyCase{"not in the flag " + flag, args(flag), ""})
+	}
+	return rows
+}
+
+// elsewhere are the other fields of an Agent that people can read.
+func elsewhere(found func(where string) string) []policyCase {
+	const message = "an httpHeaders entry of a probe or hook in spec.runtime.spec holds what looks like a credential (agent: %s): use a path that needs none"
+	header := func(name, value string) change {
+		return container(func(c *corev1.Container) {
+			c.ReadinessProbe.HTTPGet.HTTPHeaders = []corev1.HTTPHeader{{Name: name, Value: value}}
+		})
+	}
+	get := &corev1.HTTPGetAction{Path: "/", Port: intstr.FromInt32(8080), HTTPHeaders: []corev1.HTTPHeader{{Name: "Authorization", Value: "x"}}}
+	secret := []string{"sh", "-c", "curl https://me:pw1@db"}
+	annotated := "spec.runtime.spec has an annotation that holds what looks like a credential (%s: example.com/a): put it in a Secret"
+	annotations := map[string]string{"example.com/a": key, "example.com/b": "opensesame"}
+	carded := "spec.card, which every caller can read, holds what looks like a credential: remove it"
+	card := func(change func(*v1alpha1.Card)) change {
+		return func(a *v1alpha1.Agent) {
+			a.Spec.Card = &v1alpha1.Card{Description: "d", Version: "1", Skills: []v1alpha1.CardSkill{{ID: "s", Name: "n", Description: "d"}}}
+			change(a.Spec.Card)
+		}
+	}
+	return []policyCase{
+		{"in the header Authorization", header("Authorization", "Basic b3Blbg=="), fmt.Sprintf(message, "Authorization")},
+		{"in the header Cookie", header("cookie", "a=b"), fmt.Sprintf(message, "cookie")},
+		{"in a header by its name", header("X-Api-Key", "opensesame"), fmt.Sprintf(message, "X-Api-Key")},
+		{"in a header by its shape", header("X-Other", key), fmt.Sprintf(message, "X-Other")},
+		{"in no other header", header("Accept", "application/json"), ""},
+		{"in a header of a hook", container(func(c *corev1.Container) {
+			c.Lifecycle = &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{HTTPGet: get}}
+		}), fmt.Sprintf(message, "Authorization")},
+		{"in a header of a startup probe", container(func(c *corev1.Container) {
+			c.StartupProbe = &corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: get}}
+		}), fmt.Sprintf(message, "Authorization")},
+		{"in the command of a hook", container(func(c *corev1.Container) {
+			c.Lifecycle = &corev1.Lifecycle{PostStart: &corev1.LifecycleHandler{Exec: &corev1.ExecAction{Command: secret}}}
+		}), found("agent: a command of a probe or hook")},
+		{"in the command of a probe", container(func(c *corev1.Container) {
+			c.LivenessProbe = &corev1.Probe{ProbeHandler: corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: secret}}}
+		}), found("agent: a command of a probe or hook")},
+		{"in an annotation of the pods", runtimeSpec(func(s *v1alpha1.RuntimeSpec) { s.PodMetadata = &v1alpha1.PodMetadata{Annotations: annotations} }), fmt.Sprintf(annotated, "podMetadata.annotations")},
+		{"in an annotation of the Service", runtimeSpec(func(s *v1alpha1.RuntimeSpec) { s.Service = &v1alpha1.ServiceSpec{Annotations: annotations} }), fmt.Sprintf(annotated, "service.annotations")},
+		{"in the description of the card", card(func(c *v1alpha1.Card) { c.Description = "call me with " + key }), carded},
+		{"in a skill of the card", card(func(c *v1alpha1.Card) { c.Skills[0].Description = "see https://me:pw1@host" }), carded},
+		{"not in a card", card(func(*v1alpha1.Card) {}), ""},
+	}
 }
 
 // urls are values with a URL, with and without a password.

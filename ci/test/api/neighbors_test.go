@@ -160,8 +160,11 @@ func TestWhatIsOlderThanThePoliciesMayStay(t *testing.T) {
 		near("required anti-affinity", corev1.PodAffinityTerm{NamespaceSelector: &metav1.LabelSelector{}}),
 		budgeted(v1alpha1.DisruptionBudget{MaxUnavailable: ptr.To(intstr.FromInt32(0))}),
 		runtimeSpec(func(s *v1alpha1.RuntimeSpec) {
-			s.PodMetadata = &v1alpha1.PodMetadata{Annotations: map[string]string{"iam.amazonaws.com/role": "a"}}
-		}), func(a *v1alpha1.Agent) { a.Finalizers = []string{"orphan"} })
+			s.PodMetadata = &v1alpha1.PodMetadata{Annotations: map[string]string{"iam.amazonaws.com/role": "a", "example.com/key": key}}
+			s.Container.ReadinessProbe.HTTPGet.HTTPHeaders = []corev1.HTTPHeader{{Name: "Authorization", Value: "x"}}
+		}), func(a *v1alpha1.Agent) {
+			a.Finalizers, a.Spec.Card = []string{"orphan"}, &v1alpha1.Card{Description: key, Version: "1"}
+		})
 	high := newAgent("", "high", budgeted(v1alpha1.DisruptionBudget{MinAvailable: ptr.To(intstr.FromInt32(9))}))
 	namespace := oldNamespace(t, old, high)
 	user := as(t, "")
@@ -174,7 +177,7 @@ func TestWhatIsOlderThanThePoliciesMayStay(t *testing.T) {
 		"a harmless annotation":       `{"spec":{"runtime":{"spec":{"podMetadata":{"annotations":{"a":"b"}}}}}}`,
 		"no toleration":               `{"spec":{"runtime":{"spec":{"tolerations":null}}}}`,
 		"no affinity":                 `{"spec":{"runtime":{"spec":{"affinity":null}}}}`,
-		"image":                       `{"spec":{"runtime":{"spec":{"container":{"image":"a:v2"}}}}}`,
+		"a framework":                 `{"spec":{"framework":"langgraph"}}`,
 	} {
 		require.NoError(t, merge(t, user, old, patch), name)
 	}
@@ -185,6 +188,9 @@ func TestWhatIsOlderThanThePoliciesMayStay(t *testing.T) {
 		`[{"op":"add","path":"/spec/runtime/spec/affinity/podAntiAffinity/requiredDuringSchedulingIgnoredDuringExecution/0/namespaces","value":["dev"]}]`: "'flokoa-placement'",
 		`[{"op":"replace","path":"/spec/runtime/spec/podMetadata/annotations/iam.amazonaws.com~1role","value":"b"}]`:                                      "'flokoa-metadata'",
 		`[{"op":"add","path":"/spec/runtime/spec/podMetadata/annotations/eks.amazonaws.com~1role-arn","value":""}]`:                                       "'flokoa-metadata'",
+		`[{"op":"replace","path":"/spec/runtime/spec/container/image","value":"a:v2"}]`:                                                                   "'flokoa-inline-credentials'",
+		`[{"op":"add","path":"/spec/runtime/spec/podMetadata/annotations/other","value":"` + key + `"}]`:                                                  "'flokoa-inline-credentials'",
+		`[{"op":"replace","path":"/spec/card/version","value":"2"}]`:                                                                                      "'flokoa-inline-credentials'",
 		`[{"op":"replace","path":"/spec/availability/podDisruptionBudget/maxUnavailable","value":"0%"}]`:                                                  "'flokoa-disruption'",
 		`[{"op":"replace","path":"/spec/availability/podDisruptionBudget","value":{"minAvailable":"100%"}}]`:                                              "'flokoa-disruption'",
 	} {
@@ -224,15 +230,20 @@ func TestNoAgentOfAnEnvironmentLeavesOrphans(t *testing.T) {
 	require.NoError(t, user.Delete(t.Context(), outside, client.PropagationPolicy(metav1.DeletePropagationOrphan)), "in no environment")
 }
 
-// An Agent with as many tolerations, terms of affinity, labels, and annotations as the CustomResourceDefinition lets in.
+// An Agent with as many tolerations, terms of affinity, labels, annotations, and skills as the CustomResourceDefinition lets in.
 func TestTheLargestPlacementIsNotTooMuchForThePolicies(t *testing.T) {
-	large := newAgent("production", "large", runtimeSpec(func(s *v1alpha1.RuntimeSpec) {
+	text := strings.Repeat("A sentence that a person could have written. ", 100)[:4096]
+	card := &v1alpha1.Card{Description: text, Version: "1"}
+	for i := range 64 {
+		card.Skills = append(card.Skills, v1alpha1.CardSkill{ID: fmt.Sprint(i), Name: "a skill", Description: text[:2000+32*i]})
+	}
+	large := newAgent("production", "large", func(a *v1alpha1.Agent) { a.Spec.Card = card }, runtimeSpec(func(s *v1alpha1.RuntimeSpec) {
 		s.PodMetadata = &v1alpha1.PodMetadata{Labels: map[string]string{}, Annotations: map[string]string{}}
 		s.Service = &v1alpha1.ServiceSpec{Annotations: map[string]string{}}
 		s.Affinity = &corev1.Affinity{PodAntiAffinity: &corev1.PodAntiAffinity{}}
 		for i := range 64 {
 			key := fmt.Sprintf("a-long-enough-prefix-of-a-company.example.com/with-a-long-name-%02d", i)
-			s.PodMetadata.Labels[key], s.PodMetadata.Annotations[key], s.Service.Annotations[key] = "x", "x", "x"
+			s.PodMetadata.Labels[key], s.PodMetadata.Annotations[key], s.Service.Annotations[key] = "x", text[:1500], text[:1500]
 			s.Tolerations = append(s.Tolerations, corev1.Toleration{Key: key, Operator: corev1.TolerationOpExists})
 			s.Affinity.PodAntiAffinity.PreferredDuringSchedulingIgnoredDuringExecution = append(s.Affinity.PodAntiAffinity.PreferredDuringSchedulingIgnoredDuringExecution,
 				corev1.WeightedPodAffinityTerm{Weight: 1, PodAffinityTerm: corev1.PodAffinityTerm{TopologyKey: "a", LabelSelector: &metav1.LabelSelector{MatchLabels: map[string]string{key: "x"}}}})

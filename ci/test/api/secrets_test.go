@@ -254,7 +254,9 @@ func TestTheLargestAgentIsNotTooMuchForThePolicies(t *testing.T) {
 			fromSecret(fmt.Sprintf("s%02d", i%16))(c)
 			c.Env[len(c.Env)-1].Name = fmt.Sprintf("S%d_%d", at, i)
 		}
+		c.Args = nil
 		for i := range 200 {
+			c.Args = append(c.Args, fmt.Sprintf("--setting-%d=%d", i, i))
 			value := []string{"https://example.com/some/path/that/is/long/enough/to/be/real", "postgres://agents:$(PASSWORD)@database.example.com:5432/agents"}[i%2]
 			c.Env = append(c.Env, corev1.EnvVar{Name: fmt.Sprintf("SETTING_%d_%d", at, i), Value: value})
 		}
