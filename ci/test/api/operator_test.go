@@ -3,16 +3,19 @@ package api_test
 import (
 	"context"
 	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -21,6 +24,7 @@ import (
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
+	"sigs.k8s.io/yaml"
 
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
@@ -147,6 +151,12 @@ func TestTheOperatorCreatesOnlyChildrenOfAgents(t *testing.T) {
 			})
 		}
 	}
+	t.Run("an autoscaler by its older version", func(t *testing.T) {
+		old := &autoscalingv1.HorizontalPodAutoscaler{ObjectMeta: metav1.ObjectMeta{Namespace: "production", Name: "a"}, Spec: autoscalingv1.HorizontalPodAutoscalerSpec{
+			ScaleTargetRef: autoscalingv1.CrossVersionObjectReference{APIVersion: "apps/v1", Kind: "Deployment", Name: "a"}, MaxReplicas: 3,
+		}}
+		require.ErrorContains(t, them.Create(t.Context(), old, client.DryRunAll), "a Flokoa operator may write")
+	})
 	t.Run("a ConfigMap that is no card", func(t *testing.T) {
 		object := childOf("ConfigMap", "production", "a", controller("a"))
 		object.SetName("a")
@@ -224,7 +234,9 @@ func TestTheOperatorAdoptsOnlyAnnotatedObjects(t *testing.T) {
 			annotated("found", owner("Other", "x", false))
 			require.ErrorContains(t, adopt(), "remove every other entry from metadata.ownerReferences")
 			annotated("found", owner("Other", "x", true))
-			require.Error(t, adopt(), "something controls it")
+			stolen := copied(found)
+			stolen.SetOwnerReferences([]metav1.OwnerReference{controller("found")})
+			require.ErrorContains(t, them.Update(t.Context(), stolen, client.DryRunAll), refused, "something controls it")
 		})
 	}
 }
@@ -281,12 +293,11 @@ func operatorCases() map[string]operatorCase {
 		"a privileged container, which an Agent can ask for": {"Deployment", pod(func(p *corev1.PodSpec) {
 			p.Containers[0].SecurityContext = &corev1.SecurityContext{Privileged: ptr.To(true)}
 		}), ""},
-		"everything that an Agent can ask for": {"Deployment", pod(askedFor), ""},
-		"externalIPs":                          {"Service", service(func(s *corev1.ServiceSpec) { s.ExternalIPs = []string{"192.0.2.1"} }), external("externalIPs")},
-		"NodePort":                             {"Service", service(func(s *corev1.ServiceSpec) { s.Type = corev1.ServiceTypeNodePort }), "type"},
-		"LoadBalancer":                         {"Service", service(func(s *corev1.ServiceSpec) { s.Type = corev1.ServiceTypeLoadBalancer }), "type"},
-		"ExternalName":                         {"Service", service(func(s *corev1.ServiceSpec) { s.Type, s.ExternalName = corev1.ServiceTypeExternalName, "e.example" }), "externalName"},
-		"loadBalancerIP":                       {"Service", service(func(s *corev1.ServiceSpec) { s.LoadBalancerIP = "192.0.2.1" }), external("loadBalancerIP")},
+		"externalIPs":    {"Service", service(func(s *corev1.ServiceSpec) { s.ExternalIPs = []string{"192.0.2.1"} }), external("externalIPs")},
+		"NodePort":       {"Service", service(func(s *corev1.ServiceSpec) { s.Type = corev1.ServiceTypeNodePort }), "type"},
+		"LoadBalancer":   {"Service", service(func(s *corev1.ServiceSpec) { s.Type = corev1.ServiceTypeLoadBalancer }), "type"},
+		"ExternalName":   {"Service", service(func(s *corev1.ServiceSpec) { s.Type, s.ExternalName = corev1.ServiceTypeExternalName, "e.example" }), "externalName"},
+		"loadBalancerIP": {"Service", service(func(s *corev1.ServiceSpec) { s.LoadBalancerIP = "192.0.2.1" }), external("loadBalancerIP")},
 		"loadBalancerClass": {"Service", service(func(s *corev1.ServiceSpec) {
 			s.Type, s.LoadBalancerClass = corev1.ServiceTypeLoadBalancer, ptr.To("example.com/lb")
 		}), "loadBalancerClass"},
@@ -303,33 +314,24 @@ func operatorCases() map[string]operatorCase {
 	return cases
 }
 
-// askedFor sets every field of a pod that the Agent API has.
-func askedFor(p *corev1.PodSpec) {
-	sources := []corev1.VolumeSource{
-		{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: "c"}}},
-		{Secret: &corev1.SecretVolumeSource{SecretName: "s"}},
-		{Projected: &corev1.ProjectedVolumeSource{}}, {EmptyDir: &corev1.EmptyDirVolumeSource{}}, {DownwardAPI: &corev1.DownwardAPIVolumeSource{}},
-		{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "p"}},
-		{Ephemeral: &corev1.EphemeralVolumeSource{VolumeClaimTemplate: &corev1.PersistentVolumeClaimTemplate{Spec: corev1.PersistentVolumeClaimSpec{
-			AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
-			Resources:   corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}},
-		}}}},
-		{Image: &corev1.ImageVolumeSource{Reference: "i:v1"}}, {CSI: &corev1.CSIVolumeSource{Driver: "d"}},
+// The golden files of rendering have every field that an Agent can ask for.
+func TestTheOperatorWritesWhateverAgentsAskFor(t *testing.T) {
+	them, _ := writers(t)
+	files, err := filepath.Glob(root + "/operator/internal/render/testdata/*/want.yaml")
+	require.NoError(t, err)
+	kinds := map[string]bool{}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		for _, document := range strings.Split(string(text), "\n---\n") {
+			child := &unstructured.Unstructured{}
+			require.NoError(t, yaml.Unmarshal([]byte(document), &child.Object))
+			child.SetNamespace("default")
+			kinds[child.GetKind()] = true
+			require.NoError(t, them.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(child), client.FieldOwner("flokoa-operator"), client.ForceOwnership, client.DryRunAll), file)
+		}
 	}
-	for i, source := range sources {
-		p.Volumes = append(p.Volumes, corev1.Volume{Name: string(rune('a' + i)), VolumeSource: source})
-	}
-	p.InitContainers = []corev1.Container{{Name: "sidecar", Image: "a:v1", RestartPolicy: ptr.To(corev1.ContainerRestartPolicyAlways)}}
-	p.ServiceAccountName, p.AutomountServiceAccountToken = "s", ptr.To(true)
-	p.ImagePullSecrets = []corev1.LocalObjectReference{{Name: "s"}}
-	p.SecurityContext = &corev1.PodSecurityContext{RunAsNonRoot: ptr.To(true)}
-	p.NodeSelector, p.Tolerations = map[string]string{"a": "b"}, []corev1.Toleration{{Key: "k", Operator: corev1.TolerationOpExists}}
-	p.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{}}
-	p.TopologySpreadConstraints = []corev1.TopologySpreadConstraint{{TopologyKey: "k", MaxSkew: 1, WhenUnsatisfiable: corev1.ScheduleAnyway}}
-	p.PriorityClassName, p.RuntimeClassName, p.SchedulerName = "p", ptr.To("r"), "s"
-	p.DNSPolicy, p.DNSConfig = corev1.DNSNone, &corev1.PodDNSConfig{Nameservers: []string{"192.0.2.1"}}
-	p.HostAliases = []corev1.HostAlias{{IP: "192.0.2.1", Hostnames: []string{"h"}}}
-	p.TerminationGracePeriodSeconds, p.EnableServiceLinks = ptr.To[int64](60), ptr.To(false)
+	require.Len(t, kinds, len(childKinds))
 }
 
 func TestTheOperatorWritesOnlyWhatAgentsCanAskFor(t *testing.T) {
