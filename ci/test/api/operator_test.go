@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
@@ -26,6 +27,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 	"sigs.k8s.io/yaml"
 
+	"github.com/flokoa/flokoa/ci/testkit/manifests"
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
@@ -113,6 +115,30 @@ func applied(t *testing.T, object client.Object) runtime.ApplyConfiguration {
 	u.SetGroupVersionKind(kind)
 	u.SetManagedFields(nil)
 	return client.ApplyConfigurationFromUnstructured(u)
+}
+
+// The two charts name the same account, or nothing is confined.
+func TestTheAccountOfTheOperatorsChartIsConfined(t *testing.T) {
+	objects, err := manifests.Chart(root+"/charts/flokoa-operator", nil, "flokoa-operator", manifests.Platform)
+	require.NoError(t, err)
+	var accounts []string
+	for _, object := range objects {
+		if object.GetKind() == "ServiceAccount" {
+			accounts = append(accounts, "system:serviceaccount:"+manifests.Platform+":"+object.GetName())
+		}
+	}
+	require.Equal(t, []string{operator}, accounts)
+	policies := &admissionregistrationv1.ValidatingAdmissionPolicyList{}
+	require.NoError(t, admin.List(t.Context(), policies))
+	confined := 0
+	for _, policy := range policies.Items {
+		for _, condition := range policy.Spec.MatchConditions {
+			if strings.Contains(condition.Expression, "'"+operator+"'") {
+				confined++
+			}
+		}
+	}
+	require.Equal(t, 6, confined)
 }
 
 func TestTheOperatorCreatesOnlyChildrenOfAgents(t *testing.T) {
