@@ -98,6 +98,7 @@ func childOf(kind, namespace, agent string, owners ...metav1.OwnerReference) cli
 
 // removeAfter deletes an object after the test.
 func removeAfter(t *testing.T, object client.Object) {
+	t.Helper()
 	t.Cleanup(func() { _ = admin.Delete(context.WithoutCancel(t.Context()), object) })
 }
 
