@@ -1,5 +1,5 @@
 {{/*
-Amount of a quantity: CPU in millicores, memory in MiB; the schema allows no other forms. Takes a dict of path and value. Rejects a
+Amount of a quantity: CPU in millicores, memory and storage in MiB; the schema allows no other forms. Takes a dict of path and value. Rejects a
 quantity that is not canonical, because the API server stores the canonical form and every comparison would show a diff.
 */}}
 {{- define "flokoa-environment.amount" -}}
@@ -13,7 +13,7 @@ quantity that is not canonical, because the API server stores the canonical form
 {{- end }}
 {{- end }}
 
-{{/* Quantity of an amount, the inverse of flokoa-environment.amount; takes a dict of resource (cpu or memory) and amount. */}}
+{{/* Quantity of an amount, the inverse of flokoa-environment.amount; takes a dict of resource (cpu, memory, or ephemeral-storage) and amount. */}}
 {{- define "flokoa-environment.quantity" -}}
 {{- $cpu := eq .resource "cpu" }}
 {{- $whole := ternary 1000 1024 $cpu }}
@@ -36,7 +36,7 @@ never goes below the desired replicas: new pods start first, and terminating pod
 {{- fail (printf "quota.pods is %d, but %s. Raise quota.pods to %d or more, or lower quota.agents" (int64 $quota.pods) $why $peak) }}
 {{- end }}
 {{- range $what, $default := dict "requests" "defaultRequest" "limits" "default" }}
-{{- range $resource := list "cpu" "memory" }}
+{{- range $resource := list "cpu" "memory" "ephemeral-storage" }}
 {{- $path := printf "quota.%s.%s" $what $resource }}
 {{- $have := get (get $quota $what) $resource }}
 {{- $eachPath := printf "limits.%s.%s" $default $resource }}
@@ -52,7 +52,7 @@ never goes below the desired replicas: new pods start first, and terminating pod
 
 {{/* Rejects a default above its limit, because the API server would reject every container that relies on the default. */}}
 {{- define "flokoa-environment.checkLimits" -}}
-{{- range $resource := list "cpu" "memory" }}
+{{- range $resource := list "cpu" "memory" "ephemeral-storage" }}
 {{- range $pair := list (list "defaultRequest" "default") (list "default" "max") }}
 {{- $low := dict "path" (printf "limits.%s.%s" (first $pair) $resource) "value" (get (get $.Values.limits (first $pair)) $resource) }}
 {{- $high := dict "path" (printf "limits.%s.%s" (last $pair) $resource) "value" (get (get $.Values.limits (last $pair)) $resource) }}

@@ -65,3 +65,24 @@ namespace. Takes a dict of path and accounts.
 {{- fail (printf "%s has metadata.namespace %s, but the environment is namespace %s: remove metadata.namespace" $what .object.metadata.namespace .namespace) }}
 {{- end }}
 {{- end }}
+
+{{/* Rejects extended resources that the quota would not count, and sizes that are not canonical. */}}
+{{- define "flokoa-environment.checkExtendedResources" -}}
+{{- range $name, $amount := .Values.quota.extendedResources }}
+{{- if hasPrefix "requests." $name }}
+{{- fail (printf "quota.extendedResources must not contain %s: write %s, as in the resources of a container" $name (trimPrefix "requests." $name)) }}
+{{- end }}
+{{- if kindIs "string" $amount }}
+{{- $_ := include "flokoa-environment.amount" (dict "path" (printf "quota.extendedResources.%s" $name) "value" $amount) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Rejects the system priority classes. Kubernetes reserves the prefix. */}}
+{{- define "flokoa-environment.checkPriorityClasses" -}}
+{{- range .Values.priorityClasses }}
+{{- if hasPrefix "system-" . }}
+{{- fail (printf "priorityClasses must not contain %s, because such pods preempt pods of every namespace: remove it" .) }}
+{{- end }}
+{{- end }}
+{{- end }}

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -38,10 +39,12 @@ func TestQuotaHoldsAgentsOfTheGuidesSize(t *testing.T) {
 		t.Run(environment, func(t *testing.T) {
 			hard := quota(t, environment)
 			pods := agents(hard)*leastReplicas[environment] + 2
-			require.Empty(t, shortOf(hard, taking(pods, guide.Resources)))
-
 			limits := limitRange(t, environment)
-			for name, limit := range guide.Resources.Limits {
+			resources := admitted(guide.Resources, limits)
+			require.Contains(t, resources.Limits, corev1.ResourceEphemeralStorage)
+			require.Empty(t, shortOf(hard, taking(pods, resources)))
+
+			for name, limit := range resources.Limits {
 				most := limits.Max[name]
 				require.LessOrEqual(t, limit.Cmp(most), 0, "limit of %s: %s, at most %s", name, limit.String(), most.String())
 			}
@@ -56,10 +59,13 @@ func TestQuotaHoldsTheChildrenOfEveryAgent(t *testing.T) {
 			hard := quota(t, environment)
 			count := agents(hard)
 			require.Empty(t, shortOf(hard, corev1.ResourceList{
-				"count/deployments.apps":  *resource.NewQuantity(count, resource.DecimalSI),
-				corev1.ResourceServices:   *resource.NewQuantity(count, resource.DecimalSI),
-				corev1.ResourceConfigMaps: *resource.NewQuantity(count+1, resource.DecimalSI),
-				corev1.ResourceSecrets:    *resource.NewQuantity(count, resource.DecimalSI),
+				"count/deployments.apps":                     *resource.NewQuantity(count, resource.DecimalSI),
+				"count/horizontalpodautoscalers.autoscaling": *resource.NewQuantity(count, resource.DecimalSI),
+				"count/poddisruptionbudgets.policy":          *resource.NewQuantity(count, resource.DecimalSI),
+				"count/replicasets.apps":                     *resource.NewQuantity(count*mostReplicaSets(t), resource.DecimalSI),
+				corev1.ResourceServices:                      *resource.NewQuantity(count, resource.DecimalSI),
+				corev1.ResourceConfigMaps:                    *resource.NewQuantity(count+1, resource.DecimalSI),
+				corev1.ResourceSecrets:                       *resource.NewQuantity(count, resource.DecimalSI),
 			}))
 		})
 	}
@@ -69,7 +75,7 @@ func TestQuotaHoldsTheChildrenOfEveryAgent(t *testing.T) {
 func TestSumDetectsEveryNumberThatIsTooSmall(t *testing.T) {
 	for _, environment := range manifests.Environments {
 		hard, demand := rollingUpdate(t, environment)
-		require.Len(t, demand, 5)
+		require.Len(t, demand, 7)
 		for name, need := range demand {
 			t.Run(environment+" "+string(name), func(t *testing.T) {
 				flipped := maps.Clone(hard)
@@ -112,7 +118,7 @@ func TestEveryQuantityIsCanonical(t *testing.T) {
 					require.Equal(t, parsed.String(), text, "%s %s", object.GetKind(), object.GetName())
 				}
 			}
-			require.Equal(t, 15+1+1+6, texts, "the quotas' and the LimitRange's")
+			require.Equal(t, 32+4+12, texts, "the quota's, one of each other quota, and the LimitRange's")
 		})
 	}
 }
@@ -121,9 +127,10 @@ func TestEveryQuantityIsCanonical(t *testing.T) {
 func TestLimitRangeLetsInWhatItGives(t *testing.T) {
 	for _, environment := range manifests.Environments {
 		limits := limitRange(t, environment)
-		for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
-			request, limit, most := limits.DefaultRequest[name], limits.Default[name], limits.Max[name]
-			require.Positive(t, request.Sign(), "%s %s", environment, name)
+		for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory, corev1.ResourceEphemeralStorage} {
+			least, request, limit, most := limits.Min[name], limits.DefaultRequest[name], limits.Default[name], limits.Max[name]
+			require.Positive(t, least.Sign(), "%s %s: a limit of 0 means no limit", environment, name)
+			require.LessOrEqual(t, least.Cmp(request), 0, "%s %s: at least %s, not %s", environment, name, least.String(), request.String())
 			require.LessOrEqual(t, request.Cmp(limit), 0, "%s %s: %s of %s", environment, name, request.String(), limit.String())
 			require.LessOrEqual(t, limit.Cmp(most), 0, "%s %s: %s of %s", environment, name, limit.String(), most.String())
 		}
@@ -146,6 +153,30 @@ func rollingUpdate(t *testing.T, environment string) (hard, demand corev1.Resour
 	limits := limitRange(t, environment)
 	pods := 2 * agents(hard) * leastReplicas[environment]
 	return hard, taking(pods, corev1.ResourceRequirements{Requests: limits.DefaultRequest, Limits: limits.Default})
+}
+
+// mostReplicaSets is how many ReplicaSets an Agent has whose rollouts complete: those that revisionHistoryLimit keeps, the current one,
+// and the next one.
+func mostReplicaSets(t *testing.T) int64 {
+	t.Helper()
+	crd, err := os.ReadFile("../../../../operator/api/crds/agent.flokoa.ai_agents.yaml")
+	require.NoError(t, err)
+	_, field, found := strings.Cut(string(crd), "revisionHistoryLimit:\n")
+	require.True(t, found)
+	_, bound, found := strings.Cut(field, "maximum: ")
+	require.True(t, found)
+	bound, _, _ = strings.Cut(bound, "\n")
+	most, err := strconv.ParseInt(bound, 10, 64)
+	require.NoError(t, err)
+	return most + 2
+}
+
+// admitted are the resources of a container after admission: the LimitRange sets what is missing.
+func admitted(own corev1.ResourceRequirements, limits corev1.LimitRangeItem) corev1.ResourceRequirements {
+	resources := corev1.ResourceRequirements{Requests: maps.Clone(limits.DefaultRequest), Limits: maps.Clone(limits.Default)}
+	maps.Copy(resources.Requests, own.Requests)
+	maps.Copy(resources.Limits, own.Limits)
+	return resources
 }
 
 // taking is what a quota counts of so many pods of one such container.
@@ -179,7 +210,7 @@ func less(name corev1.ResourceName, quantity resource.Quantity) resource.Quantit
 	switch {
 	case strings.HasSuffix(string(name), ".cpu"):
 		step = "1m"
-	case strings.HasSuffix(string(name), ".memory"):
+	case strings.HasSuffix(string(name), ".memory"), strings.HasSuffix(string(name), ".ephemeral-storage"):
 		step = "1Mi"
 	}
 	lower := quantity.DeepCopy()
@@ -242,7 +273,7 @@ func quantities(t *testing.T, object unstructured.Unstructured) []string {
 	case "LimitRange":
 		items, _, err := unstructured.NestedSlice(object.Object, "spec", "limits")
 		require.NoError(t, err)
-		for _, kind := range []string{"defaultRequest", "default", "max"} {
+		for _, kind := range []string{"defaultRequest", "default", "max", "min"} {
 			list, _, err := unstructured.NestedStringMap(items[0].(map[string]any), kind)
 			require.NoError(t, err)
 			lists = append(lists, list)

@@ -21,32 +21,42 @@ func TestReadmeHasTheNumbers(t *testing.T) {
 		cell func(hard, demand corev1.ResourceList, limits corev1.LimitRangeItem) string
 	}
 	rows := []row{
-		{"requests cpu / memory", func(hard, _ corev1.ResourceList, _ corev1.LimitRangeItem) string {
-			return text(hard, "requests.cpu") + " / " + text(hard, "requests.memory")
+		{"requests cpu / memory / ephemeral-storage", func(hard, _ corev1.ResourceList, _ corev1.LimitRangeItem) string {
+			return text(hard, "requests.cpu") + " / " + text(hard, "requests.memory") + " / " + text(hard, "requests.ephemeral-storage")
 		}},
-		{"limits cpu / memory", func(hard, _ corev1.ResourceList, _ corev1.LimitRangeItem) string {
-			return text(hard, "limits.cpu") + " / " + text(hard, "limits.memory")
+		{"limits cpu / memory / ephemeral-storage", func(hard, _ corev1.ResourceList, _ corev1.LimitRangeItem) string {
+			return text(hard, "limits.cpu") + " / " + text(hard, "limits.memory") + " / " + text(hard, "limits.ephemeral-storage")
 		}},
 		{"pods", func(hard, _ corev1.ResourceList, _ corev1.LimitRangeItem) string { return text(hard, "pods") }},
 		{"Agents", func(hard, _ corev1.ResourceList, _ corev1.LimitRangeItem) string { return text(hard, countAgents) }},
-		{"Deployments, Services", func(hard, _ corev1.ResourceList, _ corev1.LimitRangeItem) string {
-			require.Equal(t, text(hard, "count/deployments.apps"), text(hard, "services"))
+		{"Deployments, Services, HorizontalPodAutoscalers, PodDisruptionBudgets: each", func(hard, _ corev1.ResourceList, _ corev1.LimitRangeItem) string {
+			for _, name := range []corev1.ResourceName{"count/deployments.apps", "count/horizontalpodautoscalers.autoscaling", "count/poddisruptionbudgets.policy"} {
+				require.Equal(t, text(hard, name), text(hard, "services"), name)
+			}
 			return text(hard, "services")
+		}},
+		{"ReplicaSets: 20 x Agents", func(hard, _ corev1.ResourceList, _ corev1.LimitRangeItem) string {
+			return text(hard, "count/replicasets.apps")
 		}},
 		{"Secrets, ConfigMaps", func(hard, _ corev1.ResourceList, _ corev1.LimitRangeItem) string {
 			return text(hard, "secrets") + ", " + text(hard, "configmaps")
 		}},
 		{"container: default request", func(_, _ corev1.ResourceList, limits corev1.LimitRangeItem) string {
-			return text(limits.DefaultRequest, "cpu") + " / " + text(limits.DefaultRequest, "memory")
+			return text(limits.DefaultRequest, "cpu") + " / " + text(limits.DefaultRequest, "memory") + " / " + text(limits.DefaultRequest, "ephemeral-storage")
 		}},
 		{"container: default limit", func(_, _ corev1.ResourceList, limits corev1.LimitRangeItem) string {
-			return text(limits.Default, "cpu") + " / " + text(limits.Default, "memory")
+			return text(limits.Default, "cpu") + " / " + text(limits.Default, "memory") + " / " + text(limits.Default, "ephemeral-storage")
 		}},
 		{"container: maximum limit", func(_, _ corev1.ResourceList, limits corev1.LimitRangeItem) string {
-			return text(limits.Max, "cpu") + " / " + text(limits.Max, "memory")
+			return text(limits.Max, "cpu") + " / " + text(limits.Max, "memory") + " / " + text(limits.Max, "ephemeral-storage")
+		}},
+		{"container: minimum request and limit", func(_, _ corev1.ResourceList, limits corev1.LimitRangeItem) string {
+			return text(limits.Min, "cpu") + " / " + text(limits.Min, "memory") + " / " + text(limits.Min, "ephemeral-storage")
 		}},
 	}
-	for _, name := range []corev1.ResourceName{"requests.cpu", "requests.memory", "limits.cpu", "limits.memory"} {
+	for _, name := range []corev1.ResourceName{
+		"requests.cpu", "requests.memory", "requests.ephemeral-storage", "limits.cpu", "limits.memory", "limits.ephemeral-storage",
+	} {
 		rows = append(rows, row{string(name), func(hard, demand corev1.ResourceList, _ corev1.LimitRangeItem) string {
 			return text(demand, name) + " of " + text(hard, name)
 		}})
