@@ -3,6 +3,8 @@ package api_test
 import (
 	"context"
 	"maps"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -16,8 +18,10 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
 
 	"github.com/flokoa/flokoa/ci/testkit/manifests"
+	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
 type podChange func(*corev1.Pod)
@@ -121,6 +125,24 @@ func TestLimitRangeSetsStorageOnEveryContainer(t *testing.T) {
 	}
 }
 
+// What the repository offers to copy runs in production as it is.
+func TestExamplesFitTheLimitsOfProduction(t *testing.T) {
+	namespace := limitedNamespace(t, "production", nil)
+	files, err := filepath.Glob(root + "/examples/agents/*.yaml")
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			text, err := os.ReadFile(file)
+			require.NoError(t, err)
+			agent := &v1alpha1.Agent{}
+			require.NoError(t, yaml.UnmarshalStrict(text, agent))
+			requireVerdict(t, newPod(namespace, withResource("nvidia.com/gpu", "1", "1")), "exceeded quota") // it sees the quota
+			requireVerdict(t, podOf(namespace, agent), "")
+		})
+	}
+}
+
 // Kubernetes sets the global default on a pod that names no class, before it evaluates quotas.
 func TestGlobalDefaultPriorityClassMustBeListed(t *testing.T) {
 	closed := limitedNamespace(t, "production", nil)
@@ -185,15 +207,24 @@ func requireVerdict(t *testing.T, pod *corev1.Pod, message string) {
 
 // newPod is a pod of the guide's Agent.
 func newPod(namespace string, changes ...podChange) *corev1.Pod {
-	spec := guides().Spec.Runtime.Spec
-	pod := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "pod"},
-		Spec:       corev1.PodSpec{Containers: []corev1.Container{spec.Container}, Affinity: spec.Affinity},
-	}
+	pod := podOf(namespace, guides())
 	for _, change := range changes {
 		change(pod)
 	}
 	return pod
+}
+
+// podOf is a pod of an Agent, as far as quotas and limits look at it.
+func podOf(namespace string, agent *v1alpha1.Agent) *corev1.Pod {
+	spec := agent.Spec.Runtime.Spec
+	spec.Container.Name = "agent"
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "pod"},
+		Spec: corev1.PodSpec{
+			InitContainers: spec.InitContainers, Containers: append([]corev1.Container{spec.Container}, spec.Sidecars...),
+			Affinity: spec.Affinity, PriorityClassName: spec.PriorityClassName,
+		},
+	}
 }
 
 func emptyContainer(name string) corev1.Container {
