@@ -1,7 +1,9 @@
-// Command release keeps what each release shipped, so that tests can check upgrades from it.
+// Command release packages charts: for users, and for the tests of upgrades from each release.
 //
 //	go run ./ci/cmd/release          packages the charts into ci/cmd/release/testdata/v<version>
 //	go run ./ci/cmd/release v0.1.0   reports whether the repository is ready for that tag
+//	go run ./ci/cmd/release package dist [sha256:...]
+//	                                 packages the charts into dist, each with an SBOM, and pins the operator's image
 //
 // It reads the charts and the changelog of the repository in the working directory. A version that the changelog calls released
 // is never packaged again: what users have does not change.
@@ -24,16 +26,24 @@ import (
 )
 
 func main() {
-	var err error
-	if len(os.Args) > 1 {
-		err = ready(".", os.Args[1])
-	} else {
-		err = freeze(".", os.Stdout)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "releases:", err)
+	if err := run(".", os.Args[1:], os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "release:", err)
 		os.Exit(1)
 	}
+}
+
+func run(root string, args []string, out io.Writer) error {
+	switch {
+	case len(args) == 0:
+		return freeze(root, out)
+	case args[0] != "package":
+		return ready(root, args[0])
+	case len(args) == 2:
+		return packageCharts(root, args[1], nil, out)
+	case len(args) == 3:
+		return packageCharts(root, args[1], &args[2], out)
+	}
+	return errors.New("usage: release package DIRECTORY [DIGEST]")
 }
 
 // ready reports what a tag would release that is not ready for it: charts of another version, a changelog that still says unreleased.
