@@ -11,6 +11,11 @@ IMAGE   ?= ghcr.io/flokoa/flokoa-operator:$(VERSION)
 AGENT_IMAGE ?= ghcr.io/flokoa/example-agent:$(VERSION)
 # What images are built for.
 ARCH    ?= $(shell go env GOARCH)
+# What images say about themselves.
+LABELS   = --build-arg VERSION=$(VERSION:v%=%) --build-arg REVISION=$(shell git rev-parse HEAD)
+# What builds a released image and lists its contents. A tag can be moved, a digest cannot.
+BUILDKIT := moby/buildkit:v0.33.0@sha256:6c2fa84a6b61ccd72899dde4239f8d5717f05f9a8ca6f3cad185fb1a95a94de3
+SCANNER  := docker/buildkit-syft-scanner:1.12.0@sha256:ae4f3b554449e7e25548e7d8ccc029d17357348e30c6e3df01b92bc93654d6a9
 GO_TEST := go test -count=1
 
 # A test's folder is its tier. Modules of their own are found by their go.mod.
@@ -47,7 +52,7 @@ diff: ## Print what promotion changes (ENV=staging TO=production)
 .PHONY: test test-unit test-api test-cluster
 test: test-unit test-api test-cluster ## Run every test: tiers 1, 2, and 3
 test-unit: ## Tier 1: no cluster
-	@ci/tools/build.sh helm >/dev/null # tests run it; building it inside go test would be silent
+	@for tool in helm govulncheck; do ci/tools/build.sh $$tool >/dev/null; done # tests run them; building inside go test would be silent
 	$(GO_TEST) $(UNIT_TESTS)
 	@ci/test/unit/charts/unittest.sh
 	@for module in $(UNIT_MODULES); do (set -x; cd $$module; $(GO_TEST) ./...); done
@@ -77,7 +82,7 @@ kind-down: ## Remove it
 test-kind: ## Tier 4: real containers under traffic, on kind (or on the cluster of KUBECONFIG)
 	@ci/test/kind/run.sh
 
-.PHONY: build programs image charts freeze release-check
+.PHONY: build programs image push charts freeze release-check
 build: ## Build the operator into bin/
 	go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/flokoa-operator ./operator/cmd/flokoa-operator
 programs: ## Compile what goes into images (ARCH="amd64 arm64")
@@ -86,20 +91,29 @@ programs: ## Compile what goes into images (ARCH="amd64 arm64")
 	    ./operator/cmd/flokoa-operator ./examples/agent; \
 	done
 image: programs ## Build the images of the operator and of the example agent with docker (IMAGE=, AGENT_IMAGE=)
-	docker build --build-arg TARGETARCH=$(ARCH) --file operator/Dockerfile --tag $(IMAGE) bin/linux
-	docker build --build-arg TARGETARCH=$(ARCH) --file examples/agent/Dockerfile --tag $(AGENT_IMAGE) bin/linux
-charts: ## Package the charts into dist/
-	@helm="$$(ci/tools/build.sh helm)/helm"; for chart in charts/*/; do "$$helm" package "$$chart" --destination dist; done
+	docker build --build-arg TARGETARCH=$(ARCH) $(LABELS) --file operator/Dockerfile --tag $(IMAGE) bin/linux
+	docker build --build-arg TARGETARCH=$(ARCH) $(LABELS) --file examples/agent/Dockerfile --tag $(AGENT_IMAGE) bin/linux
+push: programs ## Push the operator's image with SBOM and provenance, and write its digest to dist/image.json (ARCH="amd64 arm64" IMAGE=)
+	@mkdir -p dist
+	@docker buildx inspect flokoa >/dev/null 2>&1 || docker buildx create --name flokoa --driver-opt image=$(BUILDKIT)
+	platforms="$$(printf ',linux/%s' $(ARCH))"; docker buildx build --builder flokoa --platform "$${platforms#,}" $(LABELS) \
+	  --attest type=provenance,mode=max --attest type=sbom,generator=$(SCANNER) --metadata-file dist/image.json \
+	  --file operator/Dockerfile --tag $(IMAGE) --push bin/linux
+charts: ## Package the charts, each with an SBOM, into dist/ (DIGEST=sha256:... of the operator's image)
+	@go run ./ci/cmd/release package dist $(if $(filter-out undefined,$(origin DIGEST)),"$(DIGEST)")
 
 freeze: ## Keep the charts as this version's, for tests of upgrades: before a release
 	@go run ./ci/cmd/release
 release-check: ## Say whether the repository is ready for a tag (TAG=v0.1.0)
 	@go run ./ci/cmd/release "$(TAG)"
 
-.PHONY: generate verify lint
+.PHONY: generate verify lint govulncheck
 generate: ## Regenerate the CRD and deep copies from the Go types
 	@ci/generate/generate.sh
 verify: ## Check that generated files and go.mod files are current
 	@ci/generate/verify.sh
 lint: ## Run golangci-lint
 	@lint="$$(ci/tools/build.sh golangci-lint)/golangci-lint"; for module in $(MODULES); do (cd $$module; "$$lint" run ./...); done
+# The modules of ci/tools are left out: they run in tests only, and Kubernetes has vulnerabilities that no version fixes.
+govulncheck: ## Report known vulnerabilities that the code reaches (REQUIRED=1 fails without the database; DB=URL of another)
+	@go run ./ci/cmd/govulncheck $(if $(REQUIRED),-required) $(if $(DB),-db="$(DB)") "$$(ci/tools/build.sh govulncheck)/govulncheck" $(MODULES)
