@@ -51,12 +51,21 @@ func install(ctx context.Context) error {
 	if err := manifests.Install(ctx, cluster.Kubeconfig, fromRoot("charts/flokoa-crds"), "flokoa-crds", system, nil); err != nil {
 		return err
 	}
-	if err := manifests.Install(ctx, cluster.Kubeconfig, fromRoot("charts/flokoa-policies"), "flokoa-policies", system, nil); err != nil {
+	if err := manifests.Install(ctx, cluster.Kubeconfig, fromRoot("charts/flokoa-policies"), "flokoa-policies", system, policyValues()); err != nil {
 		return err
 	}
 	// Simulated nodes run no containers: the operator of the chart would be ready without ever working.
 	values := map[string]any{"replicas": 0}
 	return manifests.Install(ctx, cluster.Kubeconfig, fromRoot("charts/flokoa-operator"), "flokoa-operator", system, values)
+}
+
+// policyValues list every operator that tests install: only those may claim a namespace.
+func policyValues() map[string]any {
+	var operators []any
+	for _, name := range []string{"flokoa-operator", "blue", "red", "reader"} {
+		operators = append(operators, map[string]any{"namespace": system, "name": name})
+	}
+	return map[string]any{"operators": operators}
 }
 
 // clusterLock is the file whose lock keeps a second run away from this run's cluster, until this process ends. Go closes a file that

@@ -118,14 +118,14 @@ func changesIn(s *fixture, account, namespace string, since harness.Mark) (chang
 	return changes
 }
 
-// forge writes a Lease that claims a namespace for 68 years, as anyone with the role edit there can.
+// forge writes a Lease that claims a namespace for 68 years, as whoever has a token of an operator with a Role there can.
 func forge(s *fixture) {
 	s.Helper()
 	const text = `{"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "` + lease + `"}, "spec": {
 		"holderIdentity": "forged", "leaseDurationSeconds": 2147483647, "renewTime": "3000-01-01T00:00:00.000000Z"}}`
-	s.kubectl("create", "rolebinding", "editors", "--clusterrole=edit", "--user=editor")
+	s.kubectl("create", "rolebinding", "editors", "--clusterrole=edit", "--user="+harness.Account)
 	s.eventually("the role applies", waitTimeout, func() error {
-		create := s.command(s.Context(), "create", "--as=editor", "-f", "-")
+		create := s.command(s.Context(), "create", "--as="+harness.Account, "-f", "-")
 		create.Stdin = strings.NewReader(text)
 		if out, err := create.CombinedOutput(); err != nil {
 			return fmt.Errorf("%w: %s", err, out)
