@@ -44,9 +44,7 @@ func TestSkippedPlacementChecksAreReportedWithoutNodeAccess(t *testing.T) {
 	server := newAPIServer(t)
 	require.NoError(t, server.admin.Create(t.Context(), crd(t)))
 	require.NoError(t, server.admin.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: system}}))
-	health, err := harness.FreeAddress()
-	require.NoError(t, err)
-	metrics, err := harness.FreeAddress()
+	health, metrics, err := harness.FreeAddresses()
 	require.NoError(t, err)
 	p := &process{
 		Program: binary, Kubeconfig: server.user(t, "blind", rulesWithoutNodes(t)...), Log: filepath.Join(t.TempDir(), "log"), Health: health, Metrics: metrics,

@@ -88,10 +88,7 @@ func New(program, token string, via *rest.Config, flags ...string) (*Operator, e
 	if o.Credential, err = credentialID(token); err != nil {
 		return nil, err
 	}
-	if o.Health, err = FreeAddress(); err != nil {
-		return nil, err
-	}
-	o.Metrics, err = FreeAddress()
+	o.Health, o.Metrics, err = FreeAddresses()
 	return o, err
 }
 
@@ -189,6 +186,16 @@ func FreeAddress() (string, error) {
 		return "", err
 	}
 	return listener.Addr().String(), listener.Close()
+}
+
+// FreeAddresses are two addresses. They differ: the second is chosen while the first is in use.
+func FreeAddresses() (first, second string, err error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", "", err
+	}
+	second, err = FreeAddress()
+	return listener.Addr().String(), second, errors.Join(err, listener.Close())
 }
 
 // WaitFor polls an operator's endpoints until a condition holds, and not longer than the process lives.

@@ -94,19 +94,20 @@ func TestMissingRequirementsAreThoseOfTheGuide(t *testing.T) {
 		{"autoscaling from one", compliant(autoscaled(nil)), "replicas: autoscaling.minReplicas is 1, high availability needs three or more"},
 		{"autoscaling from three", compliant(agenttest.Replicas(1), autoscaled(ptr.To[int32](3))), ""},
 
-		{"no tag", compliant(image("registry.example:5000/team/agent")), "image: registry.example:5000/team/agent (container agent): pin every image to a version tag or a digest, never latest"},
-		{"latest", compliant(image("agent:latest")), "image: agent:latest (container agent): pin every image to a version tag or a digest, never latest"},
-		{"an empty tag", compliant(image("agent:")), "image: agent: (container agent): pin every image to a version tag or a digest, never latest"},
+		{"no tag", compliant(image("registry.example:5000/team/agent")), "image: registry.example:5000/team/agent (container agent): pin every image to a version tag (one with a digit, such as v1.2.3) or a digest"},
+		{"latest", compliant(image("agent:latest")), "image: agent:latest (container agent): pin every image to a version tag (one with a digit, such as v1.2.3) or a digest"},
+		{"a branch", compliant(image("reg:5000/agent:main")), "image: reg:5000/agent:main (container agent): pin every image to a version tag (one with a digit, such as v1.2.3) or a digest"},
+		{"an empty tag", compliant(image("agent:")), "image: agent: (container agent): pin every image to a version tag (one with a digit, such as v1.2.3) or a digest"},
 		{"a digest", compliant(image("agent@sha256:00")), ""},
 		{"latest with a digest", compliant(image("agent:latest@sha256:00")), ""},
 		{"a tag and a port", compliant(image("registry.example:5000/agent:v1")), ""},
 
-		{"an image name with a separator", compliant(image("x; replicas")), "image: x; replicas (container agent): pin every image to a version tag or a digest, never latest"},
+		{"an image name with a separator", compliant(image("x; replicas")), "image: x; replicas (container agent): pin every image to a version tag (one with a digit, such as v1.2.3) or a digest"},
 		{"no resources", compliant(resources(nil, nil)), "resources: container agent has no cpu request, no cpu limit, no memory request, no memory limit: set requests and limits for CPU and memory"},
 		{"no limits", compliant(resources(sufficient().Requests, nil)), "resources: container agent has no cpu limit, no memory limit: set requests and limits for CPU and memory"},
 		{"limits stand for requests", compliant(resources(nil, sufficient().Limits)), ""},
 		{"zero counts as none", compliant(resources(half, half)), "resources: container agent has no memory request, no memory limit: set requests and limits for CPU and memory"},
-		{"a sidecar too", compliant(sidecar), "image: proxy (container proxy): pin every image to a version tag or a digest, never latest; " +
+		{"a sidecar too", compliant(sidecar), "image: proxy (container proxy): pin every image to a version tag (one with a digit, such as v1.2.3) or a digest; " +
 			"resources: container proxy has no cpu request, no cpu limit, no memory request, no memory limit: set requests and limits for CPU and memory"},
 
 		{"no port to probe", compliant(noPorts), "probes: no readiness probe, which keeps traffic from a pod that cannot serve yet, and no liveness probe, which restarts a pod that is stuck: set them, or a TCP port for the default ones"},
@@ -155,7 +156,7 @@ func TestLongListOfContainersIsAbbreviated(t *testing.T) {
 			s.InitContainers = append(s.InitContainers, corev1.Container{Name: name, Image: name, Resources: sufficient()})
 		}
 	}))
-	require.Equal(t, "a1 (container a1), a2 (container a2), a3 (container a3) and 2 more: pin every image to a version tag or a digest, never latest", requirements(t, agent)[0].Text)
+	require.Equal(t, "a1 (container a1), a2 (container a2), a3 (container a3) and 2 more: pin every image to a version tag (one with a digit, such as v1.2.3) or a digest", requirements(t, agent)[0].Text)
 }
 
 func TestGuideAgentMeetsEveryRequirement(t *testing.T) {

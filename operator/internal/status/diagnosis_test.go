@@ -135,6 +135,18 @@ func TestReadyReportsPodCreationFailures(t *testing.T) {
 	}
 }
 
+// The Deployment controller does not note the generation that it could not roll out.
+func TestReadyReportsAReplicaSetThatCannotBeCreated(t *testing.T) {
+	const message = `Failed to create new replica set "a-1": replicasets.apps "a-1" is forbidden: exceeded quota: flokoa, requested: count/replicasets.apps=1`
+	d := deployment(counts(3, 0, 3, 3), func(d *appsv1.Deployment) {
+		d.Generation, d.Status.ObservedGeneration = 2, 1
+		d.Status.Conditions = []appsv1.DeploymentCondition{{
+			Type: appsv1.DeploymentProgressing, Status: corev1.ConditionFalse, Reason: "ReplicaSetCreateError", Message: message}}
+	})
+	got := statusOf(agenttest.New("a", agenttest.Replicas(3)), status.Observed{Now: now, Deployment: d}, nil)
+	require.Contains(t, conditionText(got, v1alpha1.ConditionReady), "False QuotaExceeded: cannot create pods: "+message)
+}
+
 func TestHeldPodCreationFailureIsStillReported(t *testing.T) {
 	observed := status.Observed{Now: now, Deployment: deployment(counts(2, 2, 2, 2)), HeldFailure: "exceeded quota: q", Pods: []corev1.Pod{pod("a-1-x", runningSince(0))}}
 	agent := agenttest.New("a", agenttest.Replicas(3))

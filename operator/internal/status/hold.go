@@ -82,11 +82,16 @@ func quotaContention(deployment *appsv1.Deployment) string {
 	return ""
 }
 
-// replicaFailure is the message of the Deployment's ReplicaFailure condition, which the Deployment controller copies from the
-// ReplicaSet.
+// replicaSetCreateError is the reason of Progressing=False while the Deployment controller cannot create a ReplicaSet, for example because
+// of a quota. It is in no API package.
+const replicaSetCreateError = "ReplicaSetCreateError"
+
+// replicaFailure is why pods cannot be created: the message of the Deployment's ReplicaFailure condition, which the Deployment controller
+// copies from the ReplicaSet, or why there is no ReplicaSet.
 func replicaFailure(deployment *appsv1.Deployment) string {
 	for _, condition := range deployment.Status.Conditions {
-		if condition.Type == appsv1.DeploymentReplicaFailure && condition.Status == corev1.ConditionTrue {
+		if condition.Type == appsv1.DeploymentReplicaFailure && condition.Status == corev1.ConditionTrue ||
+			condition.Type == appsv1.DeploymentProgressing && condition.Status == corev1.ConditionFalse && condition.Reason == replicaSetCreateError {
 			return condition.Message
 		}
 	}

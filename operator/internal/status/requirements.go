@@ -142,16 +142,17 @@ func unpinnedImages(_ *v1alpha1.Agent, children render.Children) []string {
 	if len(unpinned) == 0 {
 		return nil
 	}
-	return []string{firstFew(unpinned) + ": pin every image to a version tag or a digest, never latest"}
+	return []string{firstFew(unpinned) + ": pin every image to a version tag (one with a digit, such as v1.2.3) or a digest"}
 }
 
-// pinned reports whether an image has a digest, or a tag other than latest. A colon before the last slash is a port.
+// pinned reports whether an image has a digest, or a tag that looks like a version: latest, main, and stable move, and have no digit.
+// The policy flokoa-pinned-images has the same rule. A colon before the last slash is a port.
 func pinned(image string) bool {
 	if strings.Contains(image, "@") {
 		return true
 	}
-	_, tag, tagged := strings.Cut(image[strings.LastIndex(image, "/")+1:], ":")
-	return tagged && tag != "" && tag != "latest"
+	_, tag, _ := strings.Cut(image[strings.LastIndex(image, "/")+1:], ":")
+	return strings.ContainsAny(tag, "0123456789")
 }
 
 func missingResources(_ *v1alpha1.Agent, children render.Children) []string {
