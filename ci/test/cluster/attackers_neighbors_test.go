@@ -1,6 +1,7 @@
 package cluster_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -63,7 +65,7 @@ func neighborAttacks() []attack {
 			return a.editor(a.dev).Delete(a.Context(), agent, client.PropagationPolicy(metav1.DeletePropagationOrphan))
 		})},
 		{"12 x delete with orphanDependents", devEditor, "12 orphans fill the quota", leaveOrphans(func(a *arena, agent *v1alpha1.Agent) error {
-			return a.editor(a.dev).Delete(a.Context(), agent, &client.DeleteOptions{Raw: &metav1.DeleteOptions{OrphanDependents: ptr.To(true)}})
+			return a.editor(a.dev).Delete(a.Context(), agent, &client.DeleteOptions{Raw: &metav1.DeleteOptions{OrphanDependents: ptr.To(true)}}) //nolint:staticcheck // deprecated, and still obeyed
 		})},
 		{"12 x finalizer orphan", devEditor, "12 orphans fill the quota", leaveOrphans(func(a *arena, agent *v1alpha1.Agent) error {
 			patch := client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":["orphan"]}}`))
@@ -288,12 +290,9 @@ func neverComplete(a *arena) (string, error) {
 		image := fmt.Sprintf("registry.example/agent:v%d", i+2)
 		patch := client.RawPatch(types.JSONPatchType, []byte(`[{"op":"replace","path":"/spec/runtime/spec/container/image","value":"`+image+`"}]`))
 		require.NoError(a, editor.Patch(a.Context(), a.dev.newAgent(attackAgent), patch))
-		for range 10 {
-			if read(a.dev.fixture, attackAgent, &appsv1.Deployment{}).Spec.Template.Spec.Containers[0].Image == image {
-				break
-			}
-			time.Sleep(50 * time.Millisecond)
-		}
+		_ = wait.PollUntilContextTimeout(a.Context(), 50*time.Millisecond, 500*time.Millisecond, true, func(context.Context) (bool, error) {
+			return read(a.dev.fixture, attackAgent, &appsv1.Deployment{}).Spec.Template.Spec.Containers[0].Image == image, nil
+		})
 	}
 	if sets := len(a.dev.list(&appsv1.ReplicaSetList{})); sets > maxStuckReplicaSets {
 		return "", fmt.Errorf("%d ReplicaSets", sets)

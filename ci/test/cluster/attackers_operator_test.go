@@ -1,6 +1,7 @@
 package cluster_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -16,6 +17,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -149,14 +151,11 @@ func forgeDeployment(where func(*arena) string, open bool, changes ...func(*aren
 
 // disappears reports whether the garbage collector deletes an object within the time that it needs.
 func (a *arena) disappears(object client.Object) bool {
-	for range 150 {
-		if err := api.Get(a.Context(), client.ObjectKeyFromObject(object), object); err != nil {
-			require.NoError(a, client.IgnoreNotFound(err))
-			return true
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
-	return false
+	return nil == wait.PollUntilContextTimeout(a.Context(), 100*time.Millisecond, 15*time.Second, true, func(ctx context.Context) (bool, error) {
+		err := api.Get(ctx, client.ObjectKeyFromObject(object), object)
+		require.NoError(a, client.IgnoreNotFound(err))
+		return err != nil, nil
+	})
 }
 
 // --- objects of others --------------------------------------------------------------------------------------------------

@@ -95,10 +95,10 @@ func (row attack) carryOut(a *arena) string {
 func printAttacks(rows []attack, outcomes map[string][]string) {
 	text := &strings.Builder{}
 	table := tabwriter.NewWriter(text, 0, 0, 1, ' ', tabwriter.Debug)
-	fmt.Fprintln(table, "attack\t by\t before\t now")
+	_, _ = fmt.Fprintln(table, "attack\t by\t before\t now")
 	for _, row := range rows {
 		if now := slices.Compact(outcomes[row.key()]); len(now) > 0 {
-			fmt.Fprintf(table, "%s\t %s\t %s\t %s\n", row.name, row.by, row.before, strings.Join(now, "; by kustomize: "))
+			_, _ = fmt.Fprintf(table, "%s\t %s\t %s\t %s\n", row.name, row.by, row.before, strings.Join(now, "; by kustomize: "))
 		}
 	}
 	_ = table.Flush()
@@ -142,6 +142,7 @@ func (a *arena) confineToEnvironments() {
 
 // within is the arena as a subtest sees it.
 func (a *arena) within(t *testing.T) *arena {
+	t.Helper()
 	in := func(s *fixture) *fixture {
 		inner := *s
 		inner.T = t

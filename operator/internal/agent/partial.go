@@ -107,7 +107,7 @@ func KeepBudget(budget *policyv1.PodDisruptionBudget) client.Object {
 
 // keepDeployment is KeepChild for a Deployment whose pod template is encoded.
 func keepDeployment(compressed *compressedDeployment) client.Object {
-	if mayBeChild(compressed) && compressed.Deployment.Size()+len(compressed.template) <= maxWholeDeployment {
+	if mayBeChild(compressed) && compressed.Size()+len(compressed.template) <= maxWholeDeployment {
 		return compressed
 	}
 	return partial(&compressed.Deployment).(*appsv1.Deployment)

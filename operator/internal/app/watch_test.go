@@ -40,9 +40,9 @@ func TestAWatchEndsOnceItIsIdleAfterALargeEvent(t *testing.T) {
 				for _, event := range row.events {
 					inner.Action(event.Type, event.Object)
 					require.Equal(t, event, <-outer.ResultChan())
-					time.Sleep(endAfter - time.Millisecond)
+					advance(endAfter - time.Millisecond)
 				}
-				time.Sleep(2 * endAfter)
+				advance(2 * endAfter)
 				synctest.Wait()
 				require.Equal(t, row.ends, inner.IsStopped())
 				outer.Stop()
