@@ -17,10 +17,10 @@ labels:
         "app.kubernetes.io/version" .Chart.AppVersion
         "app.kubernetes.io/managed-by" .Release.Service
         "app.kubernetes.io/part-of" "flokoa" }}
-  {{- mergeOverwrite $labels (default dict .Values.labels) | toYaml | nindent 2 }}
+  {{- mergeOverwrite $labels .Values.labels | toYaml | nindent 2 }}
 annotations:
   {{- $keep := dict
         "kustomize.toolkit.fluxcd.io/prune" "disabled"
         "argocd.argoproj.io/sync-options" "Prune=false,Delete=false,ServerSideApply=true" }}
-  {{- mergeOverwrite $keep (default dict .Values.annotations) (dict "helm.sh/resource-policy" "keep") | toYaml | nindent 2 }}
+  {{- mergeOverwrite $keep .Values.annotations (dict "helm.sh/resource-policy" "keep") | toYaml | nindent 2 }}
 {{- end }}

@@ -3,6 +3,7 @@ package charts_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,6 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 	yamlv3 "go.yaml.in/yaml/v3"
 	"sigs.k8s.io/yaml"
+
+	"github.com/flokoa/flokoa/ci/testkit/manifests"
 )
 
 // A sample sets one value of a chart to something that is not its default.
@@ -133,6 +136,53 @@ func TestEverySchemaIsClosed(t *testing.T) {
 			require.Positive(t, objects)
 		})
 	}
+}
+
+// removable are the defaults that null may remove: entries of maps whose keys are free, and what OpenShift or the user decides.
+var removable = map[string][]string{
+	"flokoa-environment": {`network.dns.podLabels.k8s-app`},
+	"flokoa-operator": {
+		`networkPolicy.dns.podLabels.k8s-app`, `nodeSelector.kubernetes\.io/os`, `monitoring.dashboard.labels.grafana_dashboard`,
+		`podSecurityContext.runAsUser`, `podSecurityContext.runAsGroup`,
+		`resources.requests.cpu`, `resources.requests.memory`, `resources.limits.memory`,
+	},
+}
+
+// Helm removes a key that is set to null. A template would read a missing number as 0, a missing list as nothing to deny, and a missing
+// selector as everything.
+func TestNullValueIsAnErrorThatNamesTheKey(t *testing.T) {
+	for _, dir := range charts(t) {
+		t.Run(filepath.Base(dir), func(t *testing.T) {
+			var removed []string
+			for _, path := range branches(defaults(t, dir), "") {
+				values := map[string]any{}
+				set(values, keys(path), nil)
+				_, err := manifests.Chart(dir, values, release, namespace)
+				if slices.Contains(removable[filepath.Base(dir)], path) {
+					require.NotContains(t, fmt.Sprint(err), "missing property", path)
+					removed = append(removed, path)
+					continue
+				}
+				parts := keys(path)
+				under, key := strings.Join(append([]string{""}, parts[:len(parts)-1]...), "/"), parts[len(parts)-1]
+				require.ErrorContains(t, err, "at '"+under+"': missing property '"+key+"'")
+			}
+			require.ElementsMatch(t, removable[filepath.Base(dir)], removed)
+		})
+	}
+}
+
+// branches are the paths of all values, of maps and of what is in them.
+func branches(values map[string]any, under string) []string {
+	var paths []string
+	for key, value := range values {
+		at := join(under, key)
+		paths = append(paths, at)
+		if below, ok := value.(map[string]any); ok {
+			paths = append(paths, branches(below, at)...)
+		}
+	}
+	return paths
 }
 
 func TestEveryReadmeNamesItsVersion(t *testing.T) {

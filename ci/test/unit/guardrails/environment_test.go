@@ -5,8 +5,6 @@ package guardrails_test
 import (
 	"fmt"
 	"maps"
-	"slices"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -110,35 +108,6 @@ func TestNamespaceIsInstalledFirst(t *testing.T) {
 	for _, environment := range manifests.Environments {
 		require.Equal(t, "Namespace", render(t, environment, nil)[0].GetKind(), environment)
 	}
-}
-
-// Helm removes a key that is set to null, and a template reads a missing number as 0 and a missing selector as everything.
-func TestNullValueIsAnErrorThatNamesTheKey(t *testing.T) {
-	defaults, err := manifests.Values(environmentChart + "/values.yaml")
-	require.NoError(t, err)
-	keys := 0
-	var walk func(under []string, values map[string]any)
-	walk = func(under []string, values map[string]any) {
-		for key, value := range values {
-			keys++
-			path := append(slices.Clone(under), key)
-			_, err := tryRender(t, "dev", nullAt(path))
-			require.ErrorContains(t, err, "at '"+strings.Join(append([]string{""}, under...), "/")+"': missing property '"+key+"'")
-			if below, ok := value.(map[string]any); ok && key != "podLabels" { // null removes a default label
-				walk(path, below)
-			}
-		}
-	}
-	walk(nil, defaults)
-	require.Greater(t, keys, 80)
-}
-
-// nullAt are values with null at a path.
-func nullAt(path []string) map[string]any {
-	if len(path) == 1 {
-		return map[string]any{path[0]: nil}
-	}
-	return map[string]any{path[0]: nullAt(path[1:])}
 }
 
 // All three may be releases on one cluster: none has an object that another has too, in its own namespace or in none.
