@@ -41,7 +41,7 @@ func placements() []policyCase {
 		return corev1.Toleration{Key: key, Operator: operator, Effect: corev1.TaintEffectNoSchedule}
 	}
 	control := "spec.runtime.spec.tolerations may not have node-role.kubernetes.io/control-plane or node-role.kubernetes.io/master, because control planes run no Agents: remove that toleration"
-	across := "spec.runtime.spec.affinity may not have namespaces or namespaceSelector, because it would decide where pods of other namespaces run: remove them, and the term is about the Agent's own namespace"
+	across := "spec.runtime.spec.affinity may not have namespaces or namespaceSelector, because it would decide where pods of other namespaces run: remove them; the term then applies to the Agent's own namespace"
 	rows := []policyCase{
 		{"a toleration of control planes", tolerates(taint("node-role.kubernetes.io/control-plane", corev1.TolerationOpExists)), control},
 		{"a toleration of masters", tolerates(taint("a", "Exists"), taint("node-role.kubernetes.io/master", corev1.TolerationOpEqual)), control},
@@ -86,7 +86,7 @@ func disruptions() []policyCase {
 	available := func(value string) change {
 		return budgeted(v1alpha1.DisruptionBudget{MinAvailable: ptr.To(intstr.Parse(value))})
 	}
-	zero := "spec.availability.podDisruptionBudget.maxUnavailable is 0, which blocks every node drain: set it to 1 or more"
+	zero := "spec.availability.podDisruptionBudget.maxUnavailable is 0 or 0%, which blocks every node drain: set it to 1 or more"
 	high := func(field string) string {
 		return "spec.availability.podDisruptionBudget.minAvailable is as high as the lowest replica count, which blocks every node drain: lower it, raise " + field + ", or use maxUnavailable: 1"
 	}
@@ -112,6 +112,11 @@ func disruptions() []policyCase {
 	}
 }
 
+func metadataDenial(environment, keys string) string {
+	return "spec.runtime.spec may not have " + keys + " in " + environment + ", because other controllers act on such keys with their own permissions: " +
+		"remove each key, or ask the platform team to add it to allowedMetadata." + environment + " of the chart flokoa-policies"
+}
+
 func metadata(environment string) []policyCase {
 	labels := func(key string) change {
 		return runtimeSpec(func(s *v1alpha1.RuntimeSpec) {
@@ -129,8 +134,7 @@ func metadata(environment string) []policyCase {
 		})
 	}
 	denied := func(place, key string) string {
-		return "spec.runtime.spec." + place + ": " + key + " is not allowed in " + environment + ", because another controller acts on it with its own permissions: " +
-			"remove it, or ask the platform team to add the key to allowedMetadata." + environment + " of the chart flokoa-policies"
+		return metadataDenial(environment, place+": "+key)
 	}
 	rows := []policyCase{
 		{"a label of cloud identity", labels("azure.workload.identity/use"), denied("podMetadata.labels", "azure.workload.identity/use")},
@@ -151,7 +155,23 @@ func metadata(environment string) []policyCase {
 	} {
 		rows = append(rows, policyCase{key, service(key), denied("service.annotations", key)})
 	}
-	return append(rows, policyCase{"any other annotation of a Service", service("prometheus.io/scrape"), ""})
+	all := func(names ...string) change {
+		return runtimeSpec(func(s *v1alpha1.RuntimeSpec) {
+			s.PodMetadata = &v1alpha1.PodMetadata{Annotations: map[string]string{"iam.amazonaws.com/role": "the value"}}
+			s.Service = &v1alpha1.ServiceSpec{Annotations: map[string]string{}}
+			for _, name := range names {
+				s.Service.Annotations["tailscale.com/"+name] = "the value"
+			}
+		})
+	}
+	role := "podMetadata.annotations: iam.amazonaws.com/role, "
+	return append(rows,
+		policyCase{"any other annotation of a Service", service("prometheus.io/scrape"), ""},
+		policyCase{"two keys", all("a"), metadataDenial(environment, role+"service.annotations: tailscale.com/a")},
+		policyCase{"five keys", all("a", "b", "c", "d"), metadataDenial(environment, role+
+			"service.annotations: tailscale.com/a, service.annotations: tailscale.com/b, service.annotations: tailscale.com/c, service.annotations: tailscale.com/d")},
+		policyCase{"seven keys", all("a", "b", "c", "d", "e", "f"), metadataDenial(environment, role+
+			"service.annotations: tailscale.com/a, service.annotations: tailscale.com/b, service.annotations: tailscale.com/c, service.annotations: tailscale.com/d and 2 more")})
 }
 
 // An Agent that is older than a policy keeps what violates it, and can be changed in every other way.
@@ -252,7 +272,7 @@ func TestTheLargestPlacementIsNotTooMuchForThePolicies(t *testing.T) {
 	require.NoError(t, admin.Create(t.Context(), large, client.DryRunAll))
 	large.Spec.Runtime.Spec.Service.Annotations["tailscale.com/expose"] = "true"
 	delete(large.Spec.Runtime.Spec.Service.Annotations, "a-long-enough-prefix-of-a-company.example.com/with-a-long-name-00")
-	require.ErrorContains(t, admin.Create(t.Context(), large, client.DryRunAll), "service.annotations: tailscale.com/expose is not allowed in production")
+	require.ErrorContains(t, admin.Create(t.Context(), large, client.DryRunAll), "may not have service.annotations: tailscale.com/expose in production")
 	require.NoError(t, admin.Create(t.Context(), newAgent("production", "large"), client.DryRunAll))
 }
 
