@@ -23,7 +23,8 @@ quantity that is not canonical, because the API server stores the canonical form
 {{- end }}
 
 {{/*
-Rejects a quota that cannot hold a rolling update of every Agent that it allows, because such an update would never finish. A rollout
+Rejects a quota that cannot hold a rolling update of every Agent that it allows at the minimum replicas and the
+default sizes, because such an update would never finish. A rollout
 never goes below the desired replicas: new pods start first, and terminating pods still count. So R replicas need up to 2 x R pods.
 */}}
 {{- define "flokoa-environment.checkQuota" -}}

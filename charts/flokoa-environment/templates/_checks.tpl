@@ -22,6 +22,9 @@ Helm stores releases in Secrets of the release namespace. In the environment its
 they would count against the quota.
 */}}
 {{- if eq .Release.Namespace $name }}
+{{- if eq $name "flokoa-system" }}
+{{- fail (printf "namespace.name must not be %s, which is the release namespace: choose another namespace.name" $name) }}
+{{- end }}
 {{- fail (printf "the release namespace must not be %s, which is the namespace of the environment: install with --namespace flokoa-system" $name) }}
 {{- end }}
 {{- end }}
@@ -71,6 +74,9 @@ namespace. Takes a dict of path and accounts.
 {{- range $name, $amount := .Values.quota.extendedResources }}
 {{- if hasPrefix "requests." $name }}
 {{- fail (printf "quota.extendedResources must not contain %s: write %s, as in the resources of a container" $name (trimPrefix "requests." $name)) }}
+{{- end }}
+{{- if not (or (contains "/" $name) (hasPrefix "hugepages-" $name)) }}
+{{- fail (printf "quota.extendedResources must not contain %s, because the name of an extended resource has a domain: write it as in the resources of a container, for example nvidia.com/gpu" $name) }}
 {{- end }}
 {{- if kindIs "string" $amount }}
 {{- $_ := include "flokoa-environment.amount" (dict "path" (printf "quota.extendedResources.%s" $name) "value" $amount) }}
