@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 
@@ -12,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
 
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
@@ -22,6 +24,23 @@ type policyCase struct {
 	make change
 	// message is the whole message of the policy that finds it wrong; empty when nothing is.
 	message string
+}
+
+// The Agent that the notes of flokoa-operator print, with an image in place of the placeholder.
+func TestSampleAgentOfTheNotesPassesInEveryEnvironment(t *testing.T) {
+	notes, err := os.ReadFile(root + "/charts/flokoa-operator/templates/NOTES.txt")
+	require.NoError(t, err)
+	_, sample, _ := strings.Cut(string(notes), "<<EOF\n")
+	sample, _, found := strings.Cut(sample, "  EOF\n")
+	require.True(t, found)
+	for _, environment := range environments {
+		agent := &v1alpha1.Agent{}
+		require.NoError(t, yaml.UnmarshalStrict([]byte(strings.ReplaceAll(sample, "<registry>/<image>:<tag>", "registry.example/agent:v1")), agent))
+		agent.SetNamespace(environment)
+		p := as(t, "")
+		require.NoError(t, p.Create(t.Context(), agent, client.DryRunAll), environment)
+		require.Empty(t, p.warned(), environment)
+	}
 }
 
 const key = "sk-0123456789abcdefghijklmn" // no key: the shape of one
