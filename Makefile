@@ -77,7 +77,7 @@ bench: ## Measure the operator against a bare client (SIZES= ROUNDS= REPLICAS= S
 .PHONY: kind-up kind-down test-kind
 kind-up: ## Bring up a cluster of real nodes: kind, one control plane and three workers in three zones
 	@ci/clusters/kind/kind.sh up
-kind-down: ## Remove it
+kind-down: ## Remove the kind cluster
 	@ci/clusters/kind/kind.sh down
 test-kind: ## Tier 4: real containers under traffic, on kind (or on the cluster of KUBECONFIG)
 	@ci/test/kind/run.sh
@@ -102,7 +102,7 @@ push: programs ## Push the operator's image with SBOM and provenance, and write 
 charts: ## Package the charts, each with an SBOM, into dist/ (DIGEST=sha256:... of the operator's image)
 	@go run ./ci/cmd/release package dist $(if $(filter-out undefined,$(origin DIGEST)),"$(DIGEST)")
 
-freeze: ## Keep the charts as this version's, for tests of upgrades: before a release
+freeze: ## Store a copy of the charts for the upgrade tests: before a release
 	@go run ./ci/cmd/release
 release-check: ## Say whether the repository is ready for a tag (TAG=v0.1.0)
 	@go run ./ci/cmd/release "$(TAG)"

@@ -50,7 +50,7 @@ func run(root string, args []string, out io.Writer) error {
 func ready(root, tag string) error {
 	version, isVersion := strings.CutPrefix(tag, "v")
 	if !isVersion {
-		return fmt.Errorf("%q is no tag of a release: it is v and a version, as v0.1.0", tag)
+		return fmt.Errorf("TAG is %q, but must be v and a version: set it, for example TAG=v0.1.0", tag)
 	}
 	charts, err := current(root)
 	if err != nil {
@@ -66,7 +66,7 @@ func ready(root, tag string) error {
 		return err
 	}
 	if !slices.Contains(done, version) {
-		return fmt.Errorf("CHANGELOG.md has no released version %s: give it its date in place of unreleased", version)
+		return fmt.Errorf("CHANGELOG.md has no released version %s: replace (unreleased) with the release date", version)
 	}
 	return nil
 }

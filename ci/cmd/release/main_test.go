@@ -127,10 +127,10 @@ func TestATagReleasesChartsOfItsVersionThatTheChangelogNames(t *testing.T) {
 		"CHANGELOG.md": "## 0.1.0 (2026-12-01)\n", "charts/try/Chart.yaml": "{apiVersion: v2, name: try, version: 0.1.0, appVersion: 0.1.0}",
 	})
 	require.NoError(t, ready(dir, "v0.1.0"))
-	require.EqualError(t, ready(dir, "0.1.0"), `"0.1.0" is no tag of a release: it is v and a version, as v0.1.0`)
+	require.EqualError(t, ready(dir, "0.1.0"), `TAG is "0.1.0", but must be v and a version: set it, for example TAG=v0.1.0`)
 	require.EqualError(t, ready(dir, "v0.2.0"), "the tag is v0.2.0, but charts/try/Chart.yaml has version 0.1.0 and appVersion 0.1.0")
 	write(t, dir, map[string]string{"CHANGELOG.md": "## 0.1.0 (unreleased)\n"})
-	require.EqualError(t, ready(dir, "v0.1.0"), "CHANGELOG.md has no released version 0.1.0: give it its date in place of unreleased")
+	require.EqualError(t, ready(dir, "v0.1.0"), "CHANGELOG.md has no released version 0.1.0: replace (unreleased) with the release date")
 }
 
 // All of a release has one version: whoever reads "0.1.0" anywhere means the same.

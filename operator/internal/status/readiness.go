@@ -94,13 +94,13 @@ func readiness(agent *v1alpha1.Agent, observed Observed, err error) (ready, prog
 // delayed is the state of a rollout that does not complete, while a new pod template waits. The new one may well complete, so the
 // rollout is not stalled.
 func delayed(ready conditionResult, due time.Time) (delayedReady, progress conditionResult) {
-	waiting := "the new pod template is applied at " + due.UTC().Format(time.RFC3339) +
-		", because many templates were applied and no rollout was complete; the template of the last complete rollout is applied at once"
+	waiting := "the new pod template waits until " + due.UTC().Format(time.RFC3339) + ", because several were applied and no rollout " +
+		"completed; only the template of the last complete rollout, if there is one, does not wait"
 	progress = conditionFalse(v1alpha1.ReasonRolloutInProgress, "%s", waiting)
 	if ready.status == metav1.ConditionTrue {
 		return progress, progress
 	}
-	return conditionFalse(ready.reason, "%s; %s", waiting, ready.message), progress
+	return conditionFalse(ready.reason, "%s; %s", ready.message, waiting), progress
 }
 
 // mutated is a complete rollout of something that admission changed: what runs is not what the Agent asks for.

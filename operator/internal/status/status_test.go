@@ -403,7 +403,7 @@ updatedReplicas: 0
 
 // A new template may well complete, so the Agent is not stalled while it waits.
 func TestAPodTemplateThatWaitsIsReported(t *testing.T) {
-	const waits = "the new pod template is applied at 2030-01-02T03:04:15Z, because"
+	const waits = "the new pod template waits until 2030-01-02T03:04:15Z, because"
 	for _, r := range []struct {
 		name       string
 		deployment *appsv1.Deployment

@@ -108,7 +108,7 @@ func TestTemplatesOfAStuckRolloutAreAppliedWithBackoff(t *testing.T) {
 	live := change(5)
 	require.Equal(t, "registry.example/agent:4", image())
 	require.Equal(t, v1alpha1.ReasonRolloutInProgress, ready(live).Reason)
-	require.Contains(t, ready(live).Message, "the new pod template is applied at ")
+	require.Contains(t, ready(live).Message, "the new pod template waits until ")
 	b.writes.Store(0)
 	for range 3 {
 		_, _, err := b.pass(t, stored)
