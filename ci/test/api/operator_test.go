@@ -60,6 +60,13 @@ func owner(kind, name string, controls bool) metav1.OwnerReference {
 
 func controller(name string) metav1.OwnerReference { return owner("Agent", name, true) }
 
+// versioned is a controller reference to an Agent of a version that the CustomResourceDefinition does not serve.
+func versioned(version, name string) metav1.OwnerReference {
+	reference := controller(name)
+	reference.APIVersion = v1alpha1.GroupVersion.Group + "/" + version
+	return reference
+}
+
 // childKinds are what the operator writes.
 var childKinds = []string{"Deployment", "Service", "ConfigMap", "PodDisruptionBudget", "HorizontalPodAutoscaler"}
 
@@ -150,15 +157,17 @@ func TestTheOperatorCreatesOnlyChildrenOfAgents(t *testing.T) {
 		owners    []metav1.OwnerReference
 		message   string
 	}{
-		"unowned":                     {"production", nil, only},
-		"an Agent's of another name":  {"production", []metav1.OwnerReference{controller("b")}, only},
-		"one that an Agent only owns": {"production", []metav1.OwnerReference{owner("Agent", "a", false)}, only},
-		"another kind's":              {"production", []metav1.OwnerReference{owner("Model", "a", true)}, only},
-		"one with a second owner":     {"production", []metav1.OwnerReference{controller("a"), owner("Agent", "b", false)}, only},
-		"unowned, in no environment":  {"default", nil, only},
-		"an Agent's, in kube-system":  {"kube-system", []metav1.OwnerReference{controller("a")}, "in a kube-* namespace: create the Agent in another namespace"},
-		"an Agent's, in production":   {"production", []metav1.OwnerReference{controller("a")}, ""},
-		"an Agent's, in default":      {"default", []metav1.OwnerReference{controller("a")}, ""},
+		"unowned":                              {"production", nil, only},
+		"an Agent's of another name":           {"production", []metav1.OwnerReference{controller("b")}, only},
+		"one that an Agent only owns":          {"production", []metav1.OwnerReference{owner("Agent", "a", false)}, only},
+		"another kind's":                       {"production", []metav1.OwnerReference{owner("Model", "a", true)}, only},
+		"one with a second owner":              {"production", []metav1.OwnerReference{controller("a"), owner("Agent", "b", false)}, only},
+		"one of a version that nothing serves": {"production", []metav1.OwnerReference{versioned("v9", "a")}, only},
+		"one of a version with a similar name": {"default", []metav1.OwnerReference{versioned("v1alpha10", "a")}, only},
+		"unowned, in no environment":           {"default", nil, only},
+		"an Agent's, in kube-system":           {"kube-system", []metav1.OwnerReference{controller("a")}, "in a kube-* namespace: create the Agent in another namespace"},
+		"an Agent's, in production":            {"production", []metav1.OwnerReference{controller("a")}, ""},
+		"an Agent's, in default":               {"default", []metav1.OwnerReference{controller("a")}, ""},
 	} {
 		for _, kind := range childKinds {
 			t.Run(name+": "+kind, func(t *testing.T) {
@@ -187,7 +196,7 @@ func TestTheOperatorCreatesOnlyChildrenOfAgents(t *testing.T) {
 	t.Run("a ConfigMap that is no card", func(t *testing.T) {
 		object := childOf("ConfigMap", "production", "a", controller("a"))
 		object.SetName("a")
-		require.ErrorContains(t, them.Create(t.Context(), object, client.DryRunAll), "to an Agent whose name is that of the ConfigMap without -card as controller")
+		require.ErrorContains(t, them.Create(t.Context(), object, client.DryRunAll), "to an Agent of agent.flokoa.ai/v1alpha1 whose name is that of the ConfigMap without -card as controller")
 	})
 }
 
@@ -222,6 +231,69 @@ func TestTheOperatorChangesOnlyChildrenOfAgents(t *testing.T) {
 		require.ErrorContains(t, them.Patch(t.Context(), copied(foreign), touch, client.DryRunAll), "kube-* namespace")
 		require.ErrorContains(t, them.Delete(t.Context(), copied(foreign), client.DryRunAll), "kube-* namespace")
 	})
+}
+
+// The garbage collector never resolves an owner of such a version. So the operator may correct the reference, and not keep it.
+func TestTheOperatorCorrectsTheVersionOfAnOwner(t *testing.T) {
+	them, _ := writers(t)
+	for _, kind := range childKinds {
+		t.Run(kind, func(t *testing.T) {
+			child := childOf(kind, "production", "versioned", versioned("v9", "versioned"))
+			require.NoError(t, admin.Create(t.Context(), child))
+			removeAfter(t, child)
+			touch := client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"labels":{"touched":"yes"}}}`))
+			require.ErrorContains(t, them.Patch(t.Context(), copied(child), touch, client.DryRunAll), "only with one owner reference")
+			require.NoError(t, them.Apply(t.Context(), applied(t, childOf(kind, "production", "versioned", controller("versioned"))),
+				client.FieldOwner("flokoa-operator"), client.ForceOwnership, client.DryRunAll))
+			require.NoError(t, them.Delete(t.Context(), copied(child), client.DryRunAll))
+		})
+	}
+}
+
+func TestTheOperatorKeepsNoChildFromBeingDeleted(t *testing.T) {
+	them, user := writers(t)
+	for _, kind := range childKinds {
+		t.Run(kind, func(t *testing.T) {
+			object := childOf(kind, "production", "kept", controller("kept"))
+			refused := `a Flokoa operator may not add metadata.finalizers to ` + kind + ` "` + object.GetName() + `", because they keep it from being deleted`
+			object.SetFinalizers([]string{"example.com/a"})
+			require.ErrorContains(t, them.Create(t.Context(), copied(object), client.DryRunAll), refused)
+			require.ErrorContains(t, them.Apply(t.Context(), applied(t, object), client.FieldOwner("x"), client.DryRunAll), refused, "by an apply")
+			require.NoError(t, user.Create(t.Context(), copied(object), client.DryRunAll), "other users are not restricted")
+			require.NoError(t, admin.Create(t.Context(), object))
+			removeAfter(t, object)
+			t.Cleanup(func() { _ = admin.Patch(context.WithoutCancel(t.Context()), copied(object), finalizers(`null`)) })
+			require.ErrorContains(t, them.Patch(t.Context(), copied(object), finalizers(`["example.com/a","example.com/b"]`), client.DryRunAll), refused, "one more")
+			require.ErrorContains(t, them.Patch(t.Context(), copied(object), finalizers(`["orphan"]`), client.DryRunAll), refused, "another one")
+			require.NoError(t, them.Patch(t.Context(), copied(object), finalizers(`null`), client.DryRunAll))
+			for name, options := range orphaning() {
+				refused := `a Flokoa operator may not delete ` + kind + ` "` + object.GetName() + `" with propagationPolicy Orphan`
+				require.ErrorContains(t, them.Delete(t.Context(), copied(object), &options, client.DryRunAll), refused, name)
+				require.ErrorContains(t, them.DeleteAllOf(t.Context(), copied(object), client.InNamespace("production"), client.MatchingLabels{v1alpha1.LabelAgent: "kept"},
+					&client.DeleteAllOfOptions{DeleteOptions: options}, client.DryRunAll), refused, name+" of a collection")
+				require.NoError(t, user.Delete(t.Context(), copied(object), &options, client.DryRunAll), "other users are not restricted")
+			}
+			require.NoError(t, them.Delete(t.Context(), copied(object), client.PropagationPolicy(metav1.DeletePropagationForeground), client.DryRunAll))
+
+			require.NoError(t, admin.Delete(t.Context(), copied(object), client.PropagationPolicy(metav1.DeletePropagationForeground)))
+			require.NoError(t, admin.Get(t.Context(), client.ObjectKeyFromObject(object), object))
+			require.ElementsMatch(t, []string{"example.com/a", metav1.FinalizerDeleteDependents}, object.GetFinalizers())
+			touch := client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"labels":{"touched":"yes"}}}`))
+			require.NoError(t, them.Patch(t.Context(), copied(object), touch, client.DryRunAll), "while it terminates")
+		})
+	}
+}
+
+func finalizers(list string) client.Patch {
+	return client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":`+list+`}}`))
+}
+
+// orphaning are the options of a deletion that keeps what the object owns.
+func orphaning() map[string]client.DeleteOptions {
+	return map[string]client.DeleteOptions{
+		"propagationPolicy": {PropagationPolicy: ptr.To(metav1.DeletePropagationOrphan)},
+		"orphanDependents":  {Raw: &metav1.DeleteOptions{OrphanDependents: ptr.To(true)}}, //nolint:staticcheck // clients may still send it
+	}
 }
 
 // rewrites is the JSON patch with which the operator adopts an object: a controller reference after those that it has.
@@ -336,6 +408,9 @@ func operatorCases() map[string]operatorCase {
 		}, "only PodDisruptionBudgets that select the pods of their Agent"},
 		"another workload in an autoscaler": {"HorizontalPodAutoscaler", func(object client.Object) {
 			object.(*autoscalingv2.HorizontalPodAutoscaler).Spec.ScaleTargetRef = autoscalingv2.CrossVersionObjectReference{APIVersion: "apps/v1", Kind: "Deployment", Name: "a"}
+		}, "only HorizontalPodAutoscalers that scale their Agent"},
+		"another version in an autoscaler": {"HorizontalPodAutoscaler", func(object client.Object) {
+			object.(*autoscalingv2.HorizontalPodAutoscaler).Spec.ScaleTargetRef.APIVersion = v1alpha1.GroupVersion.Group + "/v9"
 		}, "only HorizontalPodAutoscalers that scale their Agent"},
 	}
 	return cases
