@@ -145,13 +145,14 @@ func metadata(environment string) []policyCase {
 	}
 	for _, key := range []string{
 		"k8s.v1.cni.cncf.io/networks", "v1.multus-cni.io/default-network", "cni.projectcalico.org/ipAddrs", "iam.amazonaws.com/role", "eks.amazonaws.com/role-arn",
-		"iam.gke.io/gcp-service-account", "sidecar.istio.io/userVolume", "cdi.k8s.io/gpu", "nvidia.cdi.k8s.io/gpu", "K8S.V1.CNI.CNCF.IO/networks",
+		"iam.gke.io/gcp-service-account", "sidecar.istio.io/userVolume", "cdi.k8s.io/gpu", "nvidia.cdi.k8s.io/gpu",
+		"pod-identity.alibabacloud.com/injection", "ipam.spidernet.io/ippool", "consul.hashicorp.com/connect-inject", "K8S.V1.CNI.CNCF.IO/networks",
 	} {
 		rows = append(rows, policyCase{key, annotations(key), denied("podMetadata.annotations", key)})
 	}
 	for _, key := range []string{
 		"external-dns.alpha.kubernetes.io/hostname", "service.beta.kubernetes.io/aws-load-balancer-type", "networking.gke.io/load-balancer-type", "cloud.google.com/neg",
-		"beta.cloud.google.com/backend-config", "metallb.universe.tf/address-pool", "metallb.io/address-pool", "service.cilium.io/global", "tailscale.com/expose",
+		"beta.cloud.google.com/backend-config", "consul.hashicorp.com/service-sync", "metallb.universe.tf/address-pool", "metallb.io/address-pool", "service.cilium.io/global", "tailscale.com/expose",
 	} {
 		rows = append(rows, policyCase{key, service(key), denied("service.annotations", key)})
 	}

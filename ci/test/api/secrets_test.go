@@ -104,7 +104,8 @@ func author(t *testing.T, name string) *person {
 
 func refusal(resource, name, namespace string) string {
 	group := map[string]string{"csidrivers": ".storage.k8s.io", "models": ".agent.flokoa.ai"}[resource]
-	return `you may not reference ` + resource + ` "` + name + `" in an Agent without the verb use on it: ask the platform team to list it in secretUse of the chart flokoa-environment, and to add you to the secret-users (check with kubectl auth can-i use ` +
+	value := map[string]string{"secrets": "secrets", "serviceaccounts": "serviceAccounts", "csidrivers": "csiDrivers", "models": "models"}[resource]
+	return `you may not reference ` + resource + ` "` + name + `" in an Agent without the verb use on it: ask the platform team to list it in secretUse.` + value + ` of the chart flokoa-environment, and to add you to the secret-users (check with kubectl auth can-i use ` +
 		resource + group + `/` + name + ` --namespace ` + namespace + `)`
 }
 
