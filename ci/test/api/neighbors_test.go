@@ -63,10 +63,11 @@ func placements() []policyCase {
 
 func tolerations() []policyCase {
 	keyless := "spec.runtime.spec.tolerations has an entry without a key, which tolerates every taint: set key to the taint that the Agent may tolerate"
+	lost := corev1.Toleration{Key: corev1.TaintNodeNotReady, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute}
 	return []policyCase{
 		{"everything", tolerates(corev1.Toleration{Operator: corev1.TolerationOpExists}), keyless},
-		{"everything of one effect", tolerates(corev1.Toleration{Key: "a", Operator: "Exists"}, corev1.Toleration{Operator: "Exists", Effect: corev1.TaintEffectNoExecute}), keyless},
-		{"one taint", tolerates(corev1.Toleration{Key: "a", Operator: corev1.TolerationOpExists}), ""},
+		{"everything of one effect", tolerates(lost, corev1.Toleration{Operator: "Exists", Effect: corev1.TaintEffectNoExecute}), keyless},
+		{"one taint", tolerates(lost), ""},
 	}
 }
 
@@ -197,6 +198,10 @@ func TestWhatIsOlderThanThePoliciesMayStay(t *testing.T) {
 		"another budget of the Agent": `{"spec":{"availability":{"podDisruptionBudget":{"maxUnavailable":1}}}}`,
 		"a harmless annotation":       `{"spec":{"runtime":{"spec":{"podMetadata":{"annotations":{"a":"b"}}}}}}`,
 		"no toleration":               `{"spec":{"runtime":{"spec":{"tolerations":null}}}}`,
+		"without the keyless one":     `{"spec":{"runtime":{"spec":{"tolerations":[{"key":"node-role.kubernetes.io/control-plane","operator":"Exists"}]}}}}`,
+		"only the keyless one":        `{"spec":{"runtime":{"spec":{"tolerations":[{"operator":"Exists"}]}}}}`,
+		"in another order":            `{"spec":{"runtime":{"spec":{"tolerations":[{"key":"node-role.kubernetes.io/control-plane","operator":"Exists"},{"operator":"Exists"}]}}}}`,
+		"one toleration more":         `{"spec":{"runtime":{"spec":{"tolerations":[{"operator":"Exists"},{"key":"node.kubernetes.io/unreachable","operator":"Exists","effect":"NoExecute"}]}}}}`,
 		"no affinity":                 `{"spec":{"runtime":{"spec":{"affinity":null}}}}`,
 		"a framework":                 `{"spec":{"framework":"langgraph"}}`,
 	} {
@@ -206,6 +211,8 @@ func TestWhatIsOlderThanThePoliciesMayStay(t *testing.T) {
 	require.Empty(t, user.warned())
 	for patch, message := range map[string]string{
 		`[{"op":"add","path":"/spec/runtime/spec/tolerations/-","value":{"key":"node-role.kubernetes.io/master","operator":"Exists"}}]`:                   "'flokoa-placement'",
+		`[{"op":"replace","path":"/spec/runtime/spec/tolerations/1/key","value":"node-role.kubernetes.io/master"}]`:                                       "'flokoa-placement'",
+		`[{"op":"add","path":"/spec/runtime/spec/tolerations/1/effect","value":"NoSchedule"}]`:                                                            "'flokoa-placement'",
 		`[{"op":"add","path":"/spec/runtime/spec/affinity/podAntiAffinity/requiredDuringSchedulingIgnoredDuringExecution/0/namespaces","value":["dev"]}]`: "'flokoa-placement'",
 		`[{"op":"replace","path":"/spec/runtime/spec/podMetadata/annotations/iam.amazonaws.com~1role","value":"b"}]`:                                      "'flokoa-metadata'",
 		`[{"op":"add","path":"/spec/runtime/spec/podMetadata/annotations/eks.amazonaws.com~1role-arn","value":""}]`:                                       "'flokoa-metadata'",
@@ -230,10 +237,7 @@ func TestNoAgentOfAnEnvironmentLeavesOrphans(t *testing.T) {
 	require.NoError(t, admin.Create(t.Context(), agent))
 	removeAfter(t, agent)
 	orphaned := "an Agent may not be deleted with propagationPolicy Orphan, because its Deployment and Service would stay and use the quota: delete it without --cascade=orphan"
-	for name, options := range map[string]client.DeleteOptions{
-		"propagationPolicy": {PropagationPolicy: ptr.To(metav1.DeletePropagationOrphan)},
-		"orphanDependents":  {Raw: &metav1.DeleteOptions{OrphanDependents: ptr.To(true)}}, //nolint:staticcheck // clients may still send it
-	} {
+	for name, options := range orphaning() {
 		require.ErrorContains(t, user.Delete(t.Context(), agent.DeepCopy(), &options), orphaned, name)
 		require.ErrorContains(t, user.DeleteAllOf(t.Context(), agent.DeepCopy(), client.InNamespace("dev"), &client.DeleteAllOfOptions{DeleteOptions: options}), orphaned, name+" of a collection")
 	}
@@ -275,6 +279,19 @@ func TestTheLargestPlacementIsNotTooMuchForThePolicies(t *testing.T) {
 	delete(large.Spec.Runtime.Spec.Service.Annotations, "a-long-enough-prefix-of-a-company.example.com/with-a-long-name-00")
 	require.ErrorContains(t, admin.Create(t.Context(), large, client.DryRunAll), "may not have service.annotations: tailscale.com/expose in production")
 	require.NoError(t, admin.Create(t.Context(), newAgent("production", "large"), client.DryRunAll))
+	largest := func(namespace, prefix string) *v1alpha1.Agent {
+		return newAgent(namespace, "tolerant", runtimeSpec(func(s *v1alpha1.RuntimeSpec) {
+			for i := range 64 {
+				s.Tolerations = append(s.Tolerations, corev1.Toleration{Key: fmt.Sprintf("%s.example.com/%063d", strings.Repeat(prefix, 60), i), Operator: corev1.TolerationOpExists})
+			}
+		}))
+	}
+	require.ErrorContains(t, admin.Create(t.Context(), largest("dev", "a"), client.DryRunAll), " and 59 more in dev")
+	tolerant := largest("production", "a")
+	require.NoError(t, admin.Create(t.Context(), tolerant))
+	removeAfter(t, tolerant)
+	tolerant.Spec.Runtime.Spec.Tolerations = largest("", "b").Spec.Runtime.Spec.Tolerations
+	require.NoError(t, admin.Update(t.Context(), tolerant, client.DryRunAll), "none of which was there before")
 }
 
 // --- values of the chart ------------------------------------------------------------------------------------------------
@@ -314,6 +331,83 @@ func TestAnEnvironmentMayAllowDeniedMetadata(t *testing.T) {
 	require.False(t, admits("staging", runtimeSpec(func(s *v1alpha1.RuntimeSpec) {
 		s.PodMetadata = &v1alpha1.PodMetadata{Labels: map[string]string{"aadpodidbinding": "x"}}
 	})), "any other key")
+}
+
+// tolerationDenial is the message for keys that an environment does not allow.
+func tolerationDenial(environment, keys string) string {
+	return "spec.runtime.spec.tolerations may not have " + keys + " in " + environment + ", because such nodes may be reserved for others: " +
+		"remove each toleration, or ask the platform team to add its key to allowedTolerations." + environment + " of the chart flokoa-policies"
+}
+
+func TestEachTolerationKeyNeedsTheEnvironmentsPermission(t *testing.T) {
+	exists := func(key string, effect corev1.TaintEffect) corev1.Toleration {
+		return corev1.Toleration{Key: key, Operator: corev1.TolerationOpExists, Effect: effect}
+	}
+	lost := []corev1.Toleration{exists(corev1.TaintNodeNotReady, corev1.TaintEffectNoExecute), exists(corev1.TaintNodeUnreachable, corev1.TaintEffectNoExecute)}
+	for name, row := range map[string]struct {
+		tolerations []corev1.Toleration
+		keys        string // empty if the environment allows it
+	}{
+		"the nodes of production": {[]corev1.Toleration{{Key: "dedicated", Operator: corev1.TolerationOpEqual, Value: "production"}}, "dedicated"},
+		"cordoned nodes":          {[]corev1.Toleration{exists(corev1.TaintNodeUnschedulable, "")}, "node.kubernetes.io/unschedulable"},
+		"nodes of add-ons":        {[]corev1.Toleration{exists("CriticalAddonsOnly", "")}, "CriticalAddonsOnly"},
+		"nodes of infrastructure": {[]corev1.Toleration{exists("node-role.kubernetes.io/infra", corev1.TaintEffectNoSchedule)}, "node-role.kubernetes.io/infra"},
+		"lost nodes":              {lost, ""},
+		"new pods on lost nodes":  {[]corev1.Toleration{exists(corev1.TaintNodeNotReady, corev1.TaintEffectNoSchedule)}, "node.kubernetes.io/not-ready"},
+		"lost nodes, any effect":  {[]corev1.Toleration{exists(corev1.TaintNodeUnreachable, "")}, "node.kubernetes.io/unreachable"},
+		"two keys, one twice":     {append(lost, exists("b", ""), exists("a", "NoSchedule"), exists("a", "NoExecute")), "a, b"},
+		"seven keys":              {[]corev1.Toleration{exists("a", ""), exists("b", ""), exists("c", ""), exists("d", ""), exists("e", ""), exists("f", ""), exists("g", "")}, "a, b, c, d, e and 2 more"},
+	} {
+		for _, namespace := range environments {
+			t.Run(name+" in "+namespace, func(t *testing.T) {
+				err := admin.Create(t.Context(), newAgent(namespace, "a", tolerates(row.tolerations...)), client.DryRunAll)
+				if row.keys == "" || namespace == "production" {
+					require.NoError(t, err)
+					return
+				}
+				require.ErrorContains(t, err, "'flokoa-placement-"+namespace+"' denied request: "+tolerationDenial(namespace, row.keys))
+			})
+		}
+	}
+}
+
+func TestTolerationsOlderThanThePolicyMayStay(t *testing.T) {
+	old := newAgent("", "old", tolerates(corev1.Toleration{Key: "dedicated", Operator: corev1.TolerationOpExists}, corev1.Toleration{Key: "gpu", Operator: corev1.TolerationOpExists}))
+	oldNamespace(t, old)
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: old.Namespace}}
+	require.NoError(t, admin.Patch(t.Context(), namespace, client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"labels":{"flokoa.ai/environment":"dev"}}}`))))
+	patch := func(patch string) error {
+		return admin.Patch(t.Context(), old.DeepCopy(), client.RawPatch(types.JSONPatchType, []byte(patch)), client.DryRunAll)
+	}
+	const at = `"path":"/spec/runtime/spec/tolerations/`
+	denied := tolerationDenial("dev", "other")
+	require.Eventually(t, func() bool {
+		err := patch(`[{"op":"add",` + at + `-","value":{"key":"other","operator":"Exists"}}]`)
+		return err != nil && strings.Contains(err.Error(), denied)
+	}, taking, taking/300)
+	require.NoError(t, patch(`[{"op":"remove",`+at+`0"}]`))
+	require.NoError(t, patch(`[{"op":"add",`+at+`-","value":{"key":"node.kubernetes.io/not-ready","operator":"Exists","effect":"NoExecute"}}]`))
+	require.ErrorContains(t, patch(`[{"op":"replace",`+at+`0/key","value":"other"}]`), denied)
+	require.ErrorContains(t, patch(`[{"op":"add",`+at+`0/effect","value":"NoExecute"}]`), tolerationDenial("dev", "dedicated"))
+}
+
+func TestAnEnvironmentMayAllowTolerations(t *testing.T) {
+	admits := func(namespace string, keys ...string) bool {
+		var tolerations []corev1.Toleration
+		for _, key := range keys {
+			tolerations = append(tolerations, corev1.Toleration{Key: key, Operator: corev1.TolerationOpExists})
+		}
+		return admin.Create(context.WithoutCancel(t.Context()), newAgent(namespace, "a", tolerates(tolerations...)), client.DryRunAll) == nil
+	}
+	reconfigure(t, map[string]any{"allowedTolerations": map[string]any{"dev": []any{"*"}, "staging": []any{"example.com/*", "gpu"}, "production": []any{}}}, "flokoa-placement",
+		func() bool { return admits("staging", "gpu") })
+	require.True(t, admits("staging", "gpu", "example.com/gpu"))
+	require.False(t, admits("staging", "gpu", "other"))
+	require.False(t, admits("staging", "other-gpu"))
+	require.True(t, admits("dev", "other"))
+	require.False(t, admits("production", "gpu"))
+	require.False(t, admits("dev", "node-role.kubernetes.io/control-plane"), "not even with *")
+	require.False(t, admits("dev", "node-role.kubernetes.io/master"), "not even with *")
 }
 
 func TestAnEnvironmentMayRequireDigests(t *testing.T) {
