@@ -43,9 +43,12 @@ type applied struct {
 func (c *Controller) applyChildren(ctx context.Context, agent *v1alpha1.Agent, live *children, state *state) applied {
 	sum := fingerprint(agent, live)
 	observed := live.observed(agent)
-	state.templates.observe(observed.Deployment)
+	state.templates.observe(observed.Deployment, c.now())
 	if state.synced.holds(sum, observed.Deployment) {
 		return applied{missing: state.synced.missing, rewritten: state.synced.rewritten}
+	}
+	if isPartial(agent) {
+		return applied{err: status.InvalidSpec(errTooLarge)}
 	}
 	desired, err := render.Agent(agent, live.forRendering(agent, observed))
 	if err != nil {

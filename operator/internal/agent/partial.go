@@ -1,9 +1,12 @@
 package agent
 
 import (
+	"encoding/json"
+	"fmt"
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -24,6 +27,9 @@ const (
 	maxWholeDeployment = 16 << 10
 	// maxSelector is how large a selector of a foreign PodDisruptionBudget may be, encoded, in bytes.
 	maxSelector = 1 << 10
+	// maxAgent is how large an Agent may be as JSON, in bytes: a pod template of the largest size, and as much again for its card and
+	// metadata. In memory, an Agent can take five times its size, if it is made of empty strings.
+	maxAgent = 192 << 10
 	// maxText is the length of the longest name in Kubernetes, in bytes.
 	maxText = 253
 )
@@ -87,6 +93,24 @@ func controllerOnly(object metav1.Object) []metav1.OwnerReference {
 
 // bounded returns a text, cut if it is too long to be the name of anything. The copy does not keep the rest in memory.
 func bounded(text string) string { return strings.Clone(text[:min(len(text), maxText)]) }
+
+// KeepAgent returns an Agent as a cache must hold it: without managed fields and the annotation of kubectl apply, which is a second copy of
+// the manifest. Of an Agent that is too large to run, it keeps the metadata, the status, and the size of the Deployment.
+func KeepAgent(agent *v1alpha1.Agent) (client.Object, error) {
+	agent.ManagedFields = nil
+	delete(agent.Annotations, corev1.LastAppliedConfigAnnotation)
+	raw, err := json.Marshal(agent)
+	if err != nil || len(raw) <= maxAgent {
+		return agent, err
+	}
+	kept := partial(agent).(*v1alpha1.Agent)
+	kept.CreationTimestamp, kept.Status = agent.CreationTimestamp, agent.Status
+	kept.Spec.Suspend, kept.Spec.Runtime.Spec.Replicas = agent.Spec.Suspend, agent.Spec.Runtime.Spec.Replicas
+	return kept, nil
+}
+
+// errTooLarge is the error of an Agent that the cache holds in part. Its pod template would be too large, or its card or metadata are.
+var errTooLarge = fmt.Errorf("the Agent is too large, and the limit is %d KiB: put files and long values into a ConfigMap or the image, and shorten lists", maxAgent>>10)
 
 // KeepBudget returns a PodDisruptionBudget as a cache must hold it. One that is no Agent's child may select an Agent's pods: of it,
 // the cache keeps who controls it, which pods it selects, and how many of them it lets go.

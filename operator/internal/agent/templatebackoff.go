@@ -22,7 +22,7 @@ const (
 )
 
 // templateHistory is what the controller remembers of the pod templates that it applied since the last complete rollout. After a
-// restart, it starts again with the template that is applied then: no template is applied twice, and a few more are free.
+// restart, it starts again with the template that is applied then: no template is applied twice, and at most one does not wait.
 type templateHistory struct {
 	// applied and complete are the hashes of the last template, and of that of the last complete rollout; 0 if unknown.
 	applied, complete uint64
@@ -34,10 +34,14 @@ type templateHistory struct {
 	template []byte
 }
 
-// observe forgets the history if the rollout of the last template is complete.
-func (h *templateHistory) observe(deployment *appsv1.Deployment) {
-	if deployment == nil || status.RolledOut(deployment) {
+// observe forgets the history if the rollout of the last template is complete. A rollout that was not complete when the operator started
+// may be stuck, so its next templates are not free: otherwise each restart would allow some more ReplicaSets.
+func (h *templateHistory) observe(deployment *appsv1.Deployment, now time.Time) {
+	switch {
+	case deployment == nil || status.RolledOut(deployment):
 		*h = templateHistory{applied: h.applied, complete: h.applied}
+	case h.applied == 0:
+		h.changes, h.changed = freeTemplates, now
 	}
 }
 

@@ -57,14 +57,25 @@ func TestACompleteRolloutForgetsItsTemplates(t *testing.T) {
 	history := templateHistory{}
 	for i := range 2 * freeTemplates {
 		history.apply([]byte(fmt.Sprint(i)), time.Unix(1000, 0))
-		history.observe(stuck)
+		history.observe(stuck, time.Unix(1000, 0))
 	}
 	require.NotZero(t, history.dueAt(sumOf("next"), time.Unix(1000, 0)))
 	complete := stuck.DeepCopy()
 	complete.Status.UpdatedReplicas, complete.Status.AvailableReplicas = 1, 1
-	history.observe(complete)
+	history.observe(complete, time.Unix(1000, 0))
 	last := sumOf(fmt.Sprint(2*freeTemplates - 1))
 	require.Equal(t, templateHistory{applied: last, complete: last}, history)
+}
+
+// The first template after a restart may be the one that is applied already; the next one waits.
+func TestARestartFreesNoTemplatesOfAStuckRollout(t *testing.T) {
+	start := time.Unix(1000, 0)
+	history := templateHistory{}
+	history.observe(stuck, start)
+	require.Zero(t, history.dueAt(sumOf("applied"), start))
+	history.apply([]byte("applied"), start)
+	history.observe(stuck, start)
+	require.Equal(t, start.Add(firstTemplateBackoff), history.dueAt(sumOf("next"), start))
 }
 
 // An editor who changes an Agent every two seconds must not fill etcd with ReplicaSets.

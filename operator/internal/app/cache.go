@@ -34,7 +34,7 @@ func CacheOptions(namespaces []string) cache.Options {
 		NewInformer:                 newInformer,
 		ReaderFailOnMissingInformer: true, // reading a kind that is not listed here is a bug, not a new watch
 		ByObject: map[client.Object]cache.ByObject{
-			&v1alpha1.Agent{}:                        {Transform: stripAgent},
+			&v1alpha1.Agent{}:                        {Transform: keepAgent},
 			&appsv1.Deployment{}:                     {Label: children, Transform: compressDeployment},
 			&corev1.Service{}:                        {Label: children, Transform: stripService, UnsafeDisableDeepCopy: onlyRead},
 			&corev1.ConfigMap{}:                      {Label: children, Transform: stripConfigMap, UnsafeDisableDeepCopy: onlyRead},
@@ -66,11 +66,10 @@ func agentLabel() *labels.Requirement {
 	return requirement
 }
 
-// stripAgent drops the annotation of kubectl apply: a second copy of the whole manifest.
-func stripAgent(object any) (any, error) {
-	if stripped, ok := object.(*v1alpha1.Agent); ok {
-		stripped.ManagedFields = nil
-		delete(stripped.Annotations, corev1.LastAppliedConfigAnnotation)
+// keepAgent keeps an Agent that is too large only in part.
+func keepAgent(object any) (any, error) {
+	if kept, ok := object.(*v1alpha1.Agent); ok {
+		return agent.KeepAgent(kept)
 	}
 	return object, nil
 }

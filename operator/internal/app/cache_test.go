@@ -22,6 +22,7 @@ import (
 
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 	"github.com/flokoa/flokoa/operator/internal/agent"
+	"github.com/flokoa/flokoa/operator/internal/agenttest"
 )
 
 // The cache holds thousands of pods, so each keeps only the fields that the operator reads.
@@ -256,9 +257,39 @@ func TestCachedAgentDropsLastAppliedConfiguration(t *testing.T) {
 	agent := &v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Name: "a",
 		Annotations:   map[string]string{"kubectl.kubernetes.io/last-applied-configuration": "{}", "mine": "stays"},
 		ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubectl"}}}}
-	stripped, err := stripAgent(agent)
+	stripped, err := keepAgent(agent)
 	require.NoError(t, err)
 	require.Equal(t, &v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Name: "a", Annotations: map[string]string{"mine": "stays"}}}, stripped)
+}
+
+// Three bytes of JSON are an empty string of 16 bytes: twenty such Agents used more memory than the operator may have.
+func TestCachedAgentOfManyEmptyStringsIsBounded(t *testing.T) {
+	terms := make([]corev1.PreferredSchedulingTerm, 64)
+	for i := range terms {
+		for range 64 {
+			terms[i].Preference.MatchExpressions = append(terms[i].Preference.MatchExpressions,
+				corev1.NodeSelectorRequirement{Key: "k", Operator: corev1.NodeSelectorOpIn, Values: make([]string, 64)})
+		}
+	}
+	large := agenttest.New("a", agenttest.Replicas(3), func(a *v1alpha1.Agent) {
+		a.Annotations = map[string]string{"mine": "goes"}
+		a.Spec.Suspend = true
+		a.Spec.Runtime.Spec.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{PreferredDuringSchedulingIgnoredDuringExecution: terms}}
+		a.Status.ObservedGeneration = 7
+	})
+	for range 2 { // a transform may get its own result
+		object, err := keepAgent(large)
+		require.NoError(t, err)
+		kept := object.(*v1alpha1.Agent)
+		require.Nil(t, kept.Spec.Runtime.Spec.Affinity)
+		require.Empty(t, kept.Spec.Runtime.Spec.Container.Image)
+		require.Equal(t, map[string]string{"flokoa.ai/partial": "true"}, kept.Annotations)
+		require.Equal(t, []any{large.Name, large.Namespace, large.UID, large.Generation, large.CreationTimestamp, large.Status},
+			[]any{kept.Name, kept.Namespace, kept.UID, kept.Generation, kept.CreationTimestamp, kept.Status})
+		require.True(t, kept.Spec.Suspend)
+		require.EqualValues(t, 3, *kept.Spec.Runtime.Spec.Replicas)
+		large = kept
+	}
 }
 
 func TestPodTransformIgnoresTombstones(t *testing.T) {

@@ -65,22 +65,30 @@ func TestAPodDisruptionBudgetWithALargeSelectorIsNamed(t *testing.T) {
 }
 
 // The CRD bounds each field, and not their sum. An Agent that an older operator deployed keeps running.
-func TestATooLargeTemplateChangesAndDeletesNothing(t *testing.T) {
-	t.Parallel()
-	b := newBench(t)
-	stored := b.create(t)
-	b.place(t, stored)
-	before := child(t, stored, &appsv1.Deployment{})
-	require.NoError(t, api.Get(t.Context(), client.ObjectKeyFromObject(stored), stored))
-	for i := range 5 {
-		stored.Spec.Runtime.Spec.Container.Env = append(stored.Spec.Runtime.Spec.Container.Env, corev1.EnvVar{Name: fmt.Sprint("LARGE_", i), Value: strings.Repeat("x", 30_000)})
+func TestATooLargeAgentChangesAndDeletesNothing(t *testing.T) {
+	for values, want := range map[int]string{
+		5: "spec.runtime.spec makes a pod template of 149 KiB, and the limit is 128 KiB: put files and long values into a ConfigMap or the image",
+		7: "the Agent is too large, and the limit is 192 KiB: put files and long values into a ConfigMap or the image, and shorten lists",
+	} {
+		t.Run(fmt.Sprint(values), func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			stored := b.create(t)
+			b.place(t, stored)
+			before := child(t, stored, &appsv1.Deployment{})
+			require.NoError(t, api.Get(t.Context(), client.ObjectKeyFromObject(stored), stored))
+			for i := range values {
+				stored.Spec.Runtime.Spec.Container.Env = append(stored.Spec.Runtime.Spec.Container.Env, corev1.EnvVar{Name: fmt.Sprint("LARGE_", i), Value: strings.Repeat("x", 30_000)})
+			}
+			require.NoError(t, api.Update(t.Context(), stored))
+			live, _, err := b.pass(t, stored)
+			require.Error(t, err)
+			require.Equal(t, v1alpha1.ReasonInvalidSpec, ready(live).Reason)
+			require.Equal(t, want, ready(live).Message)
+			require.Equal(t, before.ResourceVersion, child(t, stored, &appsv1.Deployment{}).ResourceVersion)
+			require.Len(t, live.Spec.Runtime.Spec.Container.Env, values, "the status is all that the operator writes")
+		})
 	}
-	require.NoError(t, api.Update(t.Context(), stored))
-	live, _, err := b.pass(t, stored)
-	require.Error(t, err)
-	require.Equal(t, v1alpha1.ReasonInvalidSpec, ready(live).Reason)
-	require.Equal(t, "spec.runtime.spec makes a pod template of 149 KiB, and the limit is 128 KiB: put files and long values into a ConfigMap or the image", ready(live).Message)
-	require.Equal(t, before.ResourceVersion, child(t, stored, &appsv1.Deployment{}).ResourceVersion)
 }
 
 // Each template is a ReplicaSet. No Deployment controller runs here, so no rollout completes.
