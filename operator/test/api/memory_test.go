@@ -29,8 +29,8 @@ import (
 
 const (
 	// maxGrowthKiB is how much an operator's memory may grow with the large objects of a stranger: a part of each, and what a burst
-	// leaves fragmented, which varies by several MiB. Whole, the objects are more than 140 MiB.
-	maxGrowthKiB = 10 * 1024
+	// leaves fragmented, which varies by several MiB. Whole, the Agents alone are more than 40 MiB, and the others more than 140.
+	maxGrowthKiB = 16 * 1024
 	// releaseTimeout bounds how long the operator may take to return memory to the OS after a burst.
 	releaseTimeout = time.Minute
 )
@@ -159,6 +159,9 @@ func createLargeObjects(t *testing.T, namespace string) {
 			forged(i, namespace, largeBudget(), 200_000),
 			forged(i, namespace, &corev1.Pod{Spec: largePod()}, 200_000))
 	}
+	for i := range 8 {
+		all = append(all, largeAgent(i, namespace))
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	failures, queue := make(chan error, len(all)), make(chan client.Object, len(all))
@@ -177,7 +180,7 @@ func createLargeObjects(t *testing.T, namespace string) {
 	}
 	close(queue)
 	t.Cleanup(func() { // the other tests' caches hold all namespaces
-		for _, kind := range []client.Object{&corev1.ConfigMap{}, &appsv1.Deployment{}, &corev1.Service{}, &autoscalingv2.HorizontalPodAutoscaler{}, &policyv1.PodDisruptionBudget{}, &corev1.Pod{}} {
+		for _, kind := range []client.Object{&v1alpha1.Agent{}, &corev1.ConfigMap{}, &appsv1.Deployment{}, &corev1.Service{}, &autoscalingv2.HorizontalPodAutoscaler{}, &policyv1.PodDisruptionBudget{}, &corev1.Pod{}} {
 			require.NoError(t, api.DeleteAllOf(context.Background(), kind, client.InNamespace(namespace), client.GracePeriodSeconds(0)))
 		}
 	})
@@ -202,6 +205,22 @@ func forged[T client.Object](i int, namespace string, object T, annotation int) 
 func largePod() corev1.PodSpec {
 	return corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "registry.example/large:v1", Env: []corev1.EnvVar{
 		{Name: "LARGE", Value: strings.Repeat("x", 800_000)}}}}}
+}
+
+// largeAgent is an Agent that takes 5 MiB in memory: each of its empty values has three bytes as JSON, and sixteen in a slice.
+func largeAgent(i int, namespace string) *v1alpha1.Agent {
+	terms := make([]corev1.PreferredSchedulingTerm, 64)
+	for i := range terms {
+		terms[i].Weight = 1
+		for range 64 {
+			terms[i].Preference.MatchExpressions = append(terms[i].Preference.MatchExpressions,
+				corev1.NodeSelectorRequirement{Key: "k", Operator: corev1.NodeSelectorOpIn, Values: make([]string, 64)})
+		}
+	}
+	large := agenttest.New(fmt.Sprintf("large-%d", i), agenttest.In(namespace))
+	large.UID, large.Generation = "", 0
+	large.Spec.Runtime.Spec.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{PreferredDuringSchedulingIgnoredDuringExecution: terms}}
+	return large
 }
 
 func largeDeployment(i int) *appsv1.Deployment {
