@@ -52,6 +52,10 @@ func neighborAttacks() []attack {
 			variant{"any effect", tolerates(corev1.Toleration{Operator: corev1.TolerationOpExists})},
 			variant{"NoSchedule", tolerates(corev1.Toleration{Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoSchedule})},
 			variant{"control planes", tolerates(corev1.Toleration{Key: "node-role.kubernetes.io/control-plane", Operator: corev1.TolerationOpExists})})},
+		{"a toleration of the platform's taints", devEditor, "pods created", refuseEach(
+			variant{"cordoned nodes", tolerates(corev1.Toleration{Key: corev1.TaintNodeUnschedulable, Operator: corev1.TolerationOpExists})},
+			variant{"nodes of production", tolerates(corev1.Toleration{Key: "dedicated", Value: "production"})},
+			variant{"system nodes", tolerates(corev1.Toleration{Key: "CriticalAddonsOnly", Operator: corev1.TolerationOpExists})})},
 		{"podDisruptionBudget.maxUnavailable 0", devEditor, "eviction refused: no node drains", blockDrains(
 			variant{"0", budget(nil, 0)}, variant{"0%", budget(nil, "0%")})},
 		{"podDisruptionBudget.minAvailable = replicas", devEditor, "eviction refused: no node drains", blockDrains(

@@ -32,6 +32,8 @@ func operatorAttacks(permissions string) []attack {
 	const runs, stays, written = "its pod runs for a moment", "its pod runs, and stays", "all four kinds written"
 	return []attack{
 		{"Deployment of a missing Agent and a second owner", by, stays, forgeDeployment(inProduction, false, withOtherOwner)},
+		{"Deployment of an Agent in a version that does not exist", by, stays, forgeDeployment(inProduction, false, ofUnknownVersion)},
+		{"Deployment of a missing Agent with a finalizer", by, stays, forgeDeployment(inProduction, false, withFinalizer)},
 		{"Deployment of a missing Agent", by, runs, forgeDeployment(inProduction, true)},
 		{"privileged, two owners, namespace without Agents", by, stays, forgeDeployment(atHome, false, withOtherOwner, privileged)},
 		{"privileged, namespace without Agents", by, runs, forgeDeployment(atHome, permissions == "Cluster", privileged)},
@@ -110,6 +112,16 @@ func withOtherOwner(a *arena, deployment *appsv1.Deployment) {
 	a.Cleanup(func() { removeNow(other) })
 	owner := metav1.OwnerReference{APIVersion: "v1", Kind: "ConfigMap", Name: other.Name, UID: other.UID}
 	deployment.OwnerReferences = append(deployment.OwnerReferences, owner)
+}
+
+// ofUnknownVersion hides the owner from the garbage collector, which cannot look it up.
+func ofUnknownVersion(_ *arena, deployment *appsv1.Deployment) {
+	deployment.OwnerReferences[0].APIVersion = v1alpha1.GroupVersion.Group + "/v9"
+}
+
+// withFinalizer keeps the garbage collector from deleting the pods.
+func withFinalizer(_ *arena, deployment *appsv1.Deployment) {
+	deployment.Finalizers = []string{"example.com/keep"}
 }
 
 func privileged(_ *arena, deployment *appsv1.Deployment) {
