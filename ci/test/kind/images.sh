@@ -50,7 +50,7 @@ programs() {
 metrics=$("$tools/build.sh" metrics-server)
 watch_over "images: compiling what goes into them" programs
 image flokoa-operator:test "$root"/operator/Dockerfile
-image traffic:test "$root"/ci/cmd/traffic/Dockerfile
+image traffic:v1 "$root"/ci/cmd/traffic/Dockerfile
 image metrics-server:test "$root"/ci/test/kind/metrics-server.Dockerfile
 # The same agent twice, and once as nobody should run it.
 for version in v2.0.0 v2.1.0; do

@@ -161,7 +161,7 @@ func (n *network) add(name string, pod corev1.Pod) {
 // echoServer makes an Agent of the program of these tests, which answers whoever reaches it, with a port for metrics.
 func echoServer(a *v1alpha1.Agent) {
 	container := &a.Spec.Runtime.Spec.Container
-	container.Image, container.Args = image("traffic", "test"), []string{"serve", "--tcp", "8080,9090"}
+	container.Image, container.Args = image("traffic", "v1"), []string{"serve", "--tcp", "8080,9090"}
 	container.Ports = append(container.Ports, corev1.ContainerPort{Name: "metrics", ContainerPort: 9090})
 }
 

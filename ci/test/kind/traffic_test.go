@@ -35,7 +35,7 @@ func trafficPod(namespace, name, app string, command []string, options ...podOpt
 			SecurityContext: &corev1.PodSecurityContext{
 				RunAsNonRoot: ptr.To(true), RunAsUser: ptr.To[int64](65532), SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}},
 			Containers: []corev1.Container{{
-				Name: "traffic", Image: image("traffic", "test"), Args: command,
+				Name: "traffic", Image: image("traffic", "v1"), Args: command,
 				// Where the machine is short of CPU, callers come before those that they call, or they would measure themselves.
 				Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("200m"), corev1.ResourceMemory: resource.MustParse("16Mi")}},
 				SecurityContext: &corev1.SecurityContext{
