@@ -34,7 +34,7 @@ func TestAnEditorGetsNoSecret(t *testing.T) {
 		{"opens a shell where it is", "", "exec " + holder + " -- /agent", `cannot create resource "pods/exec"`},
 		{"attaches to a pod", "", "attach " + holder, `cannot create resource "pods/attach"`},
 		{"requests a ServiceAccount token", "", "create token agent-deployer", `cannot create resource "serviceaccounts/token"`},
-		{"acts as an account", "", "get agents --as system:serviceaccount:flokoa-production:agent-deployer", "cannot impersonate"},
+		{"acts as an account", "", "get --raw /apis/agent.flokoa.ai/v1alpha1/namespaces/flokoa-production/agents --as system:serviceaccount:flokoa-production:agent-deployer", "cannot impersonate"},
 		{"gives it to an Agent as a variable", agent(`"env":[{"name":"API_KEY","valueFrom":{"secretKeyRef":{"name":"agent-secrets","key":"api-key"}}}]`), "create -f -", "the verb use on it"},
 		{"gives it to an Agent as all variables", agent(`"envFrom":[{"secretRef":{"name":"agent-secrets"}}]`), "create -f -", "the verb use on it"},
 	} {
