@@ -24,11 +24,7 @@ func TestEveryReportNamesTestsThatExist(t *testing.T) {
 			continue
 		}
 		rows++
-		found := testName.FindAllStringSubmatch(line, -1)
-		require.NotEmpty(t, found, "the row names no test: %s", line)
-		for _, name := range found {
-			require.True(t, declared[name[1]], "no such test: %s", name[1])
-		}
+		requireTests(t, declared, testName, line)
 	}
 	require.GreaterOrEqual(t, rows, 40)
 }
@@ -37,9 +33,14 @@ func TestEveryReportNamesTestsThatExist(t *testing.T) {
 func TestContributingNamesTestsThatExist(t *testing.T) {
 	page, err := os.ReadFile("../../../../CONTRIBUTING.md")
 	require.NoError(t, err)
-	declared := declaredTests(t, "../../../..")
-	found := testName.FindAllStringSubmatch(string(page), -1)
-	require.NotEmpty(t, found)
+	requireTests(t, declaredTests(t, "../../../.."), testName, string(page))
+}
+
+// requireTests requires that a text names tests, and only such that exist.
+func requireTests(t *testing.T, declared map[string]bool, names *regexp.Regexp, text string) {
+	t.Helper()
+	found := names.FindAllStringSubmatch(text, -1)
+	require.NotEmpty(t, found, "it names no test: %s", text)
 	for _, name := range found {
 		require.True(t, declared[name[1]], "no such test: %s", name[1])
 	}

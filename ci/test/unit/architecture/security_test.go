@@ -24,11 +24,7 @@ func TestEverySecurityClaimNamesTestsThatExist(t *testing.T) {
 		cells := strings.Split(strings.Trim(line, "| \n"), " | ")
 		require.Len(t, cells, 3, "%s", line)
 		require.Regexp(t, `; (yes|no)\b`, cells[1], "the claim says whether it needs the operator: %s", line)
-		names := testName.FindAllStringSubmatch(cells[2], -1)
-		require.NotEmpty(t, names, "the claim names no test: %s", line)
-		for _, name := range names {
-			require.True(t, declared[name[1]], "no such test: %s", name[1])
-		}
+		requireTests(t, declared, testName, cells[2])
 	}
 	require.GreaterOrEqual(t, rows, 20)
 }
@@ -37,10 +33,5 @@ func TestEverySecurityClaimNamesTestsThatExist(t *testing.T) {
 func TestEveryAttackerThatIsTestedElsewhereNamesATest(t *testing.T) {
 	source, err := os.ReadFile("../../cluster/attackers_operator_test.go")
 	require.NoError(t, err)
-	declared := declaredTests(t, "../../../..")
-	names := regexp.MustCompile(`see\("(\w+)"\)`).FindAllStringSubmatch(string(source), -1)
-	require.NotEmpty(t, names)
-	for _, name := range names {
-		require.True(t, declared[name[1]], "no such test: %s", name[1])
-	}
+	requireTests(t, declaredTests(t, "../../../.."), regexp.MustCompile(`see\("(\w+)"\)`), string(source))
 }
