@@ -99,6 +99,9 @@ func bounded(text string) string { return strings.Clone(text[:min(len(text), max
 func KeepAgent(agent *v1alpha1.Agent) (client.Object, error) {
 	agent.ManagedFields = nil
 	delete(agent.Annotations, corev1.LastAppliedConfigAnnotation)
+	if agent.Spec.Runtime.Spec.Container.Image != "" { // whole: the annotation is its author's, and means nothing
+		delete(agent.Annotations, annotationPartial)
+	}
 	raw, err := json.Marshal(agent)
 	if err != nil || len(raw) <= maxAgent {
 		return agent, err
@@ -121,10 +124,11 @@ func KeepBudget(budget *policyv1.PodDisruptionBudget) client.Object {
 	kept := partial(budget).(*policyv1.PodDisruptionBudget)
 	kept.Labels, kept.Annotations = nil, nil
 	kept.Spec = policyv1.PodDisruptionBudgetSpec{MinAvailable: budget.Spec.MinAvailable, MaxUnavailable: budget.Spec.MaxUnavailable}
-	if isPartial(budget) || budget.Spec.Selector != nil && budget.Spec.Selector.Size() > maxSelector {
+	selector := budget.Spec.Selector
+	if selector == nil && isPartial(budget) || selector != nil && selector.Size() > maxSelector { // caches transform some objects twice
 		kept.Annotations = map[string]string{annotationPartial: "selector"}
 	} else {
-		kept.Spec.Selector = budget.Spec.Selector
+		kept.Spec.Selector = selector
 	}
 	return kept
 }

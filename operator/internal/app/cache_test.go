@@ -262,6 +262,19 @@ func TestCachedAgentDropsLastAppliedConfiguration(t *testing.T) {
 	require.Equal(t, &v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Name: "a", Annotations: map[string]string{"mine": "stays"}}}, stripped)
 }
 
+func TestAuthorsCannotMarkObjectsAsPartial(t *testing.T) {
+	marked := map[string]string{"flokoa.ai/partial": "true"}
+	kept, err := keepAgent(agenttest.New("a", func(a *v1alpha1.Agent) { a.Annotations = marked }))
+	require.NoError(t, err)
+	require.Empty(t, kept.(*v1alpha1.Agent).Annotations)
+	selector := &metav1.LabelSelector{MatchLabels: map[string]string{"app": "b"}}
+	kept, err = stripBudget(&policyv1.PodDisruptionBudget{
+		ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{"flokoa.ai/partial": "true"}}, Spec: policyv1.PodDisruptionBudgetSpec{Selector: selector}})
+	require.NoError(t, err)
+	require.Empty(t, kept.(*policyv1.PodDisruptionBudget).Annotations)
+	require.Equal(t, selector, kept.(*policyv1.PodDisruptionBudget).Spec.Selector)
+}
+
 // Three bytes of JSON are an empty string of 16 bytes: twenty such Agents used more memory than the operator may have.
 func TestCachedAgentOfManyEmptyStringsIsBounded(t *testing.T) {
 	terms := make([]corev1.PreferredSchedulingTerm, 64)
