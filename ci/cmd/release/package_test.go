@@ -112,7 +112,7 @@ func TestADigestThatCannotBePinnedIsAnError(t *testing.T) {
 
 func TestMakePassesAnEmptyDigest(t *testing.T) {
 	for arg, suffix := range map[string]string{"": "package dist", "DIGEST=" + digest: `package dist "` + digest + `"`, "DIGEST=": `package dist ""`} {
-		command := exec.CommandContext(t.Context(), "make", "--dry-run", "charts")
+		command := exec.CommandContext(t.Context(), "make", "--no-print-directory", "--dry-run", "charts")
 		if arg != "" {
 			command.Args = append(command.Args, arg)
 		}

@@ -54,7 +54,7 @@ func TestImagesSayWhereTheyComeFrom(t *testing.T) {
 
 func TestMakeLabelsEveryImageThatItBuilds(t *testing.T) {
 	for _, target := range []string{"image", "push"} {
-		command := exec.CommandContext(t.Context(), "make", "--dry-run", target, "VERSION=v1.2.3")
+		command := exec.CommandContext(t.Context(), "make", "--no-print-directory", "--dry-run", target, "VERSION=v1.2.3")
 		command.Dir = root
 		command.Env = append(os.Environ(), "MAKEFLAGS=")
 		out, err := command.Output()
