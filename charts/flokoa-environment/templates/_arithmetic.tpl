@@ -30,11 +30,11 @@ never goes below the desired replicas: new pods start first, and terminating pod
 {{- define "flokoa-environment.checkQuota" -}}
 {{- $quota := .Values.quota }}
 {{- $agents := int64 $quota.agents }}
-{{- $replicas := include "flokoa-environment.leastReplicas" . | int64 }}
+{{- $replicas := int64 .Values.minReplicas }}
 {{- $peak := mul 2 $agents $replicas }}
-{{- $why := printf "a rolling update of %d Agents (quota.agents) with %d replicas each (the minimum in %s) needs up to 2 x %d x %d = %d pods" $agents $replicas .Values.environment $agents $replicas $peak }}
+{{- $why := printf "a rolling update of %d Agents (quota.agents) with %d replicas each (minReplicas) needs up to 2 x %d x %d = %d pods" $agents $replicas $agents $replicas $peak }}
 {{- if lt (int64 $quota.pods) $peak }}
-{{- fail (printf "quota.pods is %d, but %s. Raise quota.pods to %d or more, or lower quota.agents" (int64 $quota.pods) $why $peak) }}
+{{- fail (printf "quota.pods is %d, but %s. Raise quota.pods to %d or more, or lower quota.agents or minReplicas" (int64 $quota.pods) $why $peak) }}
 {{- end }}
 {{- range $what, $default := dict "requests" "defaultRequest" "limits" "default" }}
 {{- range $resource := list "cpu" "memory" "ephemeral-storage" }}

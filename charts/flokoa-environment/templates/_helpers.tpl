@@ -41,11 +41,9 @@ argocd.argoproj.io/sync-options: Prune=false,Delete=false
       {{- toYaml .podLabels | nindent 6 }}
 {{- end }}
 
-{{/*
-Subjects of a RoleBinding; takes a dict of environment, key (the suffix of the default group name), groups, users and serviceAccounts.
-*/}}
+{{/* Subjects of a RoleBinding; takes a dict of groups, users and serviceAccounts. */}}
 {{- define "flokoa-environment.subjects" -}}
-{{- range default (list (printf "flokoa:%s:%s" .environment .key)) .groups }}
+{{- range .groups }}
 - kind: Group
   apiGroup: rbac.authorization.k8s.io
   name: {{ . | quote }}
@@ -64,9 +62,4 @@ Subjects of a RoleBinding; takes a dict of environment, key (the suffix of the d
   name: {{ .name }}
   namespace: {{ .namespace }}
 {{- end }}
-{{- end }}
-
-{{/* Minimum replicas of an Agent in the environment, equal to the defaults of the policy flokoa-replicas. */}}
-{{- define "flokoa-environment.leastReplicas" -}}
-{{- get (dict "dev" 1 "staging" 2 "production" 3) .Values.environment }}
 {{- end }}

@@ -72,9 +72,17 @@ func viewable() []string {
 	)
 }
 
+// group is the default group of a role: another namespace of the same kind has groups of its own.
+func (e *environment) group(role string) string {
+	if e.namespace == "flokoa-"+e.kind {
+		return "flokoa:" + e.kind + ":" + role
+	}
+	return "flokoa:" + e.namespace + ":" + role
+}
+
 // personas are those of an environment, with everything they may do.
 func (e *environment) personas() []persona {
-	group := func(name string) []string { return []string{"flokoa:" + e.kind + ":" + name, "system:authenticated"} }
+	group := func(name string) []string { return []string{e.group(name), "system:authenticated"} }
 	account := []string{"system:serviceaccounts", "system:serviceaccounts:" + e.namespace, "system:authenticated"}
 	agents := slices.Concat(combine([]string{"create", "update", "patch", "delete"}, "agent.flokoa.ai/agents"), combine([]string{"update", "patch"}, "agent.flokoa.ai/agents/scale"))
 	return []persona{
@@ -100,7 +108,7 @@ func (e *environment) requirePersonaAccess() {
 		questions += may.reviews
 	}
 	for _, other := range []string{"dev", "staging", "production"} {
-		if other == e.kind {
+		if e.namespace == "flokoa-"+other {
 			continue
 		}
 		var groups []string
@@ -219,7 +227,7 @@ func (s *fixture) sendProbe(theirs rest.Interface, verb, resource string) bool {
 func (e *environment) requireSecretsProtected() {
 	e.Helper()
 	e.kubectl("create", "secret", "generic", "model-key", "--from-literal=api-key=x")
-	editor := as("eddie", "flokoa:"+e.kind+":editors")
+	editor := as("eddie", e.group("editors"))
 	reader := e.newSecretReader("reader", "model-key")
 	refusal := `you may not reference secrets "model-key" in an Agent without the verb use on it`
 
@@ -237,7 +245,7 @@ func (e *environment) requireSecretsProtected() {
 		_, err := e.command(e.Context(), append([]string{"auth", "can-i", "use", "secrets/model-key"}, as("sue")...)...).Output()
 		return err
 	})
-	out, err = e.kubectlApplyAgent(reader, as("sue", "flokoa:"+e.kind+":editors")...)
+	out, err = e.kubectlApplyAgent(reader, as("sue", e.group("editors"))...)
 	require.NoError(e, err, out)
 	e.waitReady("reader")
 
@@ -282,7 +290,7 @@ func (e *environment) newSecretReader(name, secret string) *v1alpha1.Agent {
 // requireNoTokenSecrets has the manager of Secrets try to make one that holds a ServiceAccount's token.
 func (e *environment) requireNoTokenSecrets() {
 	e.Helper()
-	manager := as("sam", "flokoa:"+e.kind+":secret-managers")
+	manager := as("sam", e.group("secret-managers"))
 	command := e.command(e.Context(), append([]string{"create", "-f", "-"}, manager...)...)
 	command.Stdin = strings.NewReader(`{"apiVersion":"v1","kind":"Secret","type":"kubernetes.io/service-account-token",
 		"metadata":{"name":"token","annotations":{"kubernetes.io/service-account.name":"agent-deployer"}}}`)

@@ -237,9 +237,9 @@ func valueRows(t *testing.T, dir string) []row {
 		for i := 0; i < len(mapping.Content); i += 2 {
 			key, value := mapping.Content[i], mapping.Content[i+1]
 			at := join(path, key.Value)
-			text, documented := description(key.HeadComment)
+			comment, documented := description(key.HeadComment)
 			if documented {
-				rows = append(rows, row{at, kind(value), "`" + asJSON(t, value) + "`", text})
+				rows = append(rows, documentedRow(row{at, kind(value), "`" + asJSON(t, value) + "`", comment}))
 			}
 			if value.Kind == yamlv3.MappingNode && len(value.Content) > 0 {
 				walk(at, value, described || documented)
@@ -256,6 +256,18 @@ func valueRows(t *testing.T, dir string) []row {
 func description(comment string) (string, bool) {
 	text, found := strings.CutPrefix(comment, "# -- ")
 	return strings.ReplaceAll(text, "\n# ", " "), found
+}
+
+// documentedRow takes the type and the default out of the description: a value whose default depends on others is an empty string, and
+// its comment starts with the type in parentheses and ends with the default.
+func documentedRow(row row) row {
+	if text, found := strings.CutPrefix(row.description, "("); found {
+		row.kind, row.description, _ = strings.Cut(text, ") ")
+	}
+	if text, value, found := strings.Cut(row.description, " @default -- "); found {
+		row.description, row.value = text, value
+	}
+	return row
 }
 
 // kind is what helm-docs calls a YAML node.
