@@ -29,32 +29,6 @@ they would count against the quota.
 {{- end }}
 {{- end }}
 
-{{/* Rejects subjects that mean everyone; takes a dict of path, groups, users and serviceAccounts. */}}
-{{- define "flokoa-environment.checkSubjects" -}}
-{{- range .groups }}
-{{- if has . (list "system:authenticated" "system:unauthenticated" "system:serviceaccounts" "system:masters") }}
-{{- fail (printf "%s.groups must not contain %s, a built-in group for everyone or for cluster admins: use groups of your identity provider" $.path .) }}
-{{- end }}
-{{- end }}
-{{- range .users }}
-{{- if eq . "system:anonymous" }}{{ fail (printf "%s.users must not contain %s, because it means every unauthenticated client: remove it" $.path .) }}{{ end }}
-{{- if hasPrefix "system:serviceaccount:" . }}{{ fail (printf "%s.users must not contain the ServiceAccount %s: list it in %s.serviceAccounts as {namespace: ..., name: ...}" $.path . $.path) }}{{ end }}
-{{- end }}
-{{- include "flokoa-environment.checkServiceAccounts" (dict "path" (printf "%s.serviceAccounts" .path) "accounts" .serviceAccounts) }}
-{{- end }}
-
-{{/*
-Rejects ServiceAccounts named default, as which every pod runs that names no other. kustomize would also move such a subject to its own
-namespace. Takes a dict of path and accounts.
-*/}}
-{{- define "flokoa-environment.checkServiceAccounts" -}}
-{{- range .accounts }}
-{{- if eq .name "default" }}
-{{- fail (printf "%s must not contain the ServiceAccount default of namespace %s, because every pod there that names no ServiceAccount runs as it: use a dedicated ServiceAccount" $.path .namespace) }}
-{{- end }}
-{{- end }}
-{{- end }}
-
 {{/* Rejects extraObjects that do not belong in the environment; takes a dict of object and namespace. */}}
 {{- define "flokoa-environment.checkObject" -}}
 {{- $what := printf "extraObjects: %s %s" .object.kind .object.metadata.name }}
@@ -69,26 +43,14 @@ namespace. Takes a dict of path and accounts.
 {{- end }}
 {{- end }}
 
-{{/* Rejects extended resources that the quota would not count, and sizes that are not canonical. */}}
-{{- define "flokoa-environment.checkExtendedResources" -}}
-{{- range $name, $amount := .Values.quota.extendedResources }}
-{{- if hasPrefix "requests." $name }}
-{{- fail (printf "quota.extendedResources must not contain %s: write %s, as in the resources of a container" $name (trimPrefix "requests." $name)) }}
+{{/* Rejects callers that are everyone by mistake. */}}
+{{- define "flokoa-environment.checkGateways" -}}
+{{- range $i, $caller := .Values.network.gateways }}
+{{- if and $caller.cidr (or $caller.namespace $caller.podLabels) }}
+{{- fail (printf "network.gateways[%d] must have either cidr, or namespace and podLabels: make two entries" $i) }}
 {{- end }}
-{{- if not (or (contains "/" $name) (hasPrefix "hugepages-" $name)) }}
-{{- fail (printf "quota.extendedResources must not contain %s, because the name of an extended resource has a domain: write it as in the resources of a container, for example nvidia.com/gpu" $name) }}
-{{- end }}
-{{- if kindIs "string" $amount }}
-{{- $_ := include "flokoa-environment.amount" (dict "path" (printf "quota.extendedResources.%s" $name) "value" $amount) }}
-{{- end }}
-{{- end }}
-{{- end }}
-
-{{/* Rejects the system priority classes. Kubernetes reserves the prefix. */}}
-{{- define "flokoa-environment.checkPriorityClasses" -}}
-{{- range .Values.priorityClasses }}
-{{- if hasPrefix "system-" . }}
-{{- fail (printf "priorityClasses must not contain %s, because such pods preempt pods of every namespace: remove it" .) }}
+{{- if and (has $caller.cidr (list "0.0.0.0/0" "::/0")) (not $caller.except) }}
+{{- fail (printf "network.gateways[%d].cidr is %s, which includes the pods of every namespace: list the pod and node ranges of the cluster in except" $i $caller.cidr) }}
 {{- end }}
 {{- end }}
 {{- end }}

@@ -31,14 +31,16 @@ kustomize.toolkit.fluxcd.io/prune: disabled
 argocd.argoproj.io/sync-options: Prune=false,Delete=false
 {{- end }}
 
-{{/* Network policy peer: pods of one namespace. Both selectors are in one peer, because two peers would each allow more. */}}
-{{- define "flokoa-environment.peer" -}}
-- namespaceSelector:
-    matchLabels:
-      kubernetes.io/metadata.name: {{ .namespace }}
-  podSelector:
-    matchLabels:
-      {{- toYaml .podLabels | nindent 6 }}
+{{/* Labels that make a namespace an environment: they select the admission policies and the Pod Security levels. */}}
+{{- define "flokoa-environment.guards" -}}
+flokoa.ai/environment: {{ .Values.environment }}
+flokoa.ai/min-replicas: {{ int .Values.minReplicas | quote }}
+pod-security.kubernetes.io/enforce: {{ .Values.podSecurity.enforce }}
+pod-security.kubernetes.io/enforce-version: {{ .Values.podSecurity.enforceVersion }}
+pod-security.kubernetes.io/warn: {{ .Values.podSecurity.warn }}
+pod-security.kubernetes.io/warn-version: latest
+pod-security.kubernetes.io/audit: {{ .Values.podSecurity.warn }}
+pod-security.kubernetes.io/audit-version: latest
 {{- end }}
 
 {{/* Subjects of a RoleBinding; takes a dict of groups, users and serviceAccounts. */}}

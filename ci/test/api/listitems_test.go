@@ -30,7 +30,7 @@ func TestTheAPIServerAddsNothingInsideAListItem(t *testing.T) {
 			values := everyValue(t, chart)
 			namespaces := values["watchNamespaces"]
 			for _, excluded := range []string{ // by the other values
-				"watchNamespaces", "podSecurityContext", "podSecurity", "network.models.public", "network.models.except",
+				"watchNamespaces", "podSecurityContext", "podSecurity", "network.egress.public", "network.egress.except", "namespace.create",
 			} {
 				unstructured.RemoveNestedField(values, strings.Split(excluded, ".")...)
 			}

@@ -195,11 +195,11 @@ func networkOf(kind string) map[string]any {
 	peer := func(namespace, app string) []any {
 		return []any{map[string]any{"namespace": namespace, "podLabels": map[string]any{"app": app}}}
 	}
-	models := map[string]any{"cidrs": []any{providerAddress + "/32"}, "ports": []any{int64(providerPort)}}
+	egress := map[string]any{"cidrs": []any{providerAddress + "/32"}, "ports": []any{int64(providerPort)}}
 	if kind == "dev" {
-		models = map[string]any{"public": true}
+		egress = map[string]any{"public": true}
 	}
-	return map[string]any{"gateways": peer("live-gateway", "gateway"), "monitoring": peer("live-monitoring", "prometheus"), "models": models}
+	return map[string]any{"gateways": peer("live-gateway", "gateway"), "monitoring": peer("live-monitoring", "prometheus"), "egress": egress}
 }
 
 // tearDown removes all that these tests created: Agents, environments, policies, CRDs. It is idempotent. The platform's namespace goes

@@ -82,14 +82,19 @@ func TestCRDsNamespacesAndPoliciesAreKeptOnUninstall(t *testing.T) {
 	require.Len(t, kept, 5)
 }
 
-// home is the namespace in which what is rendered lives: the one that is rendered with it, or the release's.
+// home is the namespace in which what is rendered lives: the one that is rendered with it, the one that an environment in a namespace
+// of somebody else names, or the release's.
 func home(objects []unstructured.Unstructured) string {
+	found := namespace
 	for _, object := range objects {
-		if object.GetKind() == "Namespace" {
+		switch object.GetKind() {
+		case "Namespace":
 			return object.GetName()
+		case "LimitRange":
+			found = object.GetNamespace()
 		}
 	}
-	return namespace
+	return found
 }
 
 func TestNoChartRendersASecret(t *testing.T) {

@@ -121,3 +121,9 @@ func TestEnvironmentsShareNoObject(t *testing.T) {
 		}
 	}
 }
+
+// Where somebody else creates the Namespace, everything else is the same.
+func TestEnvironmentWithoutItsNamespaceIsTheSame(t *testing.T) {
+	without := render(t, "staging", map[string]any{"namespace": map[string]any{"create": false}})
+	require.Equal(t, render(t, "staging", nil)[1:], without)
+}

@@ -18,16 +18,16 @@ import (
 // models in the cluster are behind a proxy; dev is the public internet without what production serves from.
 var decided = map[string]map[string]any{
 	"dev": {"network": map[string]any{
-		"models": map[string]any{"except": []any{"198.51.100.0/24", "2600:1f00::/40"}},
+		"egress": map[string]any{"except": []any{"198.51.100.0/24", "2600:1f00::/40"}},
 	}},
 	"staging": {},
 	"production": {"network": map[string]any{
 		"gateways":   []any{map[string]any{"namespace": "gateway-system", "podLabels": map[string]any{"app": "gateway"}}},
 		"monitoring": []any{map[string]any{"namespace": "monitoring", "podLabels": map[string]any{"app": "prometheus"}}},
 		"dns":        map[string]any{"nodeLocal": []any{"169.254.20.10"}},
-		"models": map[string]any{
-			"cidrs":   []any{"203.0.113.0/24", "2001:db8:1::/48"},
-			"proxies": []any{map[string]any{"namespace": "egress", "podLabels": map[string]any{"app": "proxy"}, "port": int64(3128)}},
+		"egress": map[string]any{
+			"cidrs": []any{"203.0.113.0/24", "2001:db8:1::/48"},
+			"pods":  []any{map[string]any{"namespace": "egress", "podLabels": map[string]any{"app": "proxy"}, "port": int64(3128)}},
 		},
 	}},
 }
@@ -229,18 +229,111 @@ func TestFlowsWithDefaultValues(t *testing.T) {
 	}
 }
 
+// everyDoor has a value for each NetworkPolicy that the chart may render.
+var everyDoor = map[string]any{"network": map[string]any{
+	"mesh": "ambient",
+	"gateways": []any{
+		map[string]any{"namespace": "gateway-system", "podLabels": map[string]any{"app": "gateway"}},
+		map[string]any{"cidr": "0.0.0.0/0", "except": []any{"10.0.0.0/8", "192.168.0.0/16"}},
+	},
+	"monitoring": []any{map[string]any{"namespace": "monitoring", "podLabels": map[string]any{"app": "prometheus"}}},
+	"ingress": map[string]any{"rules": []any{map[string]any{
+		"from":  []any{map[string]any{"namespaceSelector": map[string]any{"matchLabels": map[string]any{"kubernetes.io/metadata.name": "flokoa-staging"}}}},
+		"ports": []any{map[string]any{"protocol": "TCP", "port": "http"}},
+	}}},
+	"egress": map[string]any{
+		"identity": "eks",
+		"pods":     []any{map[string]any{"namespace": "egress", "podLabels": map[string]any{"app": "proxy"}, "port": int64(3128)}},
+		"rules": []any{map[string]any{
+			"to":    []any{map[string]any{"ipBlock": map[string]any{"cidr": "203.0.113.0/24"}}},
+			"ports": []any{map[string]any{"protocol": "TCP", "port": int64(5000), "endPort": int64(5010)}},
+		}},
+	},
+}}
+
+// What each value of network opens, and what stays closed beside it.
+func TestFlowsThatValuesOpen(t *testing.T) {
+	const (
+		yes = true
+		no  = false
+	)
+	with := func(network map[string]any) map[string]any { return map[string]any{"network": network} }
+	gke := with(map[string]any{"egress": map[string]any{"identity": "gke"}})
+	peers := map[string]end{
+		"kubelet's probe in the mesh":     outside("169.254.7.127"),
+		"kubelet's probe in the mesh, v6": outside("fd16:9254:7127:1337:ffff:ffff:ffff:ffff"),
+		"Pod Identity Agent":              outside("169.254.170.23"),
+		"Pod Identity Agent, IPv6":        outside("fd00:ec2::23"),
+		"GKE metadata server":             outside("169.254.169.252"),
+	}
+	maps.Copy(peers, ends)
+	for _, row := range []struct {
+		values   map[string]any
+		from, to string
+		port     int32
+		want     bool
+	}{
+		{everyDoor, "gateway", "production", 15008, yes},
+		{everyDoor, "gateway", "production", 8080, yes},
+		{everyDoor, "gateway", "production", 15009, no},
+		{everyDoor, "gateway's neighbor", "production", 15008, no},
+		{everyDoor, "prometheus", "production", 15008, yes},
+		{everyDoor, "grafana", "production", 15008, no},
+		{everyDoor, "production", "proxy", 15008, yes},
+		{everyDoor, "production", "false proxy", 15008, no},
+		{everyDoor, "production", "provider", 15008, no},
+		{everyDoor, "kubelet's probe in the mesh", "production", 8080, yes},
+		{everyDoor, "kubelet's probe in the mesh, v6", "production", 8080, yes},
+		{everyDoor, "kubelet's probe in the mesh", "production's tool", 5432, yes},
+		{nil, "kubelet's probe in the mesh", "production", 8080, no},
+		{everyDoor, "internet client", "production", 8080, yes},
+		{everyDoor, "internet client", "production", 15008, no},
+		{everyDoor, "internet client", "production's tool", 8080, no},
+		{everyDoor, "dev", "production", 8080, no},
+		{everyDoor, "node", "production", 8080, no},
+		{everyDoor, "staging", "production", 8080, no}, // staging's own egress denies it
+		{everyDoor, "production", "provider", 5010, yes},
+		{everyDoor, "production", "provider", 5011, no},
+		{everyDoor, "production", "Pod Identity Agent", 80, yes},
+		{everyDoor, "production", "Pod Identity Agent, IPv6", 80, yes},
+		{everyDoor, "production", "Pod Identity Agent", 443, no},
+		{everyDoor, "production's tool", "Pod Identity Agent", 80, no},
+		{everyDoor, "production", "metadata", 80, no},
+		{everyDoor, "production", "GKE metadata server", 988, no},
+		{nil, "production", "Pod Identity Agent", 80, no},
+		{gke, "production", "GKE metadata server", 988, yes},
+		{gke, "production", "GKE metadata server", 987, yes},
+		{gke, "production", "GKE metadata server", 80, no},
+		{gke, "production", "metadata", 80, yes},
+		{gke, "production", "metadata", 443, no},
+		{gke, "production's tool", "metadata", 80, no},
+		{gke, "production", "Pod Identity Agent", 80, no},
+	} {
+		t.Run(fmt.Sprintf("%s to %s %d", row.from, row.to, row.port), func(t *testing.T) {
+			require.Contains(t, peers, row.from)
+			require.Contains(t, peers, row.to)
+			policies := cluster(t, map[string]map[string]any{"production": row.values})
+			require.Equal(t, row.want, policies.allows(t, flow{peers[row.from], peers[row.to], corev1.ProtocolTCP, row.port}))
+		})
+	}
+}
+
 // OpenShift's DNS has another namespace, other labels and another port, and then Kubernetes' own is not allowed.
-func TestFlowsToTheDNSOfOpenShift(t *testing.T) {
-	dns := map[string]any{"namespace": "openshift-dns", "port": int64(5353), "podLabels": map[string]any{
-		"k8s-app": nil, "dns.operator.openshift.io/daemonset-dns": "default",
-	}}
-	policies := network(all[networkingv1.NetworkPolicy](t, render(t, "production", map[string]any{"network": map[string]any{"dns": dns}}), "NetworkPolicy"))
-	openshift := pod("openshift-dns", "10.244.7.9", labels.Set{"dns.operator.openshift.io/daemonset-dns": "default"})
+func TestFlowsOnOpenShift(t *testing.T) {
+	values, err := manifests.Values(environmentChart + "/values-openshift.yaml")
+	require.NoError(t, err)
+	policies := network(all[networkingv1.NetworkPolicy](t, render(t, "production", values), "NetworkPolicy"))
+	dns := pod("openshift-dns", "10.244.7.9", labels.Set{"dns.operator.openshift.io/daemonset-dns": "default"})
 	for _, protocol := range []corev1.Protocol{corev1.ProtocolUDP, corev1.ProtocolTCP} {
-		require.True(t, policies.allows(t, flow{ends["production"], openshift, protocol, 5353}), protocol)
-		require.False(t, policies.allows(t, flow{ends["production"], openshift, protocol, 53}), protocol)
+		require.True(t, policies.allows(t, flow{ends["production"], dns, protocol, 5353}), protocol)
+		require.False(t, policies.allows(t, flow{ends["production"], dns, protocol, 53}), protocol)
 		require.False(t, policies.allows(t, flow{ends["production"], ends["kube-dns"], protocol, 53}), protocol)
 	}
+	router := pod("openshift-ingress", "10.244.7.10", labels.Set{"ingresscontroller.operator.openshift.io/deployment-ingresscontroller": "default"})
+	prometheus := pod("openshift-user-workload-monitoring", "10.244.7.11", labels.Set{"app.kubernetes.io/name": "prometheus"})
+	require.True(t, policies.allows(t, flow{router, ends["production"], corev1.ProtocolTCP, 8080}))
+	require.True(t, policies.allows(t, flow{prometheus, ends["production"], corev1.ProtocolTCP, 9090}))
+	require.False(t, policies.allows(t, flow{prometheus, ends["production"], corev1.ProtocolTCP, 8080}))
 }
 
 // twins are, for each range of IPv4 that dev does not reach, addresses of IPv6 that serve for the same.

@@ -129,6 +129,24 @@ func TestSecretUserHasNoRulesWithoutNames(t *testing.T) {
 	require.Equal(t, len(manifests.Environments), roles)
 }
 
+// agent-deployer gets the rules of the values as they are, and none of the other Roles does.
+func TestExtraRulesAreThoseOfTheDeployerAlone(t *testing.T) {
+	values := map[string]any{"access": map[string]any{"deployers": map[string]any{"extraRules": []any{
+		map[string]any{"apiGroups": []any{"keda.sh"}, "resources": []any{"scaledobjects"}, "verbs": []any{"get", "create"}},
+	}}}}
+	with := map[string][]string{}
+	for _, role := range all[rbacv1.Role](t, render(t, "production", values), "Role") {
+		with[role.Name] = permissions(role)
+	}
+	for _, role := range all[rbacv1.Role](t, render(t, "production", nil), "Role") {
+		want := permissions(role)
+		if role.Name == "agent-deployer" {
+			want = append(want, "keda.sh/scaledobjects create get")
+		}
+		require.Equal(t, want, with[role.Name], role.Name)
+	}
+}
+
 // operatorBinding lets the operator write in an environment.
 const operatorBinding = "flokoa-operator-writer"
 
@@ -169,7 +187,7 @@ func TestNothingBindsMoreThanTheRolesHere(t *testing.T) {
 	values := map[string]any{"access": map[string]any{
 		"viewers": subjects, "editors": subjects, "secretManagers": subjects,
 		"secretUsers": overlaid(subjects, map[string]any{"deployer": true}),
-		"deployers":   []any{map[string]any{"namespace": "ci", "name": "runner"}},
+		"deployers":   map[string]any{"serviceAccounts": []any{map[string]any{"namespace": "ci", "name": "runner"}}},
 	}}
 	for _, environment := range manifests.Environments {
 		objects := render(t, environment, values)

@@ -194,7 +194,13 @@ func TestComponentsMakeWhatTheChartMakes(t *testing.T) {
 	for component, network := range map[string]map[string]any{
 		"gateway":      {"gateways": pods("gateway-system", "app", "gateway")},
 		"monitoring":   {"monitoring": pods("monitoring", "app.kubernetes.io/name", "prometheus")},
-		"model-egress": {"models": map[string]any{"cidrs": []any{"203.0.113.0/24"}}},
+		"egress":       {"egress": map[string]any{"cidrs": []any{"203.0.113.0/24"}}},
+		"identity-eks": {"egress": map[string]any{"identity": "eks"}},
+		"identity-gke": {"egress": map[string]any{"identity": "gke"}},
+		"mesh-ambient": {
+			"mesh": "ambient", "gateways": pods("gateway-system", "app", "gateway"),
+			"monitoring": pods("monitoring", "app.kubernetes.io/name", "prometheus"),
+		},
 	} {
 		t.Run(component, func(t *testing.T) {
 			helm, err := manifests.Chart(filepath.Join(root, "charts/flokoa-environment"), map[string]any{"network": network}, "flokoa-production", manifests.Platform)
