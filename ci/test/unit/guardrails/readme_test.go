@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	"sigs.k8s.io/yaml"
 
 	"github.com/flokoa/flokoa/ci/testkit/manifests"
 )
@@ -92,5 +93,20 @@ func TestReadmeNamesEveryNetworkPolicy(t *testing.T) {
 	require.Len(t, names, 10)
 	for name := range names {
 		require.Contains(t, row, "`"+name+"`")
+	}
+}
+
+// A reader pastes the values of the README into a file.
+func TestChartTakesTheExamplesOfTheReadme(t *testing.T) {
+	readme, err := os.ReadFile(environmentChart + "/README.md")
+	require.NoError(t, err)
+	examples := strings.Split(string(readme), "```yaml\n")[1:]
+	require.Len(t, examples, 7)
+	for _, example := range examples {
+		text, _, _ := strings.Cut(example, "```")
+		values := map[string]any{}
+		require.NoError(t, yaml.UnmarshalStrict([]byte(text), &values))
+		_, err := tryRender(t, "production", values)
+		require.NoError(t, err, text)
 	}
 }
