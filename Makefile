@@ -52,7 +52,7 @@ diff: ## Print what promotion changes (ENV=staging TO=production)
 .PHONY: test test-unit test-api test-cluster
 test: test-unit test-api test-cluster ## Run every test: tiers 1, 2, and 3
 test-unit: ## Tier 1: no cluster
-	@for tool in helm govulncheck; do ci/tools/build.sh $$tool >/dev/null; done # tests run them; building inside go test would be silent
+	@for tool in helm govulncheck kustomize-5.5 kustomize-5.6 kustomize-5.7; do ci/tools/build.sh $$tool >/dev/null; done # tests run them; building inside go test would be silent
 	$(GO_TEST) $(UNIT_TESTS)
 	@ci/test/unit/charts/unittest.sh
 	@for module in $(UNIT_MODULES); do (set -x; cd $$module; $(GO_TEST) ./...); done
