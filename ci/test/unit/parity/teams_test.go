@@ -95,7 +95,7 @@ func text(value any) string {
 
 // ways are the files that add a team, by the way of installing it.
 var ways = map[string]string{
-	"Helm": "helm/%.yaml", "kustomize": "kustomize/%/kustomization.yaml",
+	"Helm": "helm/%.yaml", "kustomize": "kustomize/%/kustomization.yaml", "Flux": "flux/teams/%.yaml", "Argo CD": "argocd/teams/%.yaml",
 }
 
 func TestATeamIsOneFileOfAtMostTenLines(t *testing.T) {
