@@ -31,13 +31,20 @@ func releases(environment string) [][2]string {
 func byHelm4(t *testing.T, name, chart, environment string) string {
 	t.Helper()
 	dir := filepath.Join(root, "charts", chart)
-	loaded, err := loader.Load(dir)
-	require.NoError(t, err)
 	values := common.Values{}
 	if file := filepath.Join(dir, "values-"+environment+".yaml"); exists(file) {
-		values, err = common.ReadValuesFile(file)
+		read, err := common.ReadValuesFile(file)
 		require.NoError(t, err)
+		values = read
 	}
+	return render(t, name, dir, values)
+}
+
+// render returns the manifest of a chart, as `helm template` prints it.
+func render(t *testing.T, name, dir string, values common.Values) string {
+	t.Helper()
+	loaded, err := loader.Load(dir)
+	require.NoError(t, err)
 	version, err := common.ParseKubeVersion("v1.37.2")
 	require.NoError(t, err)
 	template := action.NewInstall(action.NewConfiguration())
