@@ -2,7 +2,6 @@ package gitops_test
 
 import (
 	"bytes"
-	"fmt"
 	"maps"
 	"os"
 	"path"
@@ -352,7 +351,7 @@ func TestEveryObjectOfTheTeamsMatchesItsSchema(t *testing.T) {
 	checked := map[string]int{}
 	check := func(object unstructured.Unstructured) {
 		if schema, theirs := known[object.GetAPIVersion()+" "+object.GetKind()]; theirs {
-			require.Empty(t, faults(t, schema, object), fmt.Sprintf("%s %s", object.GetKind(), object.GetName()))
+			require.Empty(t, faults(t, schema, object), "%s %s", object.GetKind(), object.GetName())
 			checked[object.GetKind()]++
 		}
 	}
