@@ -86,3 +86,15 @@ func TestChartSaysWhatIsWrong(t *testing.T) {
 	_, err := manifests.Chart(filepath.Join(t.TempDir(), "none"), nil, "rel", "ns")
 	require.ErrorContains(t, err, "load chart")
 }
+
+func TestMinimalValuesAreOptional(t *testing.T) {
+	dir := newChart(t, map[string]string{"a.yaml": configMap})
+	values, err := manifests.Minimal(dir)
+	require.NoError(t, err)
+	require.Empty(t, values)
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "ci"), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "ci", "minimal-values.yaml"), []byte("count: 2"), 0o600))
+	values, err = manifests.Minimal(dir)
+	require.NoError(t, err)
+	require.Equal(t, map[string]any{"count": 2.0}, values)
+}
