@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Regenerates what is made from something else: from the Go types of the API the deep copies, the embedded CRD and the chart's
-# CRD; from each chart's values.yaml and README.md.gotmpl its README.md; from the charts the bases of the overlays.
+# CRD, and from that the values schema of the chart flokoa-agent; from each chart's values.yaml and README.md.gotmpl its README.md; from
+# the charts the bases of the overlays.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -12,6 +13,7 @@ trap 'rm -rf "$raw"' EXIT
 "$controller_gen" crd paths=./operator/api/v1alpha1 output:crd:dir="$raw"
 go run ./ci/generate/crds "$raw/agent.flokoa.ai_agents.yaml" \
   operator/api/crds/agent.flokoa.ai_agents.yaml charts/flokoa-crds/templates/agents.yaml
+go run ./ci/generate/agentchart
 
 "$(ci/tools/build.sh helm-docs)/helm-docs" --chart-search-root charts --sort-values-order file --log-level error
 go run ./ci/generate/overlays

@@ -39,6 +39,9 @@ func TestAnUpgradeFromEveryReleaseGoesWell(t *testing.T) {
 			t.Run(frozen.Metadata.Version+" "+frozen.Name()+" "+filepath.Base(file), func(t *testing.T) {
 				values, err := manifests.Values(file)
 				require.NoError(t, err)
+				minimal, err := manifests.Minimal(before)
+				require.NoError(t, err)
+				values = chartutil.MergeTables(minimal, values)
 				was, err := manifests.Chart(before, values, frozen.Name(), manifests.Platform)
 				require.NoError(t, err)
 				is, err := manifests.Chart(after, values, frozen.Name(), manifests.Platform)

@@ -18,6 +18,7 @@ import (
 )
 
 const (
+	agentChart       = "../../../../charts/flokoa-agent"
 	crdsChart        = "../../../../charts/flokoa-crds"
 	environmentChart = "../../../../charts/flokoa-environment"
 	operatorChart    = "../../../../charts/flokoa-operator"

@@ -155,7 +155,7 @@ func TestNullValueIsAnErrorThatNamesTheKey(t *testing.T) {
 		t.Run(filepath.Base(dir), func(t *testing.T) {
 			var removed []string
 			for _, path := range branches(defaults(t, dir), "") {
-				values := map[string]any{}
+				values := complete(t, dir, nil)
 				set(values, keys(path), nil)
 				_, err := manifests.Chart(dir, values, release, namespace)
 				if slices.Contains(removable[filepath.Base(dir)], path) {
@@ -194,7 +194,9 @@ func TestEveryReadmeNamesItsVersion(t *testing.T) {
 			require.Contains(t, string(readme), "![Version: "+metadata.Version+"]")
 			require.Contains(t, string(readme), "![AppVersion: "+metadata.AppVersion+"]")
 			require.Contains(t, string(readme), metadata.Description)
-			require.Contains(t, string(readme), "`"+metadata.KubeVersion+"`")
+			if metadata.KubeVersion != "" {
+				require.Contains(t, string(readme), "`"+metadata.KubeVersion+"`")
+			}
 		})
 	}
 }

@@ -1,0 +1,25 @@
+{{/*
+Name of the Agent: that of the release, because an Agent per release is the rule. With nameOverride, or as an alias in an umbrella chart,
+that comes after it: two Agents of one release need two names. It is never shortened, because its clients know it.
+*/}}
+{{- define "flokoa-agent.fullname" -}}
+{{- $suffix := default (ternary "" .Chart.Name (eq .Chart.Name "flokoa-agent")) .Values.nameOverride }}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride }}
+{{- else if $suffix }}
+{{- printf "%s-%s" .Release.Name $suffix }}
+{{- else }}
+{{- .Release.Name }}
+{{- end }}
+{{- end }}
+
+{{/* Labels of the Agent. app.kubernetes.io/version is missing on purpose: the version of the agent is in its image. */}}
+{{- define "flokoa-agent.labels" -}}
+{{- $own := dict
+      "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-")
+      "app.kubernetes.io/name" (include "flokoa-agent.fullname" .)
+      "app.kubernetes.io/instance" .Release.Name
+      "app.kubernetes.io/managed-by" .Release.Service
+      "app.kubernetes.io/part-of" "flokoa" }}
+{{- merge $own .Values.labels .Values.commonLabels | toYaml }}
+{{- end }}
