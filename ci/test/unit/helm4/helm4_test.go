@@ -30,31 +30,34 @@ func releases(environment string) [][2]string {
 // byHelm4 renders a chart with its values file for the environment, if it has one.
 func byHelm4(t *testing.T, name, chart, environment string) string {
 	t.Helper()
-	dir := filepath.Join(root, "charts", chart)
 	values := common.Values{}
-	if file := filepath.Join(dir, "values-"+environment+".yaml"); exists(file) {
-		read, err := common.ReadValuesFile(file)
+	if file := filepath.Join(root, "charts", chart, "values-"+environment+".yaml"); exists(file) {
+		var err error
+		values, err = common.ReadValuesFile(file)
 		require.NoError(t, err)
-		values = read
 	}
-	return render(t, name, dir, values)
+	text, err := template(t, name, chart, values)
+	require.NoError(t, err)
+	return text
 }
 
-// render returns the manifest of a chart, as `helm template` prints it.
-func render(t *testing.T, name, dir string, values common.Values) string {
+// template is what `helm template` of Helm 4 prints.
+func template(t *testing.T, name, chart string, values map[string]any) (string, error) {
 	t.Helper()
-	loaded, err := loader.Load(dir)
+	loaded, err := loader.Load(filepath.Join(root, "charts", chart))
 	require.NoError(t, err)
 	version, err := common.ParseKubeVersion("v1.37.2")
 	require.NoError(t, err)
-	template := action.NewInstall(action.NewConfiguration())
-	template.ReleaseName, template.Namespace, template.KubeVersion = name, "flokoa-system", version
-	template.DryRunStrategy, template.Replace = action.DryRunClient, true
-	rendered, err := template.Run(loaded, values)
-	require.NoError(t, err)
+	install := action.NewInstall(action.NewConfiguration())
+	install.ReleaseName, install.Namespace, install.KubeVersion = name, "flokoa-system", version
+	install.DryRunStrategy, install.Replace = action.DryRunClient, true
+	rendered, err := install.Run(loaded, values)
+	if err != nil {
+		return "", err
+	}
 	accessor, err := release.NewAccessor(rendered)
 	require.NoError(t, err)
-	return accessor.Manifest()
+	return accessor.Manifest(), nil
 }
 
 func exists(file string) bool {
@@ -108,15 +111,49 @@ func TestHelm4RendersWhatHelm3Renders(t *testing.T) {
 	}
 }
 
-// The schema is checked by Helm 4 too.
+// A team's chart, by the command of Helm 3 and by Helm 4.
+func TestHelm4RendersTheAgentThatHelm3Renders(t *testing.T) {
+	tool := exec.CommandContext(t.Context(), "ci/tools/build.sh", "helm")
+	tool.Dir, tool.Stderr = root, os.Stderr
+	folder, err := tool.Output()
+	require.NoError(t, err)
+	minimal := filepath.Join(root, "charts/flokoa-agent/ci/minimal-values.yaml")
+	for _, environment := range []string{"dev", "staging", "production"} {
+		t.Run(environment, func(t *testing.T) {
+			three := exec.CommandContext(t.Context(), filepath.Join(strings.TrimSpace(string(folder)), "helm"), "template", "my-agent",
+				filepath.Join(root, "charts/flokoa-agent"), "--namespace", "flokoa-system", "--values", minimal, "--set", "environment="+environment)
+			want, err := three.Output()
+			require.NoError(t, err)
+			values, err := common.ReadValuesFile(minimal)
+			require.NoError(t, err)
+			values["environment"] = environment
+			got, err := template(t, "my-agent", "flokoa-agent", values)
+			require.NoError(t, err)
+			require.Len(t, objects(t, got), 1)
+			require.Equal(t, objects(t, string(want)), objects(t, got))
+		})
+	}
+}
+
+// The schema is checked by Helm 4 too, and a null that removes a default is found.
 func TestHelm4RefusesWhatTheSchemaRefuses(t *testing.T) {
-	loaded, err := loader.Load(filepath.Join(root, "charts/flokoa-environment"))
-	require.NoError(t, err)
-	template := action.NewInstall(action.NewConfiguration())
-	template.ReleaseName, template.Namespace, template.DryRunStrategy, template.Replace = "x", "flokoa-system", action.DryRunClient, true
-	version, err := common.ParseKubeVersion("v1.37.2")
-	require.NoError(t, err)
-	template.KubeVersion = version
-	_, err = template.Run(loaded, map[string]any{"environment": "prod"})
-	require.ErrorContains(t, err, "environment")
+	container := func(key string, value any) map[string]any {
+		return map[string]any{"spec": map[string]any{"runtime": map[string]any{"spec": map[string]any{"container": map[string]any{key: value}}}}}
+	}
+	for name, row := range map[string]struct {
+		chart  string
+		values map[string]any
+		want   string
+	}{
+		"another environment": {"flokoa-environment", map[string]any{"environment": "prod"}, "environment"},
+		"a misspelled field":  {"flokoa-agent", container("imgae", "a:v1"), "additional properties 'imgae' not allowed"},
+		"a null":              {"flokoa-agent", container("ports", nil), "missing property 'ports'"},
+		"a null for a preset": {"flokoa-agent", container("resources", nil), "got null, want object"},
+		"no image":            {"flokoa-agent", nil, "spec.runtime.spec.container.image is empty"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := template(t, "x", row.chart, row.values)
+			require.ErrorContains(t, err, row.want)
+		})
+	}
 }

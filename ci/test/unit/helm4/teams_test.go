@@ -20,7 +20,9 @@ func teamByHelm4(t *testing.T, team string) string {
 		require.NoError(t, err)
 		name := team + "-" + environment
 		values["environment"], values["namespace"] = environment, map[string]any{"name": name}
-		rendered.WriteString(render(t, name, filepath.Join(root, "charts/flokoa-environment"), values) + "\n")
+		manifest, err := template(t, name, "flokoa-environment", values)
+		require.NoError(t, err)
+		rendered.WriteString(manifest + "\n")
 	}
 	return rendered.String()
 }
