@@ -25,6 +25,17 @@ const revisionsKept = 3
 // --reset-values` would: a release that exists is upgraded, and values are what is given here over the chart's own, whatever
 // an earlier revision had. It returns when the API server has accepted every object; it does not wait for pods.
 func Install(ctx context.Context, kubeconfig, dir, releaseName, namespace string, values map[string]any) error {
+	return installOrUpgrade(ctx, kubeconfig, dir, releaseName, namespace, values, "secret")
+}
+
+// InstallWithConfigMaps does the same as `HELM_DRIVER=configmap helm upgrade --install --reset-values`, for an account that may neither
+// write Secrets nor create namespaces.
+func InstallWithConfigMaps(ctx context.Context, kubeconfig, dir, releaseName, namespace string, values map[string]any) error {
+	return installOrUpgrade(ctx, kubeconfig, dir, releaseName, namespace, values, "configmap")
+}
+
+// installOrUpgrade creates the namespace only with driver secret: whoever may write Secrets there owns it.
+func installOrUpgrade(ctx context.Context, kubeconfig, dir, releaseName, namespace string, values map[string]any, driver string) error {
 	loaded, err := load(dir)
 	if err != nil {
 		return err
@@ -34,7 +45,7 @@ func Install(ctx context.Context, kubeconfig, dir, releaseName, namespace string
 		return err
 	}
 	config := new(action.Configuration)
-	if err := config.Init(newCluster(kubeconfig, namespace), namespace, "secret", func(string, ...any) {}); err != nil {
+	if err := config.Init(newCluster(kubeconfig, namespace), namespace, driver, func(string, ...any) {}); err != nil {
 		return fmt.Errorf("reach the cluster of %s: %w", kubeconfig, err)
 	}
 
@@ -45,7 +56,7 @@ func Install(ctx context.Context, kubeconfig, dir, releaseName, namespace string
 	if installed {
 		err = upgrade(ctx, config, loaded, releaseName, namespace, values)
 	} else {
-		err = install(ctx, config, loaded, releaseName, namespace, values)
+		err = install(ctx, config, loaded, releaseName, namespace, values, driver == "secret")
 	}
 	if err != nil {
 		return fmt.Errorf("install chart %s as release %s in namespace %s: %w", dir, releaseName, namespace, err)
@@ -66,11 +77,12 @@ func isInstalled(config *action.Configuration, releaseName string) (bool, error)
 
 func install(
 	ctx context.Context, config *action.Configuration, loaded *chart.Chart, releaseName, namespace string, values map[string]any,
+	createNamespace bool,
 ) error {
 	install := action.NewInstall(config)
 	install.ReleaseName = releaseName
 	install.Namespace = namespace
-	install.CreateNamespace = true
+	install.CreateNamespace = createNamespace
 	install.Replace = true // over a release that was uninstalled and whose history was kept
 	_, err := install.RunWithContext(ctx, loaded, values)
 	return err
