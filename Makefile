@@ -52,7 +52,7 @@ diff: ## Print what promotion changes (ENV=staging TO=production)
 .PHONY: test test-unit test-api test-cluster
 test: test-unit test-api test-cluster ## Run every test: tiers 1, 2, and 3
 test-unit: ## Tier 1: no cluster
-	@for tool in helm govulncheck kustomize-5.5 kustomize-5.6 kustomize-5.7; do ci/tools/build.sh $$tool >/dev/null; done # tests run them; building inside go test would be silent
+	@for tool in helm govulncheck kustomize-5.5 kustomize-5.6 kustomize-5.7 registry; do ci/tools/build.sh $$tool >/dev/null; done # tests run them; building inside go test would be silent
 	$(GO_TEST) $(UNIT_TESTS)
 	@ci/test/unit/charts/unittest.sh
 	@for module in $(UNIT_MODULES); do (set -x; cd $$module; $(GO_TEST) ./...); done
@@ -64,6 +64,7 @@ test-api: ## Tier 2: a real API server
 test-cluster: ## Tier 3: a whole control plane, charts installed, simulated nodes
 	@ci/clusters/local/cluster.sh up flokoa-test
 	@ci/clusters/local/cluster.sh env flokoa-test >/dev/null
+	@for tool in registry helm4; do ci/tools/build.sh $$tool >/dev/null; done
 	$(GO_TEST) -timeout 30m -v ./ci/test/cluster/...
 
 # What a run of the benchmark measures: README.md in ci/cmd/bench.
@@ -99,8 +100,10 @@ push: programs ## Push the operator's image with SBOM and provenance, and write 
 	platforms="$$(printf ',linux/%s' $(ARCH))"; docker buildx build --builder flokoa --platform "$${platforms#,}" $(LABELS) \
 	  --attest type=provenance,mode=max --attest type=sbom,generator=$(SCANNER) --metadata-file dist/image.json \
 	  --file operator/Dockerfile --tag $(IMAGE) --push bin/linux
-charts: ## Package the charts, each with an SBOM, into dist/ (DIGEST=sha256:... of the operator's image)
+# An empty variable is passed on and refused: a release must not lose its digest, or its registry, silently.
+charts: ## Package the charts, each with an SBOM, into dist/, and push them (DIGEST=sha256:... of the operator's image, REGISTRY=oci://host/path)
 	@go run ./ci/cmd/release package dist $(if $(filter-out undefined,$(origin DIGEST)),"$(DIGEST)")
+	$(if $(filter command,$(origin REGISTRY)),@go run ./ci/cmd/release push dist "$(REGISTRY)")
 
 freeze: ## Store a copy of the charts for the upgrade tests: before a release
 	@go run ./ci/cmd/release

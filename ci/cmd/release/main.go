@@ -4,6 +4,8 @@
 //	go run ./ci/cmd/release v0.1.0   reports whether the repository is ready for that tag
 //	go run ./ci/cmd/release package dist [sha256:...]
 //	                                 packages the charts into dist, each with an SBOM, and pins the operator's image
+//	go run ./ci/cmd/release push dist oci://ghcr.io/flokoa/charts
+//	                                 pushes the packages in dist to a registry, and lists their digests in dist/charts.json
 //
 // It reads the charts and the changelog of the repository in the working directory. A version that the changelog calls released
 // is never packaged again: what users have does not change.
@@ -13,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -33,17 +36,49 @@ func main() {
 }
 
 func run(root string, args []string, out io.Writer) error {
-	switch {
-	case len(args) == 0:
+	if len(args) == 0 {
 		return freeze(root, out)
-	case args[0] != "package":
-		return ready(root, args[0])
-	case len(args) == 2:
-		return packageCharts(root, args[1], nil, out)
-	case len(args) == 3:
-		return packageCharts(root, args[1], &args[2], out)
 	}
-	return errors.New("usage: release package DIRECTORY [DIGEST]")
+	command, isCommand := commands[args[0]]
+	if !isCommand && len(args) == 1 {
+		return ready(root, args[0])
+	}
+	if count := len(args) - 1; !isCommand || count < command.least || count > command.most {
+		return errors.New("usage: release [TAG], or release with one of " + usage())
+	}
+	return command.do(root, args[1:], out)
+}
+
+// command is a subcommand; least and most are how many arguments it takes.
+type command struct {
+	arguments   string
+	least, most int
+	do          func(root string, args []string, out io.Writer) error
+}
+
+var commands = map[string]command{
+	"package": {"DIRECTORY [DIGEST]", 1, 2, func(root string, args []string, out io.Writer) error {
+		return packageCharts(root, args[0], optional(args, 1), out)
+	}},
+	"push": {"DIRECTORY oci://HOST/PATH", 2, 2, func(root string, args []string, out io.Writer) error {
+		return pushCharts(root, args[0], args[1], out)
+	}},
+}
+
+func usage() string {
+	var lines []string
+	for _, name := range slices.Sorted(maps.Keys(commands)) {
+		lines = append(lines, name+" "+commands[name].arguments)
+	}
+	return strings.Join(lines, "; ")
+}
+
+// optional is an argument that may be absent, which is not the same as empty.
+func optional(args []string, at int) *string {
+	if len(args) <= at {
+		return nil
+	}
+	return &args[at]
 }
 
 // ready reports what a tag would release that is not ready for it: charts of another version, a changelog that still says unreleased.
