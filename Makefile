@@ -83,7 +83,7 @@ kind-down: ## Remove the kind cluster
 test-kind: ## Tier 4: real containers under traffic, on kind (or on the cluster of KUBECONFIG)
 	@ci/test/kind/run.sh
 
-.PHONY: build programs image push charts freeze release-check
+.PHONY: build programs image push charts overlays freeze release-check
 build: ## Build the operator into bin/
 	go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/flokoa-operator ./operator/cmd/flokoa-operator
 programs: ## Compile what goes into images (ARCH="amd64 arm64")
@@ -104,7 +104,9 @@ push: programs ## Push the operator's image with SBOM and provenance, and write 
 charts: ## Package the charts, each with an SBOM, into dist/, and push them (DIGEST=sha256:... of the operator's image, REGISTRY=oci://host/path)
 	@go run ./ci/cmd/release package dist $(if $(filter-out undefined,$(origin DIGEST)),"$(DIGEST)")
 	$(if $(filter command,$(origin REGISTRY)),@go run ./ci/cmd/release push dist "$(REGISTRY)")
-
+overlays: ## Pack the overlays for Flux into dist/, and push them to REGISTRY/overlays (DIGEST=, REGISTRY= as for charts)
+	@go run ./ci/cmd/release overlays dist $(if $(filter-out undefined,$(origin DIGEST)),"$(DIGEST)")
+	$(if $(filter command,$(origin REGISTRY)),@go run ./ci/cmd/release push-overlays dist "$(REGISTRY)")
 freeze: ## Store a copy of the charts for the upgrade tests: before a release
 	@go run ./ci/cmd/release
 release-check: ## Say whether the repository is ready for a tag (TAG=v0.1.0)

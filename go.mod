@@ -5,6 +5,7 @@ go 1.26.0
 require (
 	github.com/fluxcd/cli-utils v1.2.3 // kstatus, the code by which Flux judges an Agent (tests)
 	github.com/go-logr/logr v1.4.4 // controller-runtime's own logging interface
+	github.com/opencontainers/image-spec v1.1.1 // the types of OCI manifests, by which overlays are pushed to a registry
 	github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring v0.91.0 // the types of ServiceMonitor and PrometheusRule, by which the chart is checked (tests)
 	github.com/prometheus/client_golang v1.24.0 // the metrics library that controller-runtime's registry is made of
 	github.com/prometheus/common v0.70.0 // reads the text that /metrics serves (tests)
@@ -21,6 +22,7 @@ require (
 	k8s.io/klog/v2 v2.140.0
 	k8s.io/pod-security-admission v0.37.2 // the exact verdicts of Pod Security (tests)
 	k8s.io/utils v0.0.0-20261023123148-ca04ba58ecab
+	oras.land/oras-go/v2 v2.6.2 // pushes OCI artifacts; it is what Helm's own registry client is made of
 	sigs.k8s.io/controller-runtime v0.25.2
 	sigs.k8s.io/json v0.0.0-20250730193827-2d320260d730 // the API server's own strict decoder
 	sigs.k8s.io/kustomize/api v0.21.1 // builds overlays as kustomize itself does (tests)
@@ -102,7 +104,6 @@ require (
 	github.com/monochromegane/go-gitignore v0.0.0-20200626010858-205db1a8cc00 // indirect
 	github.com/munnerz/goautoneg v0.0.0-20191010083416-a7dc8b61c822 // indirect
 	github.com/opencontainers/go-digest v1.0.0 // indirect
-	github.com/opencontainers/image-spec v1.1.1 // indirect
 	github.com/peterbourgon/diskv v2.0.1+incompatible // indirect
 	github.com/pkg/errors v0.9.1 // indirect
 	github.com/pmezard/go-difflib v1.0.1-0.20181226105442-5d4384ee4fb2 // indirect
@@ -141,6 +142,5 @@ require (
 	k8s.io/component-base v0.37.2 // indirect
 	k8s.io/kube-openapi v0.0.0-20260721132016-d427ff9ee9ad // indirect
 	k8s.io/kubectl v0.37.0 // indirect
-	oras.land/oras-go/v2 v2.6.2 // indirect
 	sigs.k8s.io/randfill v1.0.0 // indirect
 )

@@ -6,6 +6,9 @@
 //	                                 packages the charts into dist, each with an SBOM, and pins the operator's image
 //	go run ./ci/cmd/release push dist oci://ghcr.io/flokoa/charts
 //	                                 pushes the packages in dist to a registry, and lists their digests in dist/charts.json
+//	go run ./ci/cmd/release overlays dist [sha256:...]
+//	go run ./ci/cmd/release push-overlays dist oci://ghcr.io/flokoa
+//	                                 the same for the overlays, as one artifact in the format of Flux
 //
 // It reads the charts and the changelog of the repository in the working directory. A version that the changelog calls released
 // is never packaged again: what users have does not change.
@@ -59,6 +62,12 @@ type command struct {
 var commands = map[string]command{
 	"package": {"DIRECTORY [DIGEST]", 1, 2, func(root string, args []string, out io.Writer) error {
 		return packageCharts(root, args[0], optional(args, 1), out)
+	}},
+	"overlays": {"DIRECTORY [DIGEST]", 1, 2, func(root string, args []string, out io.Writer) error {
+		return packOverlays(root, args[0], optional(args, 1), out)
+	}},
+	"push-overlays": {"DIRECTORY oci://HOST/PATH", 2, 2, func(root string, args []string, out io.Writer) error {
+		return pushOverlays(root, args[0], args[1], out)
 	}},
 	"push": {"DIRECTORY oci://HOST/PATH", 2, 2, func(root string, args []string, out io.Writer) error {
 		return pushCharts(root, args[0], args[1], out)

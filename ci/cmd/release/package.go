@@ -46,10 +46,14 @@ func packageCharts(root, dir string, digest *string, out io.Writer) error {
 
 var imageDigest = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
 
+func errDigest(text string) error {
+	return fmt.Errorf("%q is not a digest: use sha256: and 64 hexadecimal digits", text)
+}
+
 // pinImages pins each chart that has the value image.digest.
 func pinImages(charts []*chart.Chart, digest string) error {
 	if !imageDigest.MatchString(digest) {
-		return fmt.Errorf("%q is not a digest: use sha256: and 64 hexadecimal digits", digest)
+		return errDigest(digest)
 	}
 	pinned := 0
 	for _, now := range charts {

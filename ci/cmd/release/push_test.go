@@ -108,6 +108,7 @@ func TestMakePushesWhatItPackages(t *testing.T) {
 		{"charts", "DIGEST=" + digest, []string{`package dist "` + digest + `"`}},
 		{"charts", "REGISTRY=oci://ghcr.io/flokoa/charts", []string{"package dist", `push dist "oci://ghcr.io/flokoa/charts"`}},
 		{"charts", "REGISTRY=", []string{"package dist", `push dist ""`}},
+		{"overlays", "REGISTRY=oci://ghcr.io/flokoa", []string{"overlays dist", `push-overlays dist "oci://ghcr.io/flokoa"`}},
 	} {
 		command := exec.CommandContext(t.Context(), "make", "--no-print-directory", "--dry-run", row.target, row.variable)
 		command.Dir = root
