@@ -83,7 +83,7 @@ kind-down: ## Remove the kind cluster
 test-kind: ## Tier 4: real containers under traffic, on kind (or on the cluster of KUBECONFIG)
 	@ci/test/kind/run.sh
 
-.PHONY: build programs image push charts overlays freeze release-check
+.PHONY: build programs image push charts overlays install-yaml schemas freeze release-check
 build: ## Build the operator into bin/
 	go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/flokoa-operator ./operator/cmd/flokoa-operator
 programs: ## Compile what goes into images (ARCH="amd64 arm64")
@@ -107,6 +107,10 @@ charts: ## Package the charts, each with an SBOM, into dist/, and push them (DIG
 overlays: ## Pack the overlays for Flux into dist/, and push them to REGISTRY/overlays (DIGEST=, REGISTRY= as for charts)
 	@go run ./ci/cmd/release overlays dist $(if $(filter-out undefined,$(origin DIGEST)),"$(DIGEST)")
 	$(if $(filter command,$(origin REGISTRY)),@go run ./ci/cmd/release push-overlays dist "$(REGISTRY)")
+install-yaml: ## Write dist/install.yaml: CRD, policies, and operator in one file (DIGEST= as for charts)
+	@go run ./ci/cmd/release install-yaml dist $(if $(filter-out undefined,$(origin DIGEST)),"$(DIGEST)")
+schemas: ## Write the JSON Schemas of the CRD, for editors, into dist/schemas
+	@go run ./ci/cmd/release schemas dist
 freeze: ## Store a copy of the charts for the upgrade tests: before a release
 	@go run ./ci/cmd/release
 release-check: ## Say whether the repository is ready for a tag (TAG=v0.1.0)

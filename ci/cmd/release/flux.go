@@ -45,11 +45,11 @@ func pushOverlays(root, dir, address string, out io.Writer) error {
 		return err
 	}
 	reference := parent + "/" + overlaysName + ":" + version
-	repository, err := newRepository(host, reference)
+	to, err := newRepository(host, reference)
 	if err != nil {
 		return err
 	}
-	digest, err := pushFlux(context.Background(), repository, archive, version, about)
+	digest, err := pushFlux(context.Background(), to, archive, version, about)
 	if err != nil {
 		return fmt.Errorf("push the overlays to %s: %w", reference, err)
 	}
@@ -67,13 +67,13 @@ func provenanceOf(root, version string) (map[string]string, error) {
 	commit, created, _ := strings.Cut(strings.TrimSpace(string(out)), " ")
 	return map[string]string{
 		ocispec.AnnotationCreated:  created,
-		ocispec.AnnotationSource:   "https://github.com/flokoa/flokoa",
+		ocispec.AnnotationSource:   repository,
 		ocispec.AnnotationRevision: "v" + version + "@sha1:" + commit,
 	}, nil
 }
 
 func newRepository(host, reference string) (*remote.Repository, error) {
-	repository, err := remote.NewRepository(reference)
+	to, err := remote.NewRepository(reference)
 	if err != nil {
 		return nil, err
 	}
@@ -81,9 +81,9 @@ func newRepository(host, reference string) (*remote.Repository, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the credentials of docker login: %w", err)
 	}
-	repository.PlainHTTP = loopback(host)
-	repository.Client = &auth.Client{Client: retry.DefaultClient, Cache: auth.NewCache(), Credential: credentials.Credential(store)}
-	return repository, nil
+	to.PlainHTTP = loopback(host)
+	to.Client = &auth.Client{Client: retry.DefaultClient, Cache: auth.NewCache(), Credential: credentials.Credential(store)}
+	return to, nil
 }
 
 // pushFlux returns the digest of the manifest that it pushes and tags.

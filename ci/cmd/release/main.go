@@ -10,6 +10,15 @@
 //	go run ./ci/cmd/release push-overlays dist oci://ghcr.io/flokoa
 //	                                 the same for the overlays, as one artifact in the format of Flux
 //
+//	go run ./ci/cmd/release install-yaml dist [sha256:...]
+//	                                 writes install.yaml: everything that is installed once per cluster
+//	go run ./ci/cmd/release schemas dist
+//	                                 writes the JSON Schemas of the CRD, for editors
+//	go run ./ci/cmd/release notes v0.1.0
+//	                                 prints what the changelog says of that version
+//	go run ./ci/cmd/release provenance
+//	                                 prints the SLSA predicate of what the present workflow of GitHub builds
+//
 // It reads the charts and the changelog of the repository in the working directory. A version that the changelog calls released
 // is never packaged again: what users have does not change.
 package main
@@ -68,6 +77,18 @@ var commands = map[string]command{
 	}},
 	"push-overlays": {"DIRECTORY oci://HOST/PATH", 2, 2, func(root string, args []string, out io.Writer) error {
 		return pushOverlays(root, args[0], args[1], out)
+	}},
+	"install-yaml": {"DIRECTORY [DIGEST]", 1, 2, func(root string, args []string, out io.Writer) error {
+		return writeInstall(root, args[0], optional(args, 1), out)
+	}},
+	"schemas": {"DIRECTORY", 1, 1, func(_ string, args []string, out io.Writer) error {
+		return writeSchemas(args[0], out)
+	}},
+	"notes": {"TAG", 1, 1, func(root string, args []string, out io.Writer) error {
+		return notes(root, args[0], out)
+	}},
+	"provenance": {"", 0, 0, func(_ string, _ []string, out io.Writer) error {
+		return provenance(os.Getenv, out)
 	}},
 	"push": {"DIRECTORY oci://HOST/PATH", 2, 2, func(root string, args []string, out io.Writer) error {
 		return pushCharts(root, args[0], args[1], out)

@@ -16,8 +16,8 @@ import (
 
 const (
 	// runImage is what charts and overlays run by default, with a tag.
-	runImage = "ghcr.io/flokoa/flokoa-operator"
-	overlaysName  = "overlays"
+	runImage     = "ghcr.io/flokoa/flokoa-operator"
+	overlaysName = "overlays"
 )
 
 // packOverlays writes the overlays into a directory, as the archive that Flux unpacks. Paths are those of the repository, so that a
