@@ -83,7 +83,7 @@ kind-down: ## Remove the kind cluster
 test-kind: ## Tier 4: real containers under traffic, on kind (or on the cluster of KUBECONFIG)
 	@ci/test/kind/run.sh
 
-.PHONY: build programs image push charts overlays install-yaml schemas freeze release-check
+.PHONY: build programs image push charts overlays install-yaml schemas freeze release-notes release-check
 build: ## Build the operator into bin/
 	go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/flokoa-operator ./operator/cmd/flokoa-operator
 programs: ## Compile what goes into images (ARCH="amd64 arm64")
@@ -113,6 +113,8 @@ schemas: ## Write the JSON Schemas of the CRD, for editors, into dist/schemas
 	@go run ./ci/cmd/release schemas dist
 freeze: ## Store a copy of the charts for the upgrade tests: before a release
 	@go run ./ci/cmd/release
+release-notes: ## Print what the changelog says of a version (TAG=v0.1.0)
+	@go run ./ci/cmd/release notes "$(TAG)"
 release-check: ## Say whether the repository is ready for a tag (TAG=v0.1.0)
 	@go run ./ci/cmd/release "$(TAG)"
 
