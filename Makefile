@@ -1,4 +1,6 @@
-# Every target sets up what it needs, shows progress, and keeps what it built under ${XDG_CACHE_HOME:-~/.cache}/flokoa.
+# Every target sets up what it needs, shows progress, and keeps what it got under ${XDG_CACHE_HOME:-~/.cache}/flokoa. Programs of
+# Kubernetes, etcd, KWOK, Helm, and kind are downloaded, or compiled where that fails. FLOKOA_DOWNLOADS=off compiles them,
+# FLOKOA_DOWNLOADS=URL names a mirror.
 # All that a machine must have is Go, make, git, and bash.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -20,7 +22,7 @@ GO_TEST := go test -count=1
 
 # A test's folder is its tier. Modules of their own are found by their go.mod.
 UNIT_TESTS   := ./operator/api/... ./operator/cmd/... ./operator/internal/... ./examples/... \
-                ./ci/cmd/... ./ci/generate/... ./ci/testkit/... ./ci/test/unit/...
+                ./ci/cmd/... ./ci/generate/... ./ci/testkit/... ./ci/test/unit/... ./ci/tools/...
 UNIT_MODULES := $(dir $(wildcard ci/clusters/*/go.mod ci/test/unit/*/go.mod))
 API_TESTS    := ./operator/test/api/... ./ci/test/api/...
 MODULES      := . $(dir $(wildcard ci/clusters/*/go.mod ci/test/*/go.mod ci/test/unit/*/go.mod))

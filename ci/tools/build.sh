@@ -1,11 +1,15 @@
 #!/usr/bin/env bash
-# Prints the folder that holds a pinned tool's programs, and builds them first when they are absent.
+# Prints the folder that holds a pinned tool's programs. If they are absent, it downloads the project's official ones, or builds them.
 #
 #   ci/tools/build.sh NAME        NAME is a folder beside this script; its go.mod pins the tool
 #   "$(ci/tools/build.sh helm)/helm" version
 #
+#   FLOKOA_DOWNLOADS=off          builds instead of downloading
+#   FLOKOA_DOWNLOADS=URL          downloads from a mirror; download/sources.go has its layout, and the official addresses
+#
 # What was built stays in the user's cache folder, under a name made of everything that it depends on, so that a new pin
-# or a new Go is a new folder and two checkouts can share one cache.
+# or a new Go is a new folder and two checkouts can share one cache. What was downloaded has a name of its own. Either serves: a tool
+# that is there in one form is not fetched in the other.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -20,8 +24,29 @@ main() {
   version=$(pinned "$(first_tool)")
   flags=(-trimpath -buildvcs=false -ldflags "-s -w$(stamps)")
   folder=$(flokoa_cache)/tools/$name-$version-$(fingerprint)
-  if [[ ! -d $folder ]]; then build; fi
+  official=$(flokoa_cache)/tools/$name-$version-official.$(official_fingerprint)
+  if ! ready; then get; fi
   printf '%s\n' "$folder"
+}
+
+# ready: the tool is there; $folder is where.
+ready() {
+  if [[ ! -d $folder && -d $official ]]; then folder=$official; fi
+  [[ -d $folder ]]
+}
+
+get() {
+  hold "${folder%/*}/$name.lock" "it downloads or builds $name"
+  if ready; then return; fi # the other process has just got it
+  if download; then folder=$official; else build; fi
+}
+
+# download says why it leaves nothing.
+download() {
+  if [[ ${FLOKOA_DOWNLOADS:-} != off ]]; then
+    (cd "$here/../.." && go run -trimpath ./ci/tools/download "$name" "$version" "$official" 9>&-) || true
+  fi
+  [[ -d $official ]]
 }
 
 tool_names() {
@@ -104,9 +129,11 @@ fingerprint() {
   { cat go.mod go.sum $(compgen -G '*.go') && printf '%s\n' "$go_version" "$GOOS/$GOARCH" "${flags[@]}"; } | git hash-object --stdin | cut -c1-8
 }
 
+official_fingerprint() {
+  { cat "$here/download/sources.go" && printf '%s\n' "$GOOS/$GOARCH"; } | git hash-object --stdin | cut -c1-8
+}
+
 build() {
-  hold "${folder%/*}/$name.lock" "it builds $name"
-  if [[ -d $folder ]]; then return; fi # the other process has just built it
   work=$folder.building log=$folder.log started=$SECONDS
   trap stop_building EXIT
   trap 'exit 130' INT TERM

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Prints a folder with kube-apiserver, etcd and kubectl in it, as envtest wants them (BinaryAssetsDirectory, or the
-# environment variable KUBEBUILDER_ASSETS); builds them first when they are absent. KUBERNETES_VERSION=1.35 asks for that
+# environment variable KUBEBUILDER_ASSETS); gets them first when they are absent. KUBERNETES_VERSION=1.35 asks for that
 # minor version; unset, it is the one that everything else is tested on.
 set -euo pipefail
 
@@ -33,7 +33,7 @@ tool=kubernetes
 if [[ -n ${KUBERNETES_VERSION:-} ]]; then tool=$(tool_of "$KUBERNETES_VERSION"); fi
 kubernetes=$("$here/build.sh" "$tool")
 etcd=$("$here/build.sh" etcd)
-folder=$(flokoa_cache)/tools/envtest-${kubernetes##*-}-${etcd##*-}
+folder=$(flokoa_cache)/tools/envtest-${kubernetes##*/}-${etcd##*/}
 mkdir -p "$folder"
 ln -sf "$kubernetes/kube-apiserver" "$kubernetes/kubectl" "$etcd/etcd" "$folder/"
 printf '%s\n' "$folder"
