@@ -31,14 +31,20 @@ main() {
 
 up() {
   cd "$root"
+  mkdir -p "$folder"
+  trap stop_building EXIT
+  trap 'exit 130' INT TERM
+  start_building # while the cluster starts, which is mostly waiting
   "$root/ci/clusters/local/cluster.sh" up
   # Sets KUBECONFIG, KUBECTL and HELM for this process only.
   eval "$("$root/ci/clusters/local/cluster.sh" env)"
   export KUBECONFIG KUBERC=off KUBECACHEDIR=$folder/kubectl-cache
-  build_operator
+  finish_building
   title "Installing Flokoa from its charts"
-  run helm upgrade --install flokoa-crds charts/flokoa-crds --namespace $system --create-namespace --wait
-  run helm upgrade --install flokoa-operator charts/flokoa-operator --namespace $system --set replicas=0 --wait
+  run helm upgrade --install flokoa-crds charts/flokoa-crds --namespace $system --create-namespace
+  # Not by `helm --wait`, which looks every two seconds and takes several for what is there at once.
+  run kubectl wait --for condition=Established --timeout 60s crd/agents.agent.flokoa.ai
+  run helm upgrade --install flokoa-operator charts/flokoa-operator --namespace $system --set replicas=0
   start_operator
   title "Deploying examples/agents/production-agent.yaml, unchanged"
   run kubectl create namespace $team
@@ -83,12 +89,33 @@ tool() {
 
 # --- the operator -------------------------------------------------------------------------------------------------------
 
-build_operator() {
+start_building() {
+  CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=demo" -o "$folder/flokoa-operator.new" ./operator/cmd/flokoa-operator \
+    >"$folder/build.log" 2>&1 &
+  building=$!
+}
+
+finish_building() {
+  local next=$((SECONDS + 5))
   title "Building the operator"
-  mkdir -p "$folder"
-  CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=demo" -o "$folder/flokoa-operator.new" ./operator/cmd/flokoa-operator
+  while kill -0 "$building" 2>/dev/null; do
+    sleep 0.1
+    if ((SECONDS >= next)); then
+      printf '  %s since the start\n' "$(clock $SECONDS)"
+      next=$((SECONDS + 5))
+    fi
+  done
+  wait "$building" || {
+    cat "$folder/build.log" >&2
+    fail "the operator does not build; what the compiler said is above"
+  }
+  building=''
   printf '  %s\n' "$(go version)"
 }
+
+# Ctrl-C does not reach a background job of a script.
+building=''
+stop_building() { if [[ -n $building ]]; then kill "$building" 2>/dev/null || true; fi; }
 
 # start_operator runs it with a token of the chart's ServiceAccount. One of an earlier demo is stopped first: it may be of
 # another build, or belong to a cluster that is gone.
@@ -157,6 +184,7 @@ watch_agent() {
     tool kubectl --namespace $team describe agent $agent >&2
     fail "not all replicas are available after $patience s; the state of the Agent is above, the operator's log is $folder/operator.log"
   fi
+  printf '  %s of %s available after %s s\n' "$available" $replicas $SECONDS # of the whole demo
 }
 
 where_pods_run() {
