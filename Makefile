@@ -54,7 +54,7 @@ diff: ## Print what promotion changes (ENV=staging TO=production)
 .PHONY: test test-unit test-api test-cluster
 test: test-unit test-api test-cluster ## Run every test: tiers 1, 2, and 3
 test-unit: ## Tier 1: no cluster
-	@for tool in helm govulncheck kustomize-5.5 kustomize-5.6 kustomize-5.7 registry; do ci/tools/build.sh $$tool >/dev/null; done # tests run them; building inside go test would be silent
+	@for tool in helm govulncheck kustomize-5.5 kustomize-5.6 kustomize-5.7 registry kubeconform kube-score; do ci/tools/build.sh $$tool >/dev/null; done # tests run them; building inside go test would be silent
 	$(GO_TEST) $(UNIT_TESTS)
 	@ci/test/unit/charts/unittest.sh
 	@for module in $(UNIT_MODULES); do (set -x; cd $$module; $(GO_TEST) ./...); done
@@ -123,8 +123,9 @@ release-check: ## Say whether the repository is ready for a tag (TAG=v0.1.0)
 .PHONY: generate verify lint govulncheck
 generate: ## Regenerate the CRD and deep copies from the Go types
 	@ci/generate/generate.sh
-verify: ## Check that generated files and go.mod files are current
+verify: ## Check that generated files and go.mod files are current, and what charts, overlays, and examples render
 	@ci/generate/verify.sh
+	@go run ./ci/cmd/verify "$$(ci/tools/build.sh kubeconform)/kubeconform" "$$(ci/tools/build.sh kube-score)/kube-score"
 lint: ## Run golangci-lint
 	@lint="$$(ci/tools/build.sh golangci-lint)/golangci-lint"; for module in $(MODULES); do (cd $$module; "$$lint" run ./...); done
 # The modules of ci/tools are left out: they run in tests only, and Kubernetes has vulnerabilities that no version fixes.
