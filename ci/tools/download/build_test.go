@@ -84,9 +84,11 @@ func TestBuildDownloadsFromAMirror(t *testing.T) {
 	require.Equal(t, downloaded, program, said)
 	require.Contains(t, said, "kind v1.2.3: downloaded in ")
 
-	program, said = w.build(t, "off")
-	require.Equal(t, downloaded, program, "what was downloaded serves when downloads are off")
-	require.Empty(t, said)
+	for _, downloads := range []string{"off", mirror + "/moved"} {
+		program, said = w.build(t, downloads)
+		require.Equal(t, downloaded, program, "what was downloaded serves")
+		require.Empty(t, said)
+	}
 }
 
 func TestBuildCompilesWhatIsRefused(t *testing.T) {

@@ -22,7 +22,7 @@ var errDowngrade = errors.New("the server redirects from https to http")
 
 // Variables, because a test cannot wait.
 var (
-	// patience is how long all files together may take to start, and the interval in which the speed is measured.
+	// patience is how long all files together may take to start, and how often their speed is measured.
 	patience = 5 * time.Second
 	// leastBytes per interval of patience: slower than this, compiling Kubernetes takes less time.
 	leastBytes int64 = 2 << 20
@@ -33,8 +33,7 @@ type transfer struct {
 	request
 	client *http.Client
 	server string
-	// waiting counts files whose first byte has not arrived, running those whose last one has not.
-	waiting  atomic.Int64
+	// running counts files whose last byte has not arrived.
 	running  atomic.Int64
 	received atomic.Int64
 	expected atomic.Int64
@@ -48,7 +47,6 @@ func (r request) download(files []file) error {
 		return fmt.Errorf("make folder %s: %w", part, err)
 	}
 	t := &transfer{request: r, client: newClient(), server: hostOf(at(r.mirror, files[0].address))}
-	t.waiting.Store(int64(len(files)))
 	t.running.Store(int64(len(files)))
 	r.say("looking for official programs on %s (FLOKOA_DOWNLOADS=off compiles them)", t.server)
 
@@ -97,7 +95,7 @@ func (t *transfer) watch(ctx context.Context, cancel context.CancelCauseFunc) {
 		}
 		received, expected := t.received.Load(), t.expected.Load()
 		switch {
-		case t.waiting.Load() > 0:
+		case received == 0:
 			cancel(unreachableError{fmt.Errorf("%s did not answer within %s", t.server, patience)})
 		case t.running.Load() > 0 && received-before < leastBytes:
 			cancel(unreachableError{fmt.Errorf("%s sent only %d kB in %s", t.server, (received-before)>>10, patience)})
@@ -147,7 +145,7 @@ func (t *transfer) save(ctx context.Context, address, target string) (string, er
 		return "", err
 	}
 	hash := sha256.New()
-	_, err = io.Copy(io.MultiWriter(out, hash), &counted{response.Body, t, false})
+	_, err = io.Copy(io.MultiWriter(out, hash), counted{response.Body, t})
 	if err = errors.Join(err, out.Close()); err != nil {
 		return "", fmt.Errorf("download %s: %w", address, err)
 	}
@@ -159,15 +157,10 @@ func (t *transfer) save(ctx context.Context, address, target string) (string, er
 type counted struct {
 	io.Reader
 	transfer *transfer
-	started  bool
 }
 
-func (c *counted) Read(p []byte) (int, error) {
+func (c counted) Read(p []byte) (int, error) {
 	n, err := c.Reader.Read(p)
-	if n > 0 && !c.started {
-		c.started = true
-		c.transfer.waiting.Add(-1)
-	}
 	c.transfer.received.Add(int64(n))
 	return n, err
 }
