@@ -22,9 +22,6 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 
 {{/* Labels of every object except pods: they change with every version and would restart the operator. */}}
 {{- define "flokoa-operator.labels" -}}
-{{- with .Values.commonLabels }}
-{{- toYaml . | trim }}
-{{ end -}}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
 {{ include "flokoa-operator.selectorLabels" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
