@@ -31,6 +31,7 @@ func TestTheAPIServerAddsNothingInsideAListItem(t *testing.T) {
 			namespaces := values["watchNamespaces"]
 			for _, excluded := range []string{ // by the other values
 				"watchNamespaces", "podSecurityContext", "podSecurity", "network.egress.public", "network.egress.except", "namespace.create",
+				"monitoring.podMonitor",
 			} {
 				unstructured.RemoveNestedField(values, strings.Split(excluded, ".")...)
 			}
