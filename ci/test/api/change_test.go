@@ -3,9 +3,11 @@ package api_test
 import (
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -90,6 +92,58 @@ func TestScaleIsValidatedLikeTheSpec(t *testing.T) {
 	require.ErrorContains(t, merge(t, admin, agent, `{"spec":{"autoscaling":{"minReplicas":2,"maxReplicas":9}}}`),
 		"spec.autoscaling.minReplicas is 2 (the default is 1), but must be at least 3 in production: raise it", "the count is the same, and may fall")
 	require.NoError(t, admin.Delete(t.Context(), agent))
+}
+
+// The chart flokoa-environment labels its namespace with the minimum for which it sized the quota.
+func TestANamespaceMayHaveItsOwnMinimumReplicas(t *testing.T) {
+	for label, row := range map[string]struct {
+		enough int32
+		few    string
+	}{
+		"5": {5, "replicas is 4, but must be at least 5 in production: raise spec.runtime.spec.replicas, or stop the Agent with spec.suspend: true"},
+		"2": {2, "replicas is 1, but must be at least 2 in production: raise spec.runtime.spec.replicas, or stop the Agent with spec.suspend: true"},
+	} {
+		t.Run(label, func(t *testing.T) {
+			namespace := namespaceOf("production")
+			namespace.Labels[minReplicas] = label
+			require.NoError(t, admin.Create(t.Context(), namespace))
+			requireReplicas(t, namespace.Name, row.enough, row.few)
+
+			agent := newAgent(namespace.Name, "scaled", replicas(row.enough))
+			require.NoError(t, admin.Create(t.Context(), agent))
+			require.ErrorContains(t, scale(t, admin, agent, row.enough-1), "must be at least "+label+" in production: scale to "+label)
+			require.NoError(t, merge(t, admin, agent, `{"spec":{"suspend":true}}`))
+			require.NoError(t, admin.Delete(t.Context(), agent))
+		})
+	}
+}
+
+const minReplicas = "flokoa.ai/min-replicas"
+
+// requireReplicas has a namespace admit so many replicas, and refuse one less. The API server reads the labels of a new namespace late.
+func requireReplicas(t *testing.T, namespace string, enough int32, message string) {
+	t.Helper()
+	require.EventuallyWithT(t, func(collect *assert.CollectT) {
+		require.NoError(collect, admin.Create(t.Context(), newAgent(namespace, "enough", replicas(enough)), client.DryRunAll))
+		require.ErrorContains(collect, admin.Create(t.Context(), newAgent(namespace, "few", replicas(enough-1)), client.DryRunAll), message)
+	}, taking, taking/300)
+}
+
+func TestAMinimumThatIsNoNumberIsAnError(t *testing.T) {
+	for _, label := range []string{"three", "1.5", "1000", ""} {
+		namespace := namespaceOf("production")
+		namespace.Labels[minReplicas] = label
+		err := admin.Create(t.Context(), namespace, client.DryRunAll)
+		require.True(t, apierrors.IsInvalid(err), "%v", err)
+		require.ErrorContains(t, err, "metadata.labels[flokoa.ai/min-replicas] of a Namespace must be a whole number from 0 to 999: correct or remove it", label)
+	}
+	// Without the label, the value minReplicas of the chart flokoa-policies decides again.
+	namespace := namespaceOf("production")
+	namespace.Labels[minReplicas] = "4"
+	require.NoError(t, admin.Create(t.Context(), namespace))
+	patch := client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"labels":{"flokoa.ai/min-replicas":null,"team":"b"}}}`))
+	require.NoError(t, admin.Patch(t.Context(), namespace.DeepCopy(), patch))
+	requireReplicas(t, namespace.Name, 3, "must be at least 3 in production")
 }
 
 func TestDisabledProbesAreReportedAsAProbeChange(t *testing.T) {
