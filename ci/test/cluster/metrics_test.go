@@ -35,6 +35,7 @@ func TestTheOperatorExportsAllMetricsOfAlertsAndDashboard(t *testing.T) {
 	t.Parallel()
 	s := newFixture(t)
 	s.create("a", simulate("never-ready", "true")) // so that there is a reason, and something that high availability misses
+	s.kubectl("label", "namespace", s.namespace, "flokoa.ai/environment=dev")
 	names := requiredMetrics(t)
 	s.eventually("every metric is exported", waitTimeout, func() error {
 		scraped, err := operator.Scrape(t.Context())
@@ -44,6 +45,32 @@ func TestTheOperatorExportsAllMetricsOfAlertsAndDashboard(t *testing.T) {
 		return missingMetric(scraped, names)
 	})
 	s.note("%d metrics", len(names))
+}
+
+func TestTheEnvironmentOfANamespaceIsExported(t *testing.T) {
+	t.Parallel()
+	s := newFixture(t)
+	for _, step := range []struct{ label, want string }{
+		{"flokoa.ai/environment=dev", `environment="dev",namespace="` + s.namespace + `"} 1`},
+		{"flokoa.ai/environment=production", `environment="production",namespace="` + s.namespace + `"} 1`},
+		{"flokoa.ai/environment-", ""},
+	} {
+		s.kubectl("label", "--overwrite", "namespace", s.namespace, step.label)
+		s.eventually("the gauge follows "+step.label, waitTimeout, func() error {
+			scraped, err := operator.Scrape(t.Context())
+			if err != nil {
+				return err
+			}
+			var series []string
+			for _, match := range regexp.MustCompile(`(?m)^flokoa_namespace_environment{(.*`+s.namespace+`.*)$`).FindAllStringSubmatch(scraped, -1) {
+				series = append(series, match[1])
+			}
+			if got := strings.Join(series, "\n"); got != step.want {
+				return fmt.Errorf("%q", got)
+			}
+			return nil
+		})
+	}
 }
 
 func TestTheGaugesOfAnAgentFollowItUntilItIsGone(t *testing.T) {

@@ -21,8 +21,8 @@ import (
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
-// rulesWithoutNodes are the rules that the chart gives the operator, without the one about nodes.
-func rulesWithoutNodes(t *testing.T) []rbacv1.PolicyRule {
+// requiredRules are the rules that the chart gives the operator, without those about nodes and Namespaces.
+func requiredRules(t *testing.T) []rbacv1.PolicyRule {
 	t.Helper()
 	objects, err := manifests.Chart(fromRoot("charts/flokoa-operator"), nil, "flokoa-operator", system)
 	require.NoError(t, err)
@@ -33,8 +33,10 @@ func rulesWithoutNodes(t *testing.T) []rbacv1.PolicyRule {
 		rules = append(rules, role.Rules...)
 	}
 	all := len(rules)
-	rules = slices.DeleteFunc(rules, func(rule rbacv1.PolicyRule) bool { return slices.Contains(rule.Resources, "nodes") })
-	require.Len(t, rules, all-1)
+	rules = slices.DeleteFunc(rules, func(rule rbacv1.PolicyRule) bool {
+		return slices.Contains(rule.Resources, "nodes") || slices.Contains(rule.Resources, "namespaces")
+	})
+	require.Len(t, rules, all-2)
 	return rules
 }
 
@@ -47,12 +49,13 @@ func TestSkippedPlacementChecksAreReportedWithoutNodeAccess(t *testing.T) {
 	health, metrics, err := harness.FreeAddresses()
 	require.NoError(t, err)
 	p := &process{
-		Program: binary, Kubeconfig: server.user(t, "blind", rulesWithoutNodes(t)...), Log: filepath.Join(t.TempDir(), "log"), Health: health, Metrics: metrics,
+		Program: binary, Kubeconfig: server.user(t, "blind", requiredRules(t)...), Log: filepath.Join(t.TempDir(), "log"), Health: health, Metrics: metrics,
 	}
 	require.NoError(t, p.Start())
 	t.Cleanup(func() { _ = p.Kill() })
 	require.NoError(t, p.WaitFor(t.Context(), "it leads", harness.StartTimeout, p.IsLeader))
 	require.Contains(t, p.Tail("cannot read nodes"), "cannot read nodes")
+	require.Contains(t, p.Tail("cannot read namespaces"), "bind this account to the ClusterRole of the chart flokoa-operator")
 	require.Contains(t, p.Tail("not confined"), "install the chart flokoa-policies", "that API server has no policies")
 
 	agent := &v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "a"}, Spec: s.newAgent("a", highlyAvailable).Spec}

@@ -29,7 +29,7 @@ import (
 var (
 	// forbidden is what the operator has no business with, as group/resource/subresource.
 	forbidden = []string{
-		"/secrets", "/namespaces", "/pods/exec", "/pods/attach", "/pods/portforward", "/serviceaccounts/token", "/nodes/proxy", "/nodes/status",
+		"/secrets", "/namespaces/status", "/namespaces/finalize", "/pods/exec", "/pods/attach", "/pods/portforward", "/serviceaccounts/token", "/nodes/proxy", "/nodes/status",
 		"rbac.authorization.k8s.io/roles", "rbac.authorization.k8s.io/rolebindings",
 		"rbac.authorization.k8s.io/clusterroles", "rbac.authorization.k8s.io/clusterrolebindings",
 		"apiextensions.k8s.io/customresourcedefinitions",
@@ -75,6 +75,9 @@ func TestTheOperatorsAccountMayNotTouchSecretsShellsOrRoles(t *testing.T) {
 		}
 	}
 	s.note("%d access reviews, all denied", reviews)
+	for _, verb := range everyVerb {
+		require.Equal(t, verb == "list" || verb == "watch", may(t, who, "", verb, "/namespaces"), verb)
+	}
 
 	s.kubectl("create", "secret", "generic", "s", "--from-literal=k=v")
 	err := who.Get(t.Context(), client.ObjectKey{Namespace: s.namespace, Name: "s"}, &corev1.Secret{})

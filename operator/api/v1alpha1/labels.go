@@ -5,6 +5,8 @@ const (
 	// LabelAgent holds the Agent's name, on every child and pod. It is the whole selector of the Deployment and the Service,
 	// and what the user's own affinity rules select (guide, "Pod anti-affinity").
 	LabelAgent = "flokoa.ai/agent"
+	// LabelEnvironment is dev, staging, or production, on the Namespace of an environment. Policies and alerts select by it.
+	LabelEnvironment = "flokoa.ai/environment"
 	// LabelFramework holds spec.framework, on children. It is never on the pod template, because a change would restart pods.
 	LabelFramework = "flokoa.ai/framework"
 	// AnnotationDigest, on a child, is the digest of the configuration that the operator last applied.

@@ -40,6 +40,8 @@ type Settings struct {
 	Workers int
 	// ReadsNodes is true if the operator may read nodes.
 	ReadsNodes bool
+	// ReadsNamespaces is true if the operator may read Namespaces, and exports their environments.
+	ReadsNamespaces bool
 	// Metrics exports the gauges of every Agent.
 	Metrics bool
 	// Precedence decides which namespaces belong to another operator; nil if none does.
@@ -55,6 +57,11 @@ func Register(ctx context.Context, manager ctrl.Manager, settings Settings) erro
 	agents := New(manager.GetClient(), manager.GetAPIReader(), manager.GetEventRecorder("flokoa-operator"), settings.ReadsNodes)
 	if settings.Metrics {
 		if err := metrics.Registry.Register(collector{manager.GetCache(), &agents.states, settings.Precedence}); err != nil {
+			return err
+		}
+	}
+	if settings.ReadsNamespaces {
+		if err := metrics.Registry.Register(environments{manager.GetCache()}); err != nil {
 			return err
 		}
 	}

@@ -24,10 +24,10 @@ import (
 // reads. Of an object that an Agent does not control, or that is large, they keep metadata, because anybody may create many such
 // objects. A PodDisruptionBudget that is not an Agent's also keeps what decides evictions. Of managed fields, a Deployment and a Service keep
 // whether others own something that the operator replaces. A pod keeps where it runs and why it is not ready. A node keeps what
-// decides which pods it accepts.
+// decides which pods it accepts, and a Namespace its environment.
 func CacheOptions(namespaces []string) cache.Options {
 	onlyRead := ptr.To(true) // reads return the cached object, not a copy: writes use apply configurations of their own
-	children := labels.NewSelector().Add(*agentLabel())
+	children := withLabel(v1alpha1.LabelAgent)
 	return cache.Options{
 		DefaultNamespaces:           perNamespace(namespaces),
 		DefaultTransform:            cache.TransformStripManagedFields(),
@@ -42,6 +42,7 @@ func CacheOptions(namespaces []string) cache.Options {
 			&autoscalingv2.HorizontalPodAutoscaler{}: {Label: children, Transform: stripAutoscaler, UnsafeDisableDeepCopy: onlyRead},
 			&corev1.Node{}:                           {Transform: stripNode, UnsafeDisableDeepCopy: onlyRead},
 			&corev1.Pod{}:                            {Label: children, Transform: compressPod}, // a copy decompresses it
+			&corev1.Namespace{}:                      {Label: withLabel(v1alpha1.LabelEnvironment), Transform: stripNamespace, UnsafeDisableDeepCopy: onlyRead},
 			&coordinationv1.Lease{}:                  {Field: namespaceLeases, Transform: stripLease, UnsafeDisableDeepCopy: onlyRead},
 		},
 	}
@@ -58,12 +59,13 @@ func perNamespace(namespaces []string) map[string]cache.Config {
 	return configs
 }
 
-func agentLabel() *labels.Requirement {
-	requirement, err := labels.NewRequirement(v1alpha1.LabelAgent, selection.Exists, nil)
+// withLabel selects the objects that have a label, which must be valid.
+func withLabel(name string) labels.Selector {
+	requirement, err := labels.NewRequirement(name, selection.Exists, nil)
 	if err != nil {
 		panic(err) // the label is a constant
 	}
-	return requirement
+	return labels.NewSelector().Add(*requirement)
 }
 
 // keepAgent keeps an Agent that is too large only in part.
@@ -151,6 +153,18 @@ func stripNode(object any) (any, error) {
 		}
 	}
 	return stripped, nil
+}
+
+// stripNamespace keeps the environment of a Namespace.
+func stripNamespace(object any) (any, error) {
+	namespace, ok := object.(*corev1.Namespace)
+	if !ok {
+		return object, nil
+	}
+	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
+		Name: namespace.Name, UID: namespace.UID, ResourceVersion: namespace.ResourceVersion,
+		Labels: map[string]string{v1alpha1.LabelEnvironment: namespace.Labels[v1alpha1.LabelEnvironment]},
+	}}, nil
 }
 
 // compressPod keeps what placement and diagnosis read.

@@ -145,6 +145,19 @@ func TestCachedNodeKeepsOnlyWhatSchedulingNeeds(t *testing.T) {
 	}, stripped)
 }
 
+func TestCachedNamespaceKeepsOnlyItsEnvironment(t *testing.T) {
+	stripped, err := stripNamespace(&corev1.Namespace{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: "n", ResourceVersion: "7", Labels: map[string]string{v1alpha1.LabelEnvironment: "dev", "l": "v"}, Annotations: map[string]string{"big": "v"},
+		},
+		Spec: corev1.NamespaceSpec{Finalizers: []corev1.FinalizerName{"kubernetes"}},
+	})
+	require.NoError(t, err)
+	require.Equal(t, &corev1.Namespace{
+		ObjectMeta: metav1.ObjectMeta{Name: "n", ResourceVersion: "7", Labels: map[string]string{v1alpha1.LabelEnvironment: "dev"}},
+	}, stripped)
+}
+
 // Anyone who may write Leases in a namespace could fill the operator's memory with a large one.
 func TestCachedLeaseKeepsOnlyItsHolderAndTimes(t *testing.T) {
 	renewed := ptr.To(metav1.NowMicro())

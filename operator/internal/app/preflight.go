@@ -41,18 +41,18 @@ const (
 )
 
 // preflight returns a one-line error where the operator cannot work: without an API server, without its CRD or some of its
-// fields, or without permission to read what it caches in each of its namespaces (none means all). It reports whether the
-// operator may read nodes, which it can do without.
-func preflight(ctx context.Context, config *rest.Config, namespaces []string) (readsNodes bool, err error) {
+// fields, or without permission to read what it caches in each of its namespaces (none means all). It returns what it may read and
+// can do without.
+func preflight(ctx context.Context, config *rest.Config, namespaces []string) (readable, error) {
 	schemas, err := discovery.NewDiscoveryClientForConfig(config)
 	if err != nil {
-		return false, fmt.Errorf("cannot reach the API server: %w", err)
+		return readable{}, fmt.Errorf("cannot reach the API server: %w", err)
 	}
 	if err := awaitServer(ctx, schemas.RESTClient()); err != nil {
-		return false, fmt.Errorf("cannot reach the API server: %w", err)
+		return readable{}, fmt.Errorf("cannot reach the API server: %w", err)
 	}
 	if err := waitForCRD(ctx, schemas); err != nil {
-		return false, err
+		return readable{}, err
 	}
 	return mayList(ctx, config, namespaces)
 }
@@ -74,25 +74,37 @@ func awaitServer(ctx context.Context, server rest.Interface) error {
 	return err
 }
 
-// mayList lists one object of each kind that the caches will hold. Only nodes may be forbidden.
-func mayList(ctx context.Context, config *rest.Config, namespaces []string) (readsNodes bool, err error) {
+// readable is whether the operator may read the kinds without which it still works. An operator for named namespaces has Roles only,
+// which cannot grant a list of Namespaces.
+type readable struct{ nodes, namespaces bool }
+
+// mayList lists one object of each kind that the caches will hold. Only nodes and Namespaces may be forbidden.
+func mayList(ctx context.Context, config *rest.Config, namespaces []string) (may readable, err error) {
 	scheme, err := newScheme()
 	if err != nil {
-		return false, err
+		return may, err
 	}
 	reader, err := client.New(config, client.Options{Scheme: scheme})
 	if err != nil {
-		return false, fmt.Errorf("cannot reach the API server: %w", err)
+		return may, fmt.Errorf("cannot reach the API server: %w", err)
 	}
-	if len(namespaces) == 0 {
+	everywhere := len(namespaces) == 0
+	if everywhere {
 		namespaces = []string{corev1.NamespaceAll}
 	}
 	for _, namespace := range namespaces {
 		if err := mayListIn(ctx, reader, namespace); err != nil {
-			return false, err
+			return may, err
 		}
 	}
-	err = reader.List(ctx, &corev1.NodeList{}, client.Limit(1))
+	if may.nodes, err = allowed(reader.List(ctx, &corev1.NodeList{}, client.Limit(1))); err == nil && everywhere {
+		may.namespaces, err = allowed(reader.List(ctx, &corev1.NamespaceList{}, client.Limit(1)))
+	}
+	return may, err
+}
+
+// allowed tells a list that is forbidden from one that failed.
+func allowed(err error) (bool, error) {
 	if err != nil && !apierrors.IsForbidden(err) {
 		return false, fmt.Errorf("cannot reach the API server: %w", err)
 	}

@@ -51,7 +51,7 @@ func Run(ctx context.Context, options Options, version string, logs io.Writer) e
 	if err != nil {
 		return err
 	}
-	readsNodes, err := preflight(ctx, config, options.Namespaces)
+	may, err := preflight(ctx, config, options.Namespaces)
 	if err != nil {
 		return err
 	}
@@ -59,9 +59,13 @@ func Run(ctx context.Context, options Options, version string, logs io.Writer) e
 	if err != nil {
 		return err
 	}
-	if !readsNodes {
+	if !may.nodes {
 		logger.Info("cannot read nodes: HighlyAvailable does not cover how replicas are spread over them")
 	}
+	if !may.namespaces && len(options.Namespaces) == 0 {
+		logger.Info("cannot read namespaces: alerts do not know which are production: bind this account to the ClusterRole of the chart flokoa-operator")
+	}
+	may.namespaces = may.namespaces && options.AgentMetrics      // nothing else needs them
 	if len(options.Namespaces) == 0 && Unconfined(ctx, config) { // for named namespaces, the chart creates Roles only
 		slog.New(logHandler(options, logs)).Warn(unconfined)
 	}
@@ -70,10 +74,10 @@ func Run(ctx context.Context, options Options, version string, logs io.Writer) e
 	if err != nil {
 		return fmt.Errorf("setting up: %w", err)
 	}
-	if err := addProbes(ctx, manager, watched(readsNodes, len(options.Namespaces) == 0)); err != nil {
+	if err := addProbes(ctx, manager, watched(may, len(options.Namespaces) == 0)); err != nil {
 		return fmt.Errorf("setting up probes: %w", err)
 	}
-	settings := agent.Settings{Workers: options.Concurrency, ReadsNodes: readsNodes, Metrics: options.AgentMetrics}
+	settings := agent.Settings{Workers: options.Concurrency, ReadsNodes: may.nodes, ReadsNamespaces: may.namespaces, Metrics: options.AgentMetrics}
 	if precedence != nil {
 		settings.Precedence = precedence
 		if err := manager.Add(precedence); err != nil {
@@ -195,13 +199,16 @@ func newManager(options Options, config *rest.Config, logger logr.Logger) (ctrl.
 }
 
 // watched returns the kinds in the operator's caches.
-func watched(nodes, leases bool) []client.Object {
+func watched(may readable, leases bool) []client.Object {
 	kinds := []client.Object{
 		&v1alpha1.Agent{}, &appsv1.Deployment{}, &corev1.Service{}, &corev1.ConfigMap{}, &policyv1.PodDisruptionBudget{},
 		&autoscalingv2.HorizontalPodAutoscaler{}, &corev1.Pod{},
 	}
-	if nodes {
+	if may.nodes {
 		kinds = append(kinds, &corev1.Node{})
+	}
+	if may.namespaces {
+		kinds = append(kinds, &corev1.Namespace{})
 	}
 	if leases {
 		kinds = append(kinds, &coordinationv1.Lease{})

@@ -235,7 +235,7 @@ func firingAlerts(t *testing.T) map[string]rules.Alert {
 			second: {`leader_election_master_status{name="flokoa-operator"}`: during(0.5, "0") + gone(40)},
 		},
 	} {
-		maps.Copy(all, watch(t, world{map[string]series{production + "/a": down}, operators}, ruleFile(t)).alerts)
+		maps.Copy(all, watch(t, world{agents: map[string]series{production + "/a": down}, operators: operators}, ruleFile(t)).alerts)
 	}
 	require.Len(t, all, len(alertRules(t)), "every alert fires")
 	return all
@@ -284,6 +284,20 @@ func alertRules(t *testing.T) []*rules.AlertingRule {
 	}
 	require.NotEmpty(t, all)
 	return all
+}
+
+// A team adds and removes namespaces; nobody changes the alerts.
+func TestAlertsFollowTheEnvironmentOfANamespace(t *testing.T) {
+	fragile := but(series{"highly_available": during(41, "0")})
+	agents := map[string]series{"payments/a": fragile, "payments-dev/a": fragile, "flokoa-staging/a": fragile, "unlabeled/a": fragile}
+	environments := map[string]series{
+		"payments":     {"dev": during(10, "1") + gone(31), "production": during(10.5, "_") + during(18, "1") + gone(13)},
+		"payments-dev": {"dev": during(41, "1")},
+	}
+	require.Equal(t, []string{
+		`25m0s fires FlokoaAgentNotHighlyAvailable{agent="a", namespace="payments", severity="warning"}`,
+		`28m0s ends FlokoaAgentNotHighlyAvailable{agent="a", namespace="payments", severity="warning"}`,
+	}, watch(t, world{agents: agents, environments: environments}, ruleFile(t)).timeline)
 }
 
 func TestAlertsFollowTheirValues(t *testing.T) {

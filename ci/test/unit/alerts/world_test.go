@@ -23,7 +23,7 @@ const (
 	scrape = 30 * time.Second
 	// watched is how long a world is looked at.
 	watched = 40 * time.Minute
-	// production is the namespace that the chart takes for it.
+	// production is a namespace of that environment, as its label says.
 	production = "flokoa-production"
 	// first leads, second stands by.
 	first, second = "flokoa-operator-1", "flokoa-operator-2"
@@ -37,6 +37,8 @@ type series map[string]string
 type world struct {
 	// agents are gauges without their prefix, by namespace/agent. Both operators export them.
 	agents map[string]series
+	// environments are values by namespace and environment, beside those of production and staging.
+	environments map[string]series
 	// operators are metrics by pod; those that are not named are as of operators that are well.
 	operators map[string]series
 }
@@ -80,6 +82,11 @@ func (w world) load() string {
 		for name, values := range metrics {
 			add(pod, name, fmt.Sprintf("namespace=%q", system), values)
 		}
+		for namespace, labeled := range w.labeled() {
+			for environment, values := range labeled {
+				add(pod, "flokoa_namespace_environment", fmt.Sprintf("namespace=%q,environment=%q", namespace, environment), values)
+			}
+		}
 		for key, gauges := range w.agents {
 			namespace, agent, _ := strings.Cut(key, "/")
 			for gauge, values := range gauges {
@@ -89,6 +96,13 @@ func (w world) load() string {
 	}
 	slices.Sort(lines)
 	return "load 30s\n" + strings.Join(lines, "\n") + "\n"
+}
+
+// labeled are the environments of namespaces over time: values by namespace and environment.
+func (w world) labeled() map[string]series {
+	environments := map[string]series{production: {"production": during(41, "1")}, "flokoa-staging": {"staging": during(41, "1")}}
+	maps.Copy(environments, w.environments)
+	return environments
 }
 
 // engine evaluates as a Prometheus server does that has no experimental feature on.

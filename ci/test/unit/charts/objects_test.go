@@ -211,6 +211,7 @@ func TestOperatorPermissions(t *testing.T) {
 		"ClusterRole coordination.k8s.io/leases/scope.flokoa.ai list watch",
 		"ClusterRole core/configmaps create delete get list patch watch",
 		"ClusterRole core/events list",
+		"ClusterRole core/namespaces list watch",
 		"ClusterRole core/nodes list watch",
 		"ClusterRole core/pods list watch",
 		"ClusterRole core/services create delete get list patch watch",
@@ -232,6 +233,7 @@ func TestOperatorReadsOnlyWithoutEnvironments(t *testing.T) {
 		"ClusterRole coordination.k8s.io/leases/scope.flokoa.ai list watch",
 		"ClusterRole core/configmaps get list watch",
 		"ClusterRole core/events list",
+		"ClusterRole core/namespaces list watch",
 		"ClusterRole core/nodes list watch",
 		"ClusterRole core/pods list watch",
 		"ClusterRole core/services get list watch",
@@ -294,7 +296,7 @@ func remarshal(t *testing.T, values, into any) {
 	require.NoError(t, yaml.UnmarshalStrict(text, into))
 }
 
-// With watchNamespaces all of it is in Roles, and nodes are left out.
+// With watchNamespaces all of it is in Roles, and nodes and namespaces are left out.
 func TestOperatorPermissionsInItsNamespacesAlone(t *testing.T) {
 	objects := render(t, operatorChart, map[string]any{"watchNamespaces": []string{"team-a"}})
 	for _, object := range objects {
