@@ -25,6 +25,7 @@ UNIT_TESTS   := ./operator/api/... ./operator/cmd/... ./operator/internal/... ./
                 ./ci/cmd/... ./ci/generate/... ./ci/testkit/... ./ci/test/unit/... ./ci/tools/...
 UNIT_MODULES := $(dir $(wildcard ci/clusters/*/go.mod ci/test/unit/*/go.mod))
 API_TESTS    := ./operator/test/api/... ./ci/test/api/...
+ECOSYSTEM_TESTS := ./ci/test/ecosystem/...
 MODULES      := . $(dir $(wildcard ci/clusters/*/go.mod ci/test/*/go.mod ci/test/unit/*/go.mod))
 
 .PHONY: help
@@ -84,6 +85,14 @@ kind-down: ## Remove the kind cluster
 	@ci/clusters/kind/kind.sh down
 test-kind: ## Tier 4: real containers under traffic, on kind (or on the cluster of KUBECONFIG)
 	@ci/test/kind/run.sh
+
+# Flokoa together with other projects, built from their own code; neither in `make test` nor in CI. KEDA takes about ten minutes once.
+.PHONY: test-ecosystem test-keda
+test-ecosystem: ## KEDA, VPA, Gateway API, Cilium, Reloader, and Squid with Agents (RUN= selects tests)
+	@for tool in kubernetes etcd kwok helm; do ci/tools/build.sh $$tool >/dev/null; done
+	$(GO_TEST) -timeout 60m -v $(if $(RUN),-run $(RUN)) $(ECOSYSTEM_TESTS)
+test-keda: ## KEDA's operator and metrics server scale an Agent
+	@$(MAKE) --no-print-directory test-ecosystem RUN=KEDA ECOSYSTEM_TESTS=./ci/test/ecosystem
 
 .PHONY: build programs image push charts overlays install-yaml schemas freeze release-notes release-check
 build: ## Build the operator into bin/
