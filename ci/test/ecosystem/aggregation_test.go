@@ -22,7 +22,7 @@ import (
 // server can resolve to a loopback address; it identifies itself there by the certificate of the cluster's administrator.
 func (s *fixture) aggregate(version, group, namespace, service, port string) {
 	s.Helper()
-	s.kubectl(fmt.Sprintf(`
+	s.run(fmt.Sprintf(`
 apiVersion: v1
 kind: Service
 metadata: {name: %[4]s, namespace: %[3]s}
@@ -42,8 +42,8 @@ spec:
 	name := version + "." + group
 	s.Cleanup(func() { s.cleanUp("delete", "apiservice", name, "--ignore-not-found") })
 	s.eventually("the API server serves "+group, func() error {
-		available := s.kubectl("", "get", "apiservice", name, "-o", `jsonpath={.status.conditions[?(@.type=="Available")]}`)
-		if s.kubectl("", "get", "apiservice", name, "-o", `jsonpath={.status.conditions[?(@.type=="Available")].status}`) != "True" {
+		available := s.run("", "get", "apiservice", name, "-o", `jsonpath={.status.conditions[?(@.type=="Available")]}`)
+		if s.run("", "get", "apiservice", name, "-o", `jsonpath={.status.conditions[?(@.type=="Available")].status}`) != "True" {
 			return fmt.Errorf("%s", available)
 		}
 		return nil

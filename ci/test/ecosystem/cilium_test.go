@@ -14,7 +14,7 @@ import (
 
 func TestCiliumAcceptsTheEgressPolicyByName(t *testing.T) {
 	s := &fixture{t, "flokoa-production"}
-	s.installCRDs(upstream.Cilium, "pkg/k8s/apis/cilium.io/client/crds/v2/ciliumnetworkpolicies.yaml", "ciliumnetworkpolicies.cilium.io")
+	s.install(upstream.Cilium, "ciliumnetworkpolicies.cilium.io", "pkg/k8s/apis/cilium.io/client/crds/v2/ciliumnetworkpolicies.yaml")
 	objects, err := manifests.Overlay("testdata/cilium-fqdn")
 	require.NoError(t, err)
 	require.Len(t, objects, 1)

@@ -35,7 +35,13 @@ type fixture struct {
 // kubectl runs as the cluster's administrator in the test's namespace, and must succeed.
 func (s *fixture) kubectl(stdin string, args ...string) string {
 	s.Helper()
-	command := exec.CommandContext(s.Context(), cluster.Kubectl, append([]string{"--namespace", s.namespace}, args...)...)
+	return s.run(stdin, append([]string{"--namespace", s.namespace}, args...)...)
+}
+
+// run runs kubectl in the namespaces that the objects name.
+func (s *fixture) run(stdin string, args ...string) string {
+	s.Helper()
+	command := exec.CommandContext(s.Context(), cluster.Kubectl, args...)
 	command.Dir, command.Stdin = root, strings.NewReader(stdin)
 	command.Env = append(os.Environ(), "KUBECONFIG="+cluster.Kubeconfig, "KUBERC=off", "KUBECACHEDIR="+filepath.Join(workDir, "kubectl-cache"))
 	var out, warnings bytes.Buffer
@@ -75,14 +81,16 @@ func (s *fixture) eventually(what string, missing func() error) {
 	logf("%6.1fs  %s", time.Since(began).Seconds(), what)
 }
 
-// installCRDs applies the CustomResourceDefinitions in a file or folder of another project, and waits until one of them is served.
-func (s *fixture) installCRDs(module upstream.Module, path, crd string) {
+// install applies files and folders of another project as they are, and waits until the API server serves one of its kinds.
+func (s *fixture) install(module upstream.Module, crd string, paths ...string) {
 	s.Helper()
 	source, err := module.Folder(s.Context())
 	require.NoError(s, err)
-	s.kubectl("", "apply", "--server-side", "-f", filepath.Join(source, path))
+	for _, path := range paths {
+		s.run("", "apply", "--server-side", "-f", filepath.Join(source, path))
+	}
 	s.eventually("the API server serves "+crd, func() error {
-		status := s.kubectl("", "get", "crd", crd, "-o", `jsonpath={.status.conditions[?(@.type=="Established")].status}`)
+		status := s.run("", "get", "crd", crd, "-o", `jsonpath={.status.conditions[?(@.type=="Established")].status}`)
 		if status != "True" {
 			return fmt.Errorf("Established is %q", status)
 		}

@@ -24,8 +24,8 @@ func (s *fixture) stored(kind schema.GroupVersionKind, name string) *unstructure
 
 func TestAnHTTPRouteReachesTheServiceOfAnAgent(t *testing.T) {
 	s := &fixture{t, "flokoa-dev"}
-	s.installCRDs(upstream.GatewayAPI, "config/crd/standard", "httproutes.gateway.networking.k8s.io")
-	s.kubectl("{apiVersion: v1, kind: Namespace, metadata: {name: gateway-system}}", "apply", "-f", "-")
+	s.install(upstream.GatewayAPI, "httproutes.gateway.networking.k8s.io", "config/crd/standard")
+	s.run("{apiVersion: v1, kind: Namespace, metadata: {name: gateway-system}}", "apply", "-f", "-")
 	s.apply("examples/keda/agent.yaml")
 	t.Cleanup(func() { s.cleanUp("delete", "agent/order-agent") })
 	s.waitForReplicas("order-agent", 1, metav1.ConditionTrue, "RolloutComplete")

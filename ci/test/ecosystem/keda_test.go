@@ -39,14 +39,10 @@ func startKEDA(s *fixture) {
 	s.Helper()
 	programs, err := upstream.KEDA.Build(s.Context(), os.Stderr, "./cmd/operator", "./cmd/adapter")
 	require.NoError(s, err)
-	source, err := upstream.KEDA.Folder(s.Context())
-	require.NoError(s, err)
-	s.kubectl("{apiVersion: v1, kind: Namespace, metadata: {name: keda}}", "apply", "-f", "-")
-	s.kubectl("", "create", "serviceaccount", "keda-operator", "--namespace", "keda")
-	s.installCRDs(upstream.KEDA, "config/crd/bases", "scaledobjects.keda.sh")
-	for _, path := range []string{"rbac/role.yaml", "rbac/role_binding.yaml", "metrics-server/role.yaml", "metrics-server/role_binding.yaml"} {
-		s.kubectl("", "apply", "--server-side", "-f", filepath.Join(source, "config", path))
-	}
+	s.run("{apiVersion: v1, kind: Namespace, metadata: {name: keda}}", "apply", "-f", "-")
+	s.run("{apiVersion: v1, kind: ServiceAccount, metadata: {name: keda-operator, namespace: keda}}", "apply", "-f", "-")
+	s.install(upstream.KEDA, "scaledobjects.keda.sh", "config/crd/bases", "config/rbac/role.yaml", "config/rbac/role_binding.yaml",
+		"config/metrics-server/role.yaml", "config/metrics-server/role_binding.yaml")
 
 	certs, kubeconfig := certificates(s.T), s.kubeconfig("keda", "keda-operator")
 	environment := []string{"KUBECONFIG=" + kubeconfig, "KEDA_CLUSTER_OBJECT_NAMESPACE=keda", "POD_NAMESPACE=keda", "WATCH_NAMESPACE="}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -54,7 +55,8 @@ func find[T any](t *testing.T, objects []unstructured.Unstructured, kind, name s
 
 func TestAutoscalersTargetTheAgentBesideThem(t *testing.T) {
 	for path, field := range map[string][]string{
-		"keda/scaledobject.yaml": {"spec", "scaleTargetRef"},
+		"keda/scaledobject.yaml":         {"spec", "scaleTargetRef"},
+		"vpa/verticalpodautoscaler.yaml": {"spec", "targetRef"},
 	} {
 		agent := load[v1alpha1.Agent](t, filepath.Dir(path)+"/agent.yaml")
 		autoscaler := load[map[string]any](t, path)
@@ -99,12 +101,7 @@ func TestAgentsReachTheEgressProxy(t *testing.T) {
 	values["network"] = ours["network"]
 	environment, err := manifests.Chart(root+"charts/flokoa-environment", values, "flokoa-production", manifests.Platform)
 	require.NoError(t, err)
-	peer := find[networkingv1.NetworkPolicy](t, environment, "NetworkPolicy", "allow-proxies").Spec.Egress[0]
-	require.Equal(t, map[string]string{"kubernetes.io/metadata.name": deployment.Namespace}, peer.To[0].NamespaceSelector.MatchLabels)
-	selector, err := metav1.LabelSelectorAsSelector(peer.To[0].PodSelector)
-	require.NoError(t, err)
-	require.True(t, selector.Matches(labels.Set(pod.Labels)))
-	require.EqualValues(t, port, peer.Ports[0].Port.IntValue())
+	require.True(t, egressTo(t, environment, deployment.Namespace, pod.Labels, port), "the environment lets Agents out to the proxy")
 
 	for _, variable := range load[v1alpha1.Agent](t, "egress-proxy/agent.yaml").Spec.Runtime.Spec.Container.Env {
 		if variable.Name == "HTTPS_PROXY" {
@@ -115,6 +112,30 @@ func TestAgentsReachTheEgressProxy(t *testing.T) {
 		}
 	}
 	t.Fatal("the Agent has no HTTPS_PROXY")
+}
+
+// egressTo reports whether a policy of an environment allows egress to a pod by its namespace, labels, and port.
+func egressTo(t *testing.T, environment []unstructured.Unstructured, namespace string, podLabels map[string]string, port int32) bool {
+	t.Helper()
+	matches := func(selector *metav1.LabelSelector, set map[string]string) bool {
+		matcher, err := metav1.LabelSelectorAsSelector(selector)
+		require.NoError(t, err)
+		return selector != nil && matcher.Matches(labels.Set(set))
+	}
+	for _, object := range environment {
+		if object.GetKind() != "NetworkPolicy" {
+			continue
+		}
+		for _, rule := range find[networkingv1.NetworkPolicy](t, environment, "NetworkPolicy", object.GetName()).Spec.Egress {
+			for _, peer := range rule.To {
+				if matches(peer.NamespaceSelector, map[string]string{corev1.LabelMetadataName: namespace}) && matches(peer.PodSelector, podLabels) &&
+					slices.ContainsFunc(rule.Ports, func(p networkingv1.NetworkPolicyPort) bool { return p.Port.IntVal == port }) {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }
 
 func TestTheEgressProxyPassesPodSecurityRestricted(t *testing.T) {
@@ -149,7 +170,7 @@ func TestTheComponentForCiliumBuildsWithThePatchOfItsReadme(t *testing.T) {
 
 // The README of each example has the commands of its quick start, and says what was run.
 func TestEveryExampleOfAnotherProjectSaysWhatWasRun(t *testing.T) {
-	for _, folder := range []string{"examples/keda", "examples/gateway-api", "examples/reloader", "examples/egress-proxy", "overlays/components/cilium-fqdn"} {
+	for _, folder := range []string{"examples/keda", "examples/vpa", "examples/gateway-api", "examples/reloader", "examples/egress-proxy", "overlays/components/cilium-fqdn"} {
 		readme, err := os.ReadFile(root + folder + "/README.md")
 		require.NoError(t, err)
 		require.Contains(t, string(readme), "\n```", folder)
@@ -168,7 +189,7 @@ func TestEveryExampleOfAnotherProjectSaysWhatWasRun(t *testing.T) {
 func TestTheAgentsOfTheExamplesAreValid(t *testing.T) {
 	files, err := filepath.Glob(root + "examples/*/agent.yaml")
 	require.NoError(t, err)
-	require.GreaterOrEqual(t, len(files), 4)
+	require.GreaterOrEqual(t, len(files), 5)
 	arguments := []string{"run", root + "operator/cmd/flokoa-operator", "check"}
 	for _, file := range files {
 		arguments = append(arguments, "-f", file)
