@@ -39,7 +39,7 @@ can use every Secret of the namespace. Only verbs on objects are allowed: escala
 {{- end }}
 {{- end }}
 {{- range $rule.resources }}
-{{- if or (contains "*" .) (has . (list "secrets" "networkpolicies" "scaledjobs")) }}
+{{- if or (contains "*" .) (has . (list "secrets" "pushsecrets" "networkpolicies" "ciliumnetworkpolicies" "scaledjobs")) }}
 {{- fail (printf "%s.resources must not contain %q, because it would give access to Secrets, pods, or the network policies: name the resources of what you deploy, for example httproutes" $path .) }}
 {{- end }}
 {{- end }}
