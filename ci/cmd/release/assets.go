@@ -17,10 +17,6 @@ import (
 
 const repository = "https://github.com/flokoa/flokoa"
 
-// installOverlays are what install.yaml is made of: the platform's half, with an operator that writes in every namespace. A newcomer has
-// no environment yet.
-var installOverlays = []string{"cluster", "components/operator-cluster-wide"}
-
 const installHeader = `# Flokoa %s in one file: the namespace flokoa-system, the CRD, the admission policies, and the operator.
 #
 #   kubectl apply --server-side -f install.yaml
@@ -28,24 +24,21 @@ const installHeader = `# Flokoa %s in one file: the namespace flokoa-system, the
 # It has no environments. To manage values, or several environments, install the charts: %s
 `
 
-// writeInstall writes install.yaml into a directory. With a digest, the operator runs the image of it.
+// writeInstall writes install.yaml, made of overlays/install, into a directory. With a digest, the operator runs the image of it.
 func writeInstall(root, dir string, digest *string, out io.Writer) error {
 	version, err := chartVersion(root)
 	if err != nil {
 		return err
 	}
-	text := fmt.Appendf(nil, installHeader, version, repository)
-	for _, overlay := range installOverlays {
-		objects, err := manifests.Overlay(filepath.Join(root, overlaysName, overlay))
-		if err != nil {
-			return err
-		}
-		documents, err := manifests.Text(objects)
-		if err != nil {
-			return err
-		}
-		text = append(text, documents...)
+	objects, err := manifests.Overlay(filepath.Join(root, overlaysName, "install"))
+	if err != nil {
+		return err
 	}
+	documents, err := manifests.Text(objects)
+	if err != nil {
+		return err
+	}
+	text := append(fmt.Appendf(nil, installHeader, version, repository), documents...)
 	if digest != nil {
 		pinned := 0
 		if text, err = pinText(text, version, *digest, &pinned); err != nil {
