@@ -7,13 +7,14 @@ namespaceOverride does not change.
 {{- end }}
 
 {{/*
-Metadata of an object; takes a dict of root, name, and, if it has them, namespace and its own labels and annotations. The object's own
-value of a key wins over a common one, and the chart's label over both.
+Metadata of an object; takes a dict of root and, if they apply, name instead of the full name, suffix of the name, namespace instead of the
+operator's, cluster (true for a cluster-scoped object), and its own labels and annotations. The object's own value of a key wins over a
+common one, and the chart's label over both.
 */}}
 {{- define "flokoa-operator.metadata" -}}
-name: {{ .name }}
-{{- with .namespace }}
-namespace: {{ . }}
+name: {{ default (include "flokoa-operator.fullname" .root) .name }}{{ .suffix }}
+{{- if not .cluster }}
+namespace: {{ default (include "flokoa-operator.namespace" .root) .namespace }}
 {{- end }}
 labels:
   {{- $labels := include "flokoa-operator.labels" .root | fromYaml }}

@@ -3,9 +3,7 @@ Metadata of a monitor; takes a dict of root and monitor, its values. For a Prome
 may be in another one than the operator.
 */}}
 {{- define "flokoa-operator.monitorMetadata" -}}
-{{- $namespace := default (include "flokoa-operator.namespace" .root) .monitor.namespace }}
-{{- include "flokoa-operator.metadata" (dict "root" .root "name" (include "flokoa-operator.fullname" .root) "namespace" $namespace
-      "labels" .monitor.labels "annotations" .monitor.annotations) }}
+{{- include "flokoa-operator.metadata" (dict "root" .root "namespace" .monitor.namespace "labels" .monitor.labels "annotations" .monitor.annotations) }}
 {{- end }}
 
 {{/* What a monitor scrapes; takes a dict of root and monitor, its values. */}}
