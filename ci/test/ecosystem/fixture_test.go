@@ -3,6 +3,7 @@ package ecosystem_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -15,6 +16,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -90,11 +92,16 @@ func (s *fixture) install(module upstream.Module, crd string, paths ...string) {
 		s.run("", "apply", "--server-side", "-f", filepath.Join(source, path))
 	}
 	s.eventually("the API server serves "+crd, func() error {
-		status := s.run("", "get", "crd", crd, "-o", `jsonpath={.status.conditions[?(@.type=="Established")].status}`)
-		if status != "True" {
-			return fmt.Errorf("Established is %q", status)
+		definition := &apiextensionsv1.CustomResourceDefinition{}
+		if err := api.Get(s.Context(), client.ObjectKey{Name: crd}, definition); err != nil {
+			return err
 		}
-		return nil
+		for _, condition := range definition.Status.Conditions {
+			if condition.Type == apiextensionsv1.Established && condition.Status == apiextensionsv1.ConditionTrue {
+				return nil
+			}
+		}
+		return errors.New("it is not established")
 	})
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/klog/v2"
@@ -73,13 +74,25 @@ func setUp() (err error) {
 	if cluster, err = harness.ClusterByName(ctx, root, clusterName); err != nil {
 		return err
 	}
-	if api, err = harness.NewClient(cluster.Config); err != nil {
+	if api, err = newClient(); err != nil {
 		return err
 	}
 	if err := install(ctx); err != nil {
 		return err
 	}
 	return startOperator(ctx)
+}
+
+// newClient is a client for the kinds of Flokoa, and for CustomResourceDefinitions.
+func newClient() (client.WithWatch, error) {
+	scheme, err := harness.NewScheme()
+	if err != nil {
+		return nil, err
+	}
+	if err := apiextensionsv1.AddToScheme(scheme); err != nil {
+		return nil, err
+	}
+	return client.NewWithWatch(cluster.Config, client.Options{Scheme: scheme})
 }
 
 // install installs the charts. Simulated nodes run no containers, so the operator of the chart has no replica.
