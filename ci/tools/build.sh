@@ -38,15 +38,34 @@ ready() {
 get() {
   hold "${folder%/*}/$name.lock" "it downloads or builds $name"
   if ready; then return; fi # the other process has just got it
+  trap stop_getting EXIT
+  trap 'exit 130' INT TERM
   if download; then folder=$official; else build; fi
 }
 
 # download says why it leaves nothing.
 download() {
-  if [[ ${FLOKOA_DOWNLOADS:-} != off ]]; then
-    (cd "$here/../.." && go run -trimpath ./ci/tools/download "$name" "$version" "$official" 9>&-) || true
+  if [[ ${FLOKOA_DOWNLOADS:-} != off ]] && grep -q "\"$name\":" "$here/download/sources.go"; then
+    downloader
+    "$downloader" "$name" "$version" "$official" 9>&- || true
   fi
   [[ -d $official ]]
+}
+
+# downloader compiles the program that downloads. On a new machine that includes Go's standard library, which must not be silent.
+downloader() {
+  downloader=${folder%/*}/download-$(cat "$here"/download/*.go | git hash-object --stdin | cut -c1-8)-$GOOS-$GOARCH
+  if [[ -x $downloader ]]; then return; fi
+  cd "$here/../.."
+  watch_over "compiling what downloads tools" go build -trimpath -o "$downloader.$$" ./ci/tools/download
+  cd "$here/$name"
+  mv "$downloader.$$" "$downloader"
+}
+
+# Ctrl-C does not reach a background job of a script.
+stop_getting() {
+  if [[ -n $watched ]]; then kill "$watched" 2>/dev/null || true; fi
+  release
 }
 
 tool_names() {
@@ -136,7 +155,6 @@ official_fingerprint() {
 build() {
   work=$folder.building log=$folder.log started=$SECONDS
   trap stop_building EXIT
-  trap 'exit 130' INT TERM
   rm -rf "$work"
   mkdir -p "$work"
   : >"$log"
@@ -196,7 +214,7 @@ explain_failure() {
     "Then run this again; what was compiled so far is kept in Go's build cache."
 }
 
-# Also runs when the build is interrupted: Ctrl-C does not reach a background job of a script.
+# Also runs when the build is interrupted.
 job=''
 stop_building() {
   if [[ -n $job ]]; then kill "$job" 2>/dev/null || true; fi

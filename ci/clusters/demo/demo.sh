@@ -34,7 +34,9 @@ up() {
   mkdir -p "$folder"
   trap stop_building EXIT
   trap 'exit 130' INT TERM
-  start_building # while the cluster starts, which is mostly waiting
+  # First, because on a new machine it compiles what downloads everything else.
+  "$root/ci/tools/build.sh" helm >/dev/null
+  start_building # while programs are downloaded and the cluster starts, which is mostly waiting
   "$root/ci/clusters/local/cluster.sh" up
   # Sets KUBECONFIG, KUBECTL and HELM for this process only.
   eval "$("$root/ci/clusters/local/cluster.sh" env)"

@@ -82,6 +82,7 @@ func TestBuildDownloadsFromAMirror(t *testing.T) {
 	mirror := serve(t, publish(t, "kind", runtime.GOOS, runtime.GOARCH))
 	program, said := w.build(t, mirror)
 	require.Equal(t, downloaded, program, said)
+	require.Contains(t, said, "compiling what downloads tools: done in ")
 	require.Contains(t, said, "kind v1.2.3: downloaded in ")
 
 	for _, downloads := range []string{"off", mirror + "/moved"} {
