@@ -1,5 +1,5 @@
 // Command verify checks everything that a user applies, as they apply it: each chart with each of its values files, each overlay, and
-// each example. `make verify` runs it:
+// each example. It validates what the operator creates, too. `make verify` runs it:
 //
 //	verify KUBECONFORM KUBE-SCORE
 //

@@ -65,7 +65,10 @@ func glob(dir, pattern string) []string {
 	return found
 }
 
-// A rendering is what one command of a user applies.
+// goldens has what the operator creates for Agents. Whether that is good practice is up to the author of an Agent, so it is not scored.
+const goldens = "operator/internal/render/testdata"
+
+// A rendering is what one command of a user applies, or what the operator creates for one Agent.
 type rendering struct {
 	source  string
 	objects []unstructured.Unstructured
@@ -96,6 +99,13 @@ func render(root string, installations []installation) ([]rendering, error) {
 	}
 	for _, folder := range []string{"overlays", "examples"} {
 		found, err := renderFolder(root, folder)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, found...)
+	}
+	for _, file := range glob(root, goldens+"/*/want.yaml") {
+		found, err := readManifests(root, filepath.Dir(file))
 		if err != nil {
 			return nil, err
 		}
