@@ -1,10 +1,7 @@
 // Command agentchart writes the values schema of the chart flokoa-agent, of the repository in the working directory. The values are those
 // of values.schema.json beside this file; the schema of spec is that of the CRD, so that the two cannot drift apart.
 //
-// What it does to the CRD's schema, and why:
-//   - every object is closed, so that a misspelled field is an error of Helm's and not dropped by the API server;
-//   - what only the API server understands is left out: it checks CEL rules, and the keys of lists, when the Agent is applied;
-//   - each value that values.yaml sets is required: Helm removes a key that is set to null, and its default would be lost silently.
+// Each value that values.yaml sets is required: Helm removes a key that is set to null, and its default would be lost silently.
 package main
 
 import (
@@ -14,10 +11,10 @@ import (
 	"maps"
 	"os"
 	"slices"
-	"strings"
 
 	"sigs.k8s.io/yaml"
 
+	"github.com/flokoa/flokoa/ci/generate/jsonschema"
 	"github.com/flokoa/flokoa/operator/api/crds"
 )
 
@@ -63,9 +60,6 @@ func valuesSchema(crd []byte, defaults node) (node, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := translate(spec, "spec"); err != nil {
-		return nil, err
-	}
 	spec["description"] = "Spec of the Agent. Every field of the Agent API is allowed, and overrides the preset of the environment."
 	schema := node{}
 	if err := json.Unmarshal(outer, &schema); err != nil {
@@ -77,68 +71,14 @@ func valuesSchema(crd []byte, defaults node) (node, error) {
 
 // specOf is the schema of spec in the only version of the CRD.
 func specOf(crd []byte) (node, error) {
-	var parsed struct {
-		Spec struct {
-			Versions []struct {
-				Schema struct {
-					OpenAPIV3Schema struct{ Properties struct{ Spec node } }
-				}
-			}
-		}
+	versions, err := jsonschema.FromCRD(crd)
+	if err != nil {
+		return nil, err
 	}
-	if err := yaml.Unmarshal(crd, &parsed); err != nil {
-		return nil, fmt.Errorf("the CRD: %w", err)
+	if len(versions) != 1 {
+		return nil, fmt.Errorf("the CRD has %d versions, want 1: choose the one that the chart renders", len(versions))
 	}
-	if len(parsed.Spec.Versions) != 1 {
-		return nil, fmt.Errorf("the CRD has %d versions, want 1: choose the one that the chart renders", len(parsed.Spec.Versions))
-	}
-	return parsed.Spec.Versions[0].Schema.OpenAPIV3Schema.Properties.Spec, nil
-}
-
-// translate makes draft-07 of a structural schema, in place.
-func translate(schema node, path string) error {
-	if schema["x-kubernetes-preserve-unknown-fields"] == true {
-		schema["additionalProperties"] = node{}
-	}
-	if schema["x-kubernetes-list-type"] == "set" {
-		schema["uniqueItems"] = true
-	}
-	if kind, ok := schema["type"].(string); ok && schema["nullable"] == true {
-		schema["type"] = []any{kind, "null"}
-	}
-	maps.DeleteFunc(schema, func(key string, _ any) bool {
-		return strings.HasPrefix(key, "x-kubernetes-") || slices.Contains([]string{"format", "default", "nullable"}, key)
-	})
-	if text, ok := schema["description"].(string); ok {
-		schema["description"] = strings.ReplaceAll(text, "\n", " ")
-	}
-	return descend(schema, path)
-}
-
-// descend translates what is below a schema, and closes it.
-func descend(schema node, path string) error {
-	properties, _ := schema["properties"].(node)
-	for _, name := range slices.Sorted(maps.Keys(properties)) {
-		if err := translate(properties[name].(node), path+"."+name); err != nil {
-			return err
-		}
-	}
-	for _, key := range []string{"items", "additionalProperties"} {
-		if below, ok := schema[key].(node); ok {
-			if err := translate(below, path+"[]"); err != nil {
-				return err
-			}
-		}
-	}
-	if schema["additionalProperties"] != nil {
-		return nil
-	}
-	if properties != nil {
-		schema["additionalProperties"] = false
-	} else if schema["type"] == "object" {
-		return fmt.Errorf("%s is an object of which the CRD says nothing: give it properties", path)
-	}
-	return nil
+	return versions[0].Content["properties"].(node)["spec"].(node), nil
 }
 
 // requireDefaults makes each key of values required. An empty default is one that the user must set: a template says so, in better words

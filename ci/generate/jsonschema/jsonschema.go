@@ -1,10 +1,12 @@
-// Package jsonschema makes JSON Schemas for editors from CustomResourceDefinitions: an editor completes and checks a manifest while it
-// is written, without a cluster.
+// Package jsonschema makes JSON Schemas from CustomResourceDefinitions: an editor completes and checks a manifest while it is written, and
+// Helm checks values, without a cluster.
 package jsonschema
 
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"strings"
 
 	"sigs.k8s.io/yaml"
 )
@@ -19,7 +21,7 @@ type Schema struct {
 }
 
 // FromCRD returns a schema for each served version of a CustomResourceDefinition. Objects are closed, so that an editor marks a
-// misspelled field, which the API server would drop with a warning. Rules in CEL are left out: no editor evaluates them.
+// misspelled field, which the API server would drop with a warning. What only the API server understands is left out, such as rules in CEL.
 func FromCRD(crd []byte) ([]Schema, error) {
 	var parsed struct {
 		Spec struct {
@@ -49,7 +51,7 @@ func FromCRD(crd []byte) ([]Schema, error) {
 		properties["kind"] = node{"type": "string", "enum": []any{one.Kind}}
 		properties["metadata"] = node{"type": "object", "properties": node{
 			"name": node{"type": "string"}, "generateName": node{"type": "string"}, "namespace": node{"type": "string"},
-			"labels": strings(), "annotations": strings(),
+			"labels": stringMap(), "annotations": stringMap(),
 		}} // open: the API server adds more
 		translate(root)
 		properties["metadata"].(node)["additionalProperties"] = true
@@ -65,22 +67,22 @@ func FromCRD(crd []byte) ([]Schema, error) {
 	return all, nil
 }
 
-func strings() node { return node{"type": "object", "additionalProperties": node{"type": "string"}} }
+func stringMap() node { return node{"type": "object", "additionalProperties": node{"type": "string"}} }
 
 // translate turns one schema of OpenAPI, and those below it, into JSON Schema.
 func translate(schema node) {
 	if schema["x-kubernetes-preserve-unknown-fields"] == true {
 		schema["additionalProperties"] = true
 	}
+	if schema["x-kubernetes-list-type"] == "set" {
+		schema["uniqueItems"] = true
+	}
 	if schema["nullable"] == true {
 		schema["type"] = []any{schema["type"], "null"}
 	}
-	for _, key := range []string{
-		"nullable", "format", "x-kubernetes-validations", "x-kubernetes-int-or-string", "x-kubernetes-list-type", "x-kubernetes-list-map-keys",
-		"x-kubernetes-map-type", "x-kubernetes-preserve-unknown-fields", "x-kubernetes-embedded-resource",
-	} {
-		delete(schema, key)
-	}
+	maps.DeleteFunc(schema, func(key string, _ any) bool {
+		return strings.HasPrefix(key, "x-kubernetes-") || key == "format" || key == "nullable"
+	})
 	if properties, ok := schema["properties"].(node); ok {
 		for _, property := range properties {
 			translate(property.(node))

@@ -70,13 +70,14 @@ func TestAnEditorMarksWhatTheAPIServerRejectsOrDrops(t *testing.T) {
 
 func TestPartsOfASchemaAreTranslated(t *testing.T) {
 	for from, to := range map[string]string{
-		`{type: object, properties: {a: {type: string}}}`:                                                  `{type: object, properties: {a: {type: string}}, additionalProperties: false}`,
-		`{type: object, x-kubernetes-preserve-unknown-fields: true}`:                                       `{type: object, additionalProperties: true}`,
-		`{type: object, additionalProperties: {type: object, properties: {a: {type: string}}}}`:            `{type: object, additionalProperties: {type: object, properties: {a: {type: string}}, additionalProperties: false}}`,
-		`{type: array, x-kubernetes-list-type: set, items: {type: integer, format: int32}}`:                `{type: array, items: {type: integer}}`,
-		`{type: string, nullable: true}`:                                                                   `{type: [string, "null"]}`,
-		`{anyOf: [{type: integer}, {type: string}], x-kubernetes-int-or-string: true}`:                     `{anyOf: [{type: integer}, {type: string}]}`,
-		`{type: object, properties: {format: {type: string}}, x-kubernetes-validations: [{rule: "true"}]}`: `{type: object, properties: {format: {type: string}}, additionalProperties: false}`,
+		`{type: object, properties: {a: {type: string}}}`:                                                    `{type: object, properties: {a: {type: string}}, additionalProperties: false}`,
+		`{type: object, x-kubernetes-preserve-unknown-fields: true}`:                                         `{type: object, additionalProperties: true}`,
+		`{type: object, additionalProperties: {type: object, properties: {a: {type: string}}}}`:              `{type: object, additionalProperties: {type: object, properties: {a: {type: string}}, additionalProperties: false}}`,
+		`{type: array, x-kubernetes-list-type: set, items: {type: integer, format: int32}}`:                  `{type: array, uniqueItems: true, items: {type: integer}}`,
+		`{type: array, x-kubernetes-list-type: map, x-kubernetes-list-map-keys: [a], items: {type: string}}`: `{type: array, items: {type: string}}`,
+		`{type: string, nullable: true}`:                                                                     `{type: [string, "null"]}`,
+		`{anyOf: [{type: integer}, {type: string}], x-kubernetes-int-or-string: true}`:                       `{anyOf: [{type: integer}, {type: string}]}`,
+		`{type: object, properties: {format: {type: string}}, x-kubernetes-validations: [{rule: "true"}]}`:   `{type: object, properties: {format: {type: string}}, additionalProperties: false}`,
 	} {
 		was, is := node{}, node{}
 		require.NoError(t, yaml.Unmarshal([]byte(from), &was))
