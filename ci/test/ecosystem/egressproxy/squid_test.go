@@ -60,12 +60,13 @@ func squid(t *testing.T, hosts, providerPort string) string {
 	output, err := os.Create(filepath.Join(folder, "log"))
 	require.NoError(t, err)
 	command.Stdout, command.Stderr = output, output
+	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Squid starts another process, which must end with it
 	if os.Geteuid() == 0 {
-		command.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: proxyUser, Gid: proxyUser}}
+		command.SysProcAttr.Credential = &syscall.Credential{Uid: proxyUser, Gid: proxyUser}
 	}
 	require.NoError(t, command.Start())
 	t.Cleanup(func() {
-		_ = command.Process.Kill()
+		_ = syscall.Kill(-command.Process.Pid, syscall.SIGKILL)
 		_ = command.Wait()
 		if text, _ := os.ReadFile(output.Name()); t.Failed() {
 			t.Logf("the log of Squid:\n%s", text)
