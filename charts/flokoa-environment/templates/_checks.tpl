@@ -18,28 +18,57 @@
 {{- fail (printf "namespace.name must not be %s, because Kubernetes uses that namespace: leave it empty to use flokoa-%s, or choose another name" $name .Values.environment) }}
 {{- end }}
 {{- /*
+An upgrade that forgets namespace.name would move the release to another namespace, and leave its own without a guard. Teams call releases
+like their namespaces, so the name of the release tells.
+*/}}
+{{- if and (not .Values.namespace.name) (ne .Release.Name $name) (regexMatch "-(dev|staging|production)$" .Release.Name) }}
+{{- fail (printf "namespace.name is empty, so release %s would hold namespace %s: set namespace.name to %s, or to %s if you mean it" .Release.Name $name .Release.Name $name) }}
+{{- end }}
+{{- /*
 Helm stores releases in Secrets of the release namespace. In the environment itself, secret-managers could read and change them, and
 they would count against the quota.
 */}}
-{{- if eq .Release.Namespace $name }}
-{{- if eq $name "flokoa-system" }}
-{{- fail (printf "namespace.name must not be %s, which is the release namespace: choose another namespace.name" $name) }}
+{{- if has $name (list "flokoa-system" .Values.operator.namespace) }}
+{{- fail (printf "namespace.name must not be %s, which is the namespace of the operator: choose another namespace.name" $name) }}
 {{- end }}
+{{- if eq .Release.Namespace $name }}
 {{- fail (printf "the release namespace must not be %s, which is the namespace of the environment: install with --namespace flokoa-system" $name) }}
 {{- end }}
 {{- end }}
 
 {{/* Rejects extraObjects that do not belong in the environment; takes a dict of object and namespace. */}}
 {{- define "flokoa-environment.checkObject" -}}
+{{- if hasSuffix "List" .object.kind }}
+{{- fail (printf "extraObjects must not contain a %s: list its items themselves" .object.kind) }}
+{{- end }}
 {{- $what := printf "extraObjects: %s %s" .object.kind .object.metadata.name }}
 {{- if eq .object.kind "Secret" }}
 {{- fail (printf "%s must not be in the values, which are stored in plain text: create it in namespace %s by other means" $what .namespace) }}
 {{- end }}
-{{- if regexMatch "^(Namespace|Node|PersistentVolume|CustomResourceDefinition|APIService|(Priority|Runtime|Storage|Ingress|Gateway)Class|Cluster.+|.+WebhookConfiguration|.+AdmissionPolicy|.+AdmissionPolicyBinding)$" .object.kind }}
+{{- if regexMatch "^(Namespace|Node|PersistentVolume|CustomResourceDefinition|APIService|.+Class|Cluster.+|.+WebhookConfiguration|.+AdmissionPolicy|.+AdmissionPolicyBinding)$" .object.kind }}
 {{- fail (printf "%s is cluster-scoped and belongs to no environment: apply it separately" $what) }}
 {{- end }}
 {{- if ne (default .namespace .object.metadata.namespace) .namespace }}
 {{- fail (printf "%s has metadata.namespace %s, but the environment is namespace %s: remove metadata.namespace" $what .object.metadata.namespace .namespace) }}
+{{- end }}
+{{- end }}
+
+{{/* Rejects addresses that no policy can match, or that are too many, or that give out credentials. */}}
+{{- define "flokoa-environment.checkEgress" -}}
+{{- $egress := .Values.network.egress }}
+{{- if and $egress.public (ne .Values.environment "dev") }}
+{{- fail (printf "network.egress.public must not be true in %s, only in dev: list what Agents may call in network.egress.cidrs or network.egress.pods" .Values.environment) }}
+{{- end }}
+{{- range $egress.cidrs }}
+{{- if not (regexMatch "^([0-9]{1,3}(\\.[0-9]{1,3}){3}/[0-9]{1,2}|[0-9a-f]*:[0-9a-f:]*/[0-9]{1,3})$" .) }}
+{{- fail (printf "network.egress.cidrs must not contain %s, because network policies match addresses: write a CIDR such as 203.0.113.0/24, or allow an egress proxy in network.egress.pods" .) }}
+{{- end }}
+{{- if not (regexMatch ":[0-9a-f:]*/(1[6-9]|[2-9][0-9]|1[01][0-9]|12[0-8])$|\\.[0-9]+/([89]|[12][0-9]|3[0-2])$" .) }}
+{{- fail (printf "network.egress.cidrs must not contain %s, because the prefix length must be at least 8, or 16 for IPv6: list the ranges of your providers" .) }}
+{{- end }}
+{{- if hasPrefix "169.254." . }}
+{{- fail (printf "network.egress.cidrs must not contain %s, where nodes and clouds give out credentials: set network.egress.identity" .) }}
+{{- end }}
 {{- end }}
 {{- end }}
 

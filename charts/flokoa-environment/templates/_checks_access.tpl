@@ -3,8 +3,8 @@
 {{/* Rejects subjects that mean everyone; takes a dict of path, groups, users and serviceAccounts. */}}
 {{- define "flokoa-environment.checkSubjects" -}}
 {{- range .groups }}
-{{- if has . (list "system:authenticated" "system:unauthenticated" "system:serviceaccounts" "system:masters") }}
-{{- fail (printf "%s.groups must not contain %s, a built-in group for everyone or for cluster admins: use groups of your identity provider" $.path .) }}
+{{- if or (hasPrefix "system:" .) (hasPrefix "kubeadm:" .) }}
+{{- fail (printf "%s.groups must not contain %s, a group of Kubernetes, such as all pods of a namespace or all cluster admins: use groups of your identity provider, or list ServiceAccounts in %s.serviceAccounts" $.path . $.path) }}
 {{- end }}
 {{- end }}
 {{- range .users }}
@@ -34,8 +34,8 @@ can use every Secret of the namespace. Only verbs on objects are allowed: escala
 {{- range $i, $rule := .Values.access.deployers.extraRules }}
 {{- $path := printf "access.deployers.extraRules[%d]" $i }}
 {{- range $rule.apiGroups }}
-{{- if has . (list "" "*" "agent.flokoa.ai" "apps" "authentication.k8s.io" "authorization.k8s.io" "batch" "certificates.k8s.io" "rbac.authorization.k8s.io") }}
-{{- fail (printf "%s.apiGroups must not contain %q, because its resources include Secrets, pods, permissions, or what the role has: name the group of what you deploy, for example gateway.networking.k8s.io" $path .) }}
+{{- if has . (list "" "*" "agent.flokoa.ai" "apps" "authentication.k8s.io" "authorization.k8s.io" "batch" "certificates.k8s.io" "rbac.authorization.k8s.io" "kustomize.toolkit.fluxcd.io" "helm.toolkit.fluxcd.io" "argoproj.io" "tekton.dev" "kyverno.io" "batch.volcano.sh" "serving.knative.dev") }}
+{{- fail (printf "%s.apiGroups must not contain %q, because its resources include Secrets, permissions, what the role has, or objects of which a controller makes pods: name the group of what you deploy, for example gateway.networking.k8s.io" $path .) }}
 {{- end }}
 {{- end }}
 {{- range $rule.resources }}
@@ -59,5 +59,19 @@ can use every Secret of the namespace. Only verbs on objects are allowed: escala
 {{- fail (printf "serviceAccounts must not contain %s, because that ServiceAccount exists or is listed twice: choose another name" .name) }}
 {{- end }}
 {{- $names = append $names .name }}
+{{- end }}
+{{- end }}
+
+{{/* Rejects the account of CI: a pod that runs as it could change every Agent. */}}
+{{- define "flokoa-environment.checkSecretUse" -}}
+{{- if has "agent-deployer" .Values.secretUse.serviceAccounts }}
+{{- fail "secretUse.serviceAccounts must not contain agent-deployer, because an Agent that runs as it could write every Agent of the namespace: list a ServiceAccount of its own" }}
+{{- end }}
+{{- end }}
+
+{{/* Rejects an account that is not the operator's alone. */}}
+{{- define "flokoa-environment.checkOperator" -}}
+{{- if eq .Values.operator.serviceAccount "default" }}
+{{- fail "operator.serviceAccount must not be default, because every pod of that namespace that names no ServiceAccount runs as it: name the operator's own ServiceAccount" }}
 {{- end }}
 {{- end }}

@@ -27,6 +27,9 @@
 {{/* Rejects entries that another value sets, also under another name of the same resource; takes a dict of extra and hard. */}}
 {{- define "flokoa-environment.checkExtraQuota" -}}
 {{- range $name, $amount := .extra }}
+{{- if not (regexMatch "^[a-z0-9]([-a-z0-9_./]*[a-z0-9])?$" $name) }}
+{{- fail (printf "quota.extra must not contain %q, which is no resource: write it as in a ResourceQuota, for example count/jobs.batch" $name) }}
+{{- end }}
 {{- range list $name (trimPrefix "count/" $name) (printf "requests.%s" $name) }}
 {{- if hasKey $.hard . }}
 {{- fail (printf "quota.extra must not contain %s, because other values of quota set %s: remove it" $name .) }}

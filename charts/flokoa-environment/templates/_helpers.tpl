@@ -18,8 +18,8 @@ CD may use the label for tracking.
 
 {{/* Metadata of an object in the environment; takes a dict of root and name. */}}
 {{- define "flokoa-environment.metadata" -}}
-name: {{ .name }}
-namespace: {{ include "flokoa-environment.namespace" .root }}
+name: {{ .name | quote }}
+namespace: {{ include "flokoa-environment.namespace" .root | quote }}
 labels:
   {{- include "flokoa-environment.labels" .root | nindent 2 }}
 {{- end }}
@@ -61,7 +61,7 @@ pod-security.kubernetes.io/audit-version: latest
 {{- define "flokoa-environment.serviceAccounts" -}}
 {{- range . }}
 - kind: ServiceAccount
-  name: {{ .name }}
-  namespace: {{ .namespace }}
+  name: {{ .name | quote }}
+  namespace: {{ .namespace | quote }}
 {{- end }}
 {{- end }}

@@ -2,7 +2,7 @@
 {{- define "flokoa-environment.peer" -}}
 - namespaceSelector:
     matchLabels:
-      kubernetes.io/metadata.name: {{ .namespace }}
+      kubernetes.io/metadata.name: {{ .namespace | quote }}
   podSelector:
     matchLabels:
       {{- toYaml .podLabels | nindent 6 }}

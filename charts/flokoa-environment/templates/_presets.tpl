@@ -9,8 +9,11 @@ includes this first: Helm renders templates in no order that it promises.
 {{- range initial $keys }}
 {{- $section = get $section . }}
 {{- end }}
-{{- if eq (get $section (last $keys) | toString) "" }}
+{{- $value := get $section (last $keys) | toString }}
+{{- if eq $value "" }}
 {{- $_ := set $section (last $keys) (get $row $.Values.environment) }}
+{{- else if eq (last $keys) "cpu" }}
+{{- $_ := set $section "cpu" $value }}
 {{- end }}
 {{- end }}
 {{- range $section, $role := dict "viewers" "viewers" "editors" "editors" "secretManagers" "secret-managers" "secretUsers" "secret-users" }}

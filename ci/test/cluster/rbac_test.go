@@ -137,7 +137,7 @@ func (s *installFixture) requireHealsWithBinding() {
 	agent := (&fixture{T: s.T, namespace: "default"}).newAgent("outside")
 	require.NoError(s, s.api.Create(s.Context(), agent))
 	s.kubectl("wait", "--for=jsonpath={.status.conditions[?(@.type=='Ready')].reason}=ApplyFailed", "agent/outside", "--timeout=90s")
-	require.Contains(s, s.kubectl("describe", "agent", "outside"), "the operator may not write in this namespace, which is not an environment")
+	require.Contains(s, s.kubectl("describe", "agent", "outside"), "the operator may not write in this namespace, which has no RoleBinding flokoa-operator-writer")
 	s.kubectl("create", "rolebinding", "flokoa-operator", "--clusterrole=flokoa-operator-writer", "--serviceaccount="+system+":flokoa-operator")
 	s.kubectl("wait", "--for=condition=Ready", "agent/outside", "--timeout=60s")
 	s.kubectl("delete", "agent", "outside", "--cascade=foreground")

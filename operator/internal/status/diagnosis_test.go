@@ -184,7 +184,7 @@ func TestMissingPermissionIsReportedWithItsFix(t *testing.T) {
 	denied := func(resource string) error {
 		return apierrors.NewForbidden(schema.GroupResource{Resource: resource}, "a", errors.New(`User "u" cannot patch resource "`+resource+`" in the namespace "x"`))
 	}
-	const fix = "the operator may not write in this namespace, which is not an environment: create the Agent in a namespace of the chart flokoa-environment, or set permissions: Cluster in the chart flokoa-operator"
+	const fix = "the operator may not write in this namespace, which has no RoleBinding flokoa-operator-writer: install the chart flokoa-environment for it, or set permissions: Cluster in the chart flokoa-operator"
 	deployment, service := status.ApplyFailure("Deployment", denied("deployments")), status.ApplyFailure("Service", denied("services"))
 	invalid := &status.Failure{Reason: v1alpha1.ReasonApplyFailed, Message: "ConfigMap: invalid"}
 	quota := status.ApplyFailure("Service", apierrors.NewForbidden(schema.GroupResource{Resource: "services"}, "a", errors.New("exceeded quota: q")))

@@ -35,8 +35,8 @@ func InvalidSpec(err error) *Failure {
 }
 
 // permissionFix is what to do if RBAC denies a write. The operator may read all namespaces, and write only in some.
-const permissionFix = "the operator may not write in this namespace, which is not an environment: create the Agent in a namespace of the chart " +
-	"flokoa-environment, or set permissions: Cluster in the chart flokoa-operator"
+const permissionFix = "the operator may not write in this namespace, which has no RoleBinding flokoa-operator-writer: install the chart " +
+	"flokoa-environment for it, or set permissions: Cluster in the chart flokoa-operator"
 
 // ApplyFailure is the Failure of an apply of a child of this kind, nil without an error. The reason follows from the API
 // server's answer.

@@ -74,8 +74,8 @@ func TestAgentOutsideAnEnvironmentReportsTheMissingBinding(t *testing.T) {
 	b := newBenchAs(t, newNamespace(t), account(t, user, readerRole))
 	agent := b.create(t)
 	live := b.settle(t, agent, func(of *v1alpha1.Agent) bool { return ready(of).Reason == v1alpha1.ReasonApplyFailed })
-	require.Contains(t, ready(live).Message, "the operator may not write in this namespace, which is not an environment: create the Agent in a namespace of "+
-		`the chart flokoa-environment, or set permissions: Cluster in the chart flokoa-operator (Deployment: deployments.apps "a" is forbidden: User "`+user+`" cannot patch`)
+	require.Contains(t, ready(live).Message, "the operator may not write in this namespace, which has no RoleBinding flokoa-operator-writer: install the chart "+
+		`flokoa-environment for it, or set permissions: Cluster in the chart flokoa-operator (Deployment: deployments.apps "a" is forbidden: User "`+user+`" cannot patch`)
 	require.Contains(t, ready(live).Message, `Service: services "a" is forbidden`)
 	_, _, err := b.pass(t, agent)
 	require.Error(t, err, "the queue retries with backoff, at the latest after 50 s")
