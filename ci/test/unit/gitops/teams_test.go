@@ -28,16 +28,17 @@ func teamByHelm(t *testing.T, team string) []unstructured.Unstructured {
 	require.NoError(t, err)
 	var all []unstructured.Unstructured
 	for _, environment := range manifests.Environments {
-		all = append(all, environmentChart(t, team+"-"+environment, environment, values)...)
+		all = append(all, environmentChart(t, team+"-"+environment, environment, manifests.Platform, values)...)
 	}
 	return all
 }
 
-func environmentChart(t *testing.T, namespace, environment string, values map[string]any) []unstructured.Unstructured {
+// environmentChart renders a release that has the name of the namespace of its environment.
+func environmentChart(t *testing.T, namespace, environment, releaseNamespace string, values map[string]any) []unstructured.Unstructured {
 	t.Helper()
 	values = maps.Clone(values)
 	values["environment"], values["namespace"] = environment, map[string]any{"name": namespace}
-	objects, err := manifests.Chart(filepath.Join(root, "charts/flokoa-environment"), values, namespace, manifests.Platform)
+	objects, err := manifests.Chart(filepath.Join(root, "charts/flokoa-environment"), values, namespace, releaseNamespace)
 	require.NoError(t, err)
 	return unmanaged(objects)
 }
@@ -252,7 +253,8 @@ func fill(t *testing.T, value any, values map[string]any) any {
 	}
 }
 
-// install renders the chart that an Application names: its parameters win over its values.
+// install renders the chart that an Application names, as Argo CD does: the release has the name of the Application and the namespace
+// of its destination, and its parameters win over its values.
 func install(t *testing.T, application unstructured.Unstructured) []unstructured.Unstructured {
 	t.Helper()
 	source := application.Object["spec"].(map[string]any)["source"].(map[string]any)
@@ -264,7 +266,8 @@ func install(t *testing.T, application unstructured.Unstructured) []unstructured
 		parameters[text(parameter.(map[string]any), "name")] = text(parameter.(map[string]any), "value")
 	}
 	require.Equal(t, []string{"environment", "namespace.name"}, slices.Sorted(maps.Keys(parameters)))
-	return environmentChart(t, parameters["namespace.name"], parameters["environment"], values)
+	require.Equal(t, parameters["namespace.name"], application.GetName())
+	return environmentChart(t, application.GetName(), parameters["environment"], text(application.Object, "spec", "destination", "namespace"), values)
 }
 
 func TestArgoCDInstallsTheTeamsThatHelmInstalls(t *testing.T) {
@@ -278,14 +281,14 @@ func TestArgoCDInstallsTheTeamsThatHelmInstalls(t *testing.T) {
 	requireSame(t, want, all)
 }
 
-// The chart's version is that of this repository, and each Application goes to the namespace that it is for.
-func TestApplicationsOfATeamGoToItsNamespaces(t *testing.T) {
+// Argo CD renders with the destination as the release namespace, and the chart rejects a release in the environment itself.
+func TestApplicationsOfATeamGoToTheirNamespaces(t *testing.T) {
 	chart := struct{ Version string }{}
 	content, err := os.ReadFile(filepath.Join(root, "charts/flokoa-environment/Chart.yaml"))
 	require.NoError(t, err)
 	require.NoError(t, yaml.Unmarshal(content, &chart))
-	for name, application := range applications(t, "flokoa-team-environments") {
-		require.Equal(t, name, text(application.Object, "spec", "destination", "namespace"))
+	for _, application := range applications(t, "flokoa-team-environments") {
+		require.Equal(t, manifests.Platform, text(application.Object, "spec", "destination", "namespace"))
 		require.Equal(t, chart.Version, text(application.Object, "spec", "source", "targetRevision"))
 	}
 	for name, application := range applications(t, "flokoa-team-agents") {
@@ -297,6 +300,7 @@ func TestApplicationsOfATeamGoToItsNamespaces(t *testing.T) {
 	}
 }
 
+// With impersonation, Argo CD takes the account of the first entry that matches the destination of the Application.
 func TestTheProjectOfATeamAllowsItsApplications(t *testing.T) {
 	projects := argoCD(t, "AppProject")
 	accounts := map[string]string{"flokoa-environments": "argocd:flokoa-environments", "flokoa-teams": "agent-deployer"}
@@ -308,21 +312,43 @@ func TestTheProjectOfATeamAllowsItsApplications(t *testing.T) {
 			spec := projects[project]["spec"].(map[string]any)
 			namespace := text(application.Object, "spec", "destination", "namespace")
 			require.Len(t, matching(t, spec["destinations"], namespace), 1, name)
-			for _, destination := range matching(t, spec["destinationServiceAccounts"], namespace) {
-				require.Equal(t, accounts[project], destination["defaultServiceAccount"], name)
-			}
-			require.Len(t, matching(t, spec["destinationServiceAccounts"], namespace), 1, name)
+			matched := matching(t, spec["destinationServiceAccounts"], namespace)
+			require.Len(t, matched, 1, name)
+			require.Equal(t, accounts[project], matched[0]["defaultServiceAccount"], name)
 			repository := spec["sourceRepos"].([]any)[0].(string)
-			matched, err := path.Match(repository, text(application.Object, "spec", "source", "repoURL"))
+			allowed, err := path.Match(repository, text(application.Object, "spec", "source", "repoURL"))
 			require.NoError(t, err)
-			require.True(t, matched, "%s: %s", name, repository)
+			require.True(t, allowed, "%s: %s", name, repository)
 		}
 	}
-	team := projects["flokoa-teams"]["spec"].(map[string]any)
+}
+
+// Argo CD checks the namespace of each object, which is not that of the Application's destination.
+func TestTheProjectOfTheEnvironmentsAllowsEachObject(t *testing.T) {
+	spec := argoCD(t, "AppProject")["flokoa-environments"]["spec"].(map[string]any)
+	for name, application := range applications(t, "flokoa-team-environments") {
+		for _, object := range install(t, application) {
+			if object.GetKind() == "Namespace" {
+				require.Equal(t, name, object.GetName())
+				require.Contains(t, spec["clusterResourceWhitelist"], map[string]any{"group": "", "kind": "Namespace"})
+				continue
+			}
+			require.Equal(t, name, object.GetNamespace(), "%s %s", object.GetKind(), object.GetName())
+			require.Len(t, matching(t, spec["destinations"], name), 1, name)
+		}
+	}
+}
+
+func TestTheProjectOfTheTeamsIsLimitedToAgents(t *testing.T) {
+	team := argoCD(t, "AppProject")["flokoa-teams"]["spec"].(map[string]any)
 	require.Empty(t, team["clusterResourceWhitelist"])
 	require.Equal(t, []any{
 		map[string]any{"group": "agent.flokoa.ai", "kind": "Agent"}, map[string]any{"group": "", "kind": "ConfigMap"},
 	}, team["namespaceResourceWhitelist"])
+	for _, namespace := range []string{manifests.Platform, "argocd", "kube-system"} {
+		require.Empty(t, matching(t, team["destinations"], namespace), namespace)
+		require.Empty(t, matching(t, team["destinationServiceAccounts"], namespace), namespace)
+	}
 }
 
 // matching are the destinations whose pattern matches a namespace.
