@@ -9,6 +9,9 @@ import (
 	"strings"
 )
 
+// maxSums limits a list of checksums. GitHub's description of a release has less than 1 MiB.
+const maxSums = 4 << 20
+
 var sha256Text = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
 // checksum fetches the published SHA-256 of a file.
@@ -19,9 +22,12 @@ func (t *transfer) checksum(ctx context.Context, f file) (string, error) {
 		return "", err
 	}
 	defer func() { _ = response.Body.Close() }()
-	text, err := io.ReadAll(io.LimitReader(response.Body, 4<<20))
+	text, err := io.ReadAll(io.LimitReader(response.Body, maxSums+1))
 	if err != nil {
 		return "", fmt.Errorf("read %s: %w", address, err)
+	}
+	if len(text) > maxSums {
+		return "", fmt.Errorf("%s is larger than %d bytes, which no list of checksums is", address, maxSums)
 	}
 	name := nameOf(f.address)
 	sum := fromList(string(text), name)

@@ -289,6 +289,184 @@ func TestAMirrorThatIsNoAddressIsNamed(t *testing.T) {
 	require.Contains(t, r.text.String(), "FLOKOA_DOWNLOADS=mirror.example.com is neither")
 }
 
+// An unset variable in the value must not become the official servers without TLS.
+func TestAMirrorWithoutAHostIsRefused(t *testing.T) {
+	for _, mirror := range []string{"http://", "https://", "https:///x", "http://:8080", "http:mirror"} {
+		r := newTrial(t, "kind", "linux", mirror)
+		require.False(t, r.run())
+		require.Equal(t, "kind v1.2.3: not downloaded, to be compiled: FLOKOA_DOWNLOADS="+mirror+
+			" has no host: set it to a mirror, for example https://mirror.example.com, or to off\n", r.text.String())
+	}
+}
+
+// withUser puts credentials into the address of a mirror.
+func withUser(mirror string) string { return strings.Replace(mirror, "://", "://token:s3cret@", 1) }
+
+func TestAMirrorReceivesItsCredentials(t *testing.T) {
+	s := publish(t, "etcd", "linux", "amd64")
+	r := newTrial(t, "etcd", "linux", withUser(serve(t, http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		user, password, _ := q.BasicAuth()
+		if user != "token" || password != "s3cret" {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		s.ServeHTTP(w, q)
+	}))))
+	require.True(t, r.run(), r.text.String())
+	require.NotContains(t, r.text.String(), "s3cret")
+}
+
+func TestNoMessageShowsTheCredentialsOfAMirror(t *testing.T) {
+	tampered, link := publish(t, "kind", "linux", "amd64"), publish(t, "etcd", "linux", "amd64")
+	for path := range tampered {
+		if !strings.HasSuffix(path, ".sha256sum") {
+			tampered[path] = []byte("tampered")
+		}
+	}
+	for path := range link {
+		if strings.HasSuffix(path, ".tar.gz") {
+			link.publishArchive(t, path, []byte("no archive"))
+		}
+	}
+	closed := httptest.NewServer(http.NotFoundHandler())
+	closed.Close()
+	for name, c := range map[string]struct{ tool, mirror, want string }{
+		"nothing there":     {"kind", withUser(serve(t, http.NotFoundHandler())), " answers 404"},
+		"a wrong checksum":  {"kind", withUser(serve(t, tampered)), ": refused"},
+		"no checksum":       {"kind", withUser(serve(t, site{onMirror(filesOf("kind", version, "linux", "amd64")[0].sums): nil})), "has no SHA-256"},
+		"no archive":        {"etcd", withUser(serve(t, link)), "unpack http://127.0.0.1:"},
+		"a closed port":     {"kind", withUser(closed.URL), "cannot reach 127.0.0.1:"},
+		"another scheme":    {"kind", "ftp://token:s3cret@mirror.example.com", "=...@mirror.example.com is neither"},
+		"no scheme":         {"kind", "token:s3cret@mirror.example.com", "=...@mirror.example.com is neither"},
+		"no host":           {"kind", "https://token:s3cret@", "=...@ has no host"},
+		"a slash, as a URL": {"kind", "https://token:s3/s3cret@mirror.example.com", "=...@mirror.example.com is neither"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newTrial(t, c.tool, "linux", c.mirror)
+			require.False(t, r.run())
+			require.Contains(t, r.text.String(), c.want)
+			require.NotContains(t, r.text.String(), "s3")
+			require.NotContains(t, r.text.String(), "token")
+		})
+	}
+}
+
+func TestAServerThatHangsIsRememberedWithoutCredentials(t *testing.T) {
+	shorten(t, 1100*time.Millisecond)
+	r := newTrial(t, "kind", "linux", withUser(serve(t, hang(nil, func(string) bool { return true }, nil))))
+	require.False(t, r.run())
+	text, err := os.ReadFile(r.memory().file)
+	require.NoError(t, err)
+	require.Equal(t, strings.Replace(r.mirror, "token:s3cret@", "", 1), string(text))
+	r.text.Reset()
+	require.False(t, r.run())
+	require.Contains(t, r.text.String(), "servers did not answer recently")
+}
+
+// publishArchive replaces an archive of etcd, with its checksum.
+func (s site) publishArchive(t *testing.T, where string, content []byte) {
+	t.Helper()
+	s[where] = content
+	sum := sha256.Sum256(content)
+	s[path.Dir(where)+"/SHA256SUMS"] = []byte(hex.EncodeToString(sum[:]) + "  " + path.Base(where) + "\n")
+}
+
+func tarOf(t *testing.T, header tar.Header) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	gz := gzip.NewWriter(&out)
+	w := tar.NewWriter(gz)
+	require.NoError(t, w.WriteHeader(&header))
+	require.NoError(t, w.Close())
+	require.NoError(t, gz.Close())
+	return out.Bytes()
+}
+
+func zipOf(t *testing.T, name string, mode os.FileMode, content string) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	z := zip.NewWriter(&out)
+	header := &zip.FileHeader{Name: name}
+	header.SetMode(mode)
+	w, err := z.CreateHeader(header)
+	require.NoError(t, err)
+	_, err = io.WriteString(w, content)
+	require.NoError(t, err)
+	require.NoError(t, z.Close())
+	return out.Bytes()
+}
+
+func TestOnlyAFileWithContentIsAProgram(t *testing.T) {
+	on := map[string]string{"linux": "etcd-v1.2.3-linux-amd64/etcd", "darwin": "etcd-v1.2.3-darwin-amd64/etcd"}
+	const noFile, empty = "/etcd is not a regular file", "the file is empty"
+	for name, c := range map[string]struct {
+		system  string
+		content []byte
+		want    string
+	}{
+		"a symbolic link in a tar": {"linux", tarOf(t, tar.Header{Name: on["linux"], Typeflag: tar.TypeSymlink, Linkname: "/bin/true"}), noFile},
+		"a hard link in a tar":     {"linux", tarOf(t, tar.Header{Name: on["linux"], Typeflag: tar.TypeLink, Linkname: "/bin/true"}), noFile},
+		"an empty file in a tar":   {"linux", tarOf(t, tar.Header{Name: on["linux"], Typeflag: tar.TypeReg}), empty},
+		"a symbolic link in a zip": {"darwin", zipOf(t, on["darwin"], os.ModeSymlink|0o777, "/bin/true"), noFile},
+		"an empty file in a zip":   {"darwin", zipOf(t, on["darwin"], 0o755, ""), empty},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := publish(t, "etcd", c.system, "amd64")
+			s.publishArchive(t, onMirror(filesOf("etcd", version, c.system, "amd64")[0].address), c.content)
+			r := newTrial(t, "etcd", c.system, serve(t, s))
+			require.False(t, r.run())
+			require.Contains(t, r.text.String(), c.want)
+			require.Contains(t, r.text.String(), "unpack http://127.0.0.1:")
+			r.requireNothing(t)
+		})
+	}
+}
+
+// endless answers the paths with a suffix without an end.
+func endless(s site, suffix string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !strings.HasSuffix(r.URL.Path, suffix) {
+			s.ServeHTTP(w, r)
+			return
+		}
+		for line := []byte(strings.Repeat("0", 64) + "  another-file\n"); ; {
+			if _, err := w.Write(line); err != nil {
+				return
+			}
+		}
+	})
+}
+
+func TestAnEndlessFileIsGivenUp(t *testing.T) {
+	require.Equal(t, int64(1<<30), maxProgram)
+	before := maxProgram
+	maxProgram = 1 << 20
+	t.Cleanup(func() { maxProgram = before })
+	s := publish(t, "kubernetes", "linux", "amd64")
+	for suffix, want := range map[string]string{
+		"/kubectl":        "/kubectl: the file is larger than 1048576 bytes",
+		"/kubectl.sha256": "/kubectl.sha256 is larger than 4194304 bytes",
+	} {
+		r := newTrial(t, "kubernetes", "linux", serve(t, endless(s, suffix)))
+		require.False(t, r.run())
+		require.Contains(t, r.text.String(), want)
+		r.requireNothing(t)
+	}
+}
+
+func TestAnUnpackedProgramIsLimited(t *testing.T) {
+	before := maxProgram
+	maxProgram = 1 << 20
+	t.Cleanup(func() { maxProgram = before })
+	s := publish(t, "etcd", "linux", "amd64")
+	f := filesOf("etcd", version, "linux", "amd64")[0]
+	s.publishArchive(t, onMirror(f.address), archive(t, f, make([]byte, 2<<20)))
+	r := newTrial(t, "etcd", "linux", serve(t, s))
+	require.False(t, r.run())
+	require.Contains(t, r.text.String(), "the file is larger than 1048576 bytes")
+	r.requireNothing(t)
+}
+
 func TestUnpublishedToolsAreCompiledSilently(t *testing.T) {
 	for tool, system := range map[string]string{"golangci-lint": "linux", "kubernetes": "darwin", "helm": "plan9"} {
 		r := newTrial(t, tool, system, "http://192.0.2.1")

@@ -26,6 +26,8 @@ var (
 	patience = 5 * time.Second
 	// leastBytes per interval of patience: slower than this, compiling Kubernetes takes less time.
 	leastBytes int64 = 2 << 20
+	// maxProgram limits a file, and what is unpacked: a server that never stops sending must not fill the disk.
+	maxProgram int64 = 1 << 30
 )
 
 // A transfer is the download of all files of a tool.
@@ -145,12 +147,26 @@ func (t *transfer) save(ctx context.Context, address, target string) (string, er
 		return "", err
 	}
 	hash := sha256.New()
-	_, err = io.Copy(io.MultiWriter(out, hash), counted{response.Body, t})
+	err = copyProgram(io.MultiWriter(out, hash), counted{response.Body, t})
 	if err = errors.Join(err, out.Close()); err != nil {
 		return "", fmt.Errorf("download %s: %w", address, err)
 	}
 	t.running.Add(-1)
 	return hex.EncodeToString(hash.Sum(nil)), nil
+}
+
+// copyProgram copies what can be a program: something, and not more than maxProgram.
+func copyProgram(to io.Writer, from io.Reader) error {
+	size, err := io.Copy(to, io.LimitReader(from, maxProgram+1))
+	switch {
+	case err != nil:
+		return err
+	case size == 0:
+		return errors.New("the file is empty")
+	case size > maxProgram:
+		return fmt.Errorf("the file is larger than %d bytes", maxProgram)
+	}
+	return nil
 }
 
 // counted counts what is read of a response.
@@ -170,6 +186,7 @@ func (t *transfer) get(ctx context.Context, address string) (*http.Response, err
 	if err != nil {
 		return nil, fmt.Errorf("FLOKOA_DOWNLOADS is not an address: %w", err)
 	}
+	request.URL.User = t.user
 	response, err := t.client.Do(request)
 	if errors.Is(err, errDowngrade) {
 		return nil, err

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -39,6 +40,8 @@ type request struct {
 	system, arch          string
 	// mirror is the address of a mirror, or empty.
 	mirror string
+	// user are the credentials of the mirror, which run takes out of its address.
+	user *url.Userinfo
 	// out receives progress and reasons.
 	out io.Writer
 }
@@ -49,8 +52,9 @@ func (r request) run() bool {
 	if len(files) == 0 {
 		return false
 	}
-	if r.mirror != "" && !strings.HasPrefix(r.mirror, "http://") && !strings.HasPrefix(r.mirror, "https://") {
-		r.say("not downloaded, to be compiled: FLOKOA_DOWNLOADS=%s is neither an http:// or https:// address nor off", r.mirror)
+	var err error
+	if r.mirror, r.user, err = parseMirror(r.mirror); err != nil {
+		r.say("not downloaded, to be compiled: %v", err)
 		return false
 	}
 	memory := r.memory()
@@ -59,8 +63,7 @@ func (r request) run() bool {
 		return false
 	}
 	started := time.Now()
-	err := r.download(files)
-	if err == nil {
+	if err = r.download(files); err == nil {
 		r.say("downloaded in %s", time.Since(started).Round(time.Second))
 		return true
 	}
@@ -71,6 +74,28 @@ func (r request) run() bool {
 		memory.keep()
 	}
 	return false
+}
+
+// parseMirror separates the credentials of a mirror from its address, so that no message and no file shows them.
+func parseMirror(mirror string) (address string, user *url.Userinfo, err error) {
+	if mirror == "" {
+		return "", nil, nil
+	}
+	shown := mirror
+	if end := strings.LastIndex(mirror, "@"); end >= 0 {
+		shown = "..." + mirror[end:]
+	}
+	parsed, err := url.Parse(mirror)
+	if err != nil || parsed.Scheme != "http" && parsed.Scheme != "https" {
+		// The cause is left out: it can quote a part of the password.
+		return "", nil, fmt.Errorf("FLOKOA_DOWNLOADS=%s is neither an http:// or https:// address nor off", shown)
+	}
+	// Without a host, the address of a file would be that of the official server, without TLS.
+	if parsed.Hostname() == "" {
+		return "", nil, fmt.Errorf("FLOKOA_DOWNLOADS=%s has no host: set it to a mirror, for example https://mirror.example.com, or to off", shown)
+	}
+	user, parsed.User = parsed.User, nil
+	return parsed.String(), user, nil
 }
 
 func (r request) say(format string, args ...any) {

@@ -10,7 +10,7 @@ import (
 	"os"
 )
 
-// unpack writes one entry of an archive, whose checksum was good, to a file.
+// unpack writes one entry of an archive, whose checksum was good, to a file. A link has no content, and would be an empty program.
 func unpack(archive, entry, target string) error {
 	in, err := os.Open(archive)
 	if err != nil {
@@ -20,7 +20,7 @@ func unpack(archive, entry, target string) error {
 	var content io.Reader
 	if unzipped, zipErr := zip.OpenReader(archive); zipErr == nil {
 		defer func() { _ = unzipped.Close() }()
-		content, err = unzipped.Open(entry)
+		content, err = inZip(&unzipped.Reader, entry)
 	} else {
 		content, err = inTar(in, entry)
 	}
@@ -31,8 +31,20 @@ func unpack(archive, entry, target string) error {
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(out, content)
-	return errors.Join(err, out.Close())
+	return errors.Join(copyProgram(out, content), out.Close())
+}
+
+func errNoFile(entry string) error { return fmt.Errorf("%s is not a regular file", entry) }
+
+func inZip(archive *zip.Reader, entry string) (io.Reader, error) {
+	content, err := archive.Open(entry)
+	if err != nil {
+		return nil, err
+	}
+	if info, err := content.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, errors.Join(errNoFile(entry), err)
+	}
+	return content, nil
 }
 
 func inTar(archive io.Reader, entry string) (io.Reader, error) {
@@ -46,8 +58,12 @@ func inTar(archive io.Reader, entry string) (io.Reader, error) {
 		if err != nil {
 			return nil, fmt.Errorf("find %s: %w", entry, err)
 		}
-		if header.Name == entry {
-			return content, nil
+		if header.Name != entry {
+			continue
 		}
+		if header.Typeflag != tar.TypeReg {
+			return nil, errNoFile(entry)
+		}
+		return content, nil
 	}
 }
