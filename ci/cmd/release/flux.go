@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"helm.sh/helm/v3/pkg/cli"
 	"oras.land/oras-go/v2"
 	"oras.land/oras-go/v2/content/memory"
 	"oras.land/oras-go/v2/registry/remote"
@@ -77,10 +78,15 @@ func newRepository(host, reference string) (*remote.Repository, error) {
 	if err != nil {
 		return nil, err
 	}
-	store, err := credentials.NewStoreFromDocker(credentials.StoreOptions{DetectDefaultNativeStore: true})
+	helm, err := credentials.NewStore(cli.New().RegistryConfig, credentials.StoreOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("read the credentials of helm registry login: %w", err)
+	}
+	docker, err := credentials.NewStoreFromDocker(credentials.StoreOptions{DetectDefaultNativeStore: true})
 	if err != nil {
 		return nil, fmt.Errorf("read the credentials of docker login: %w", err)
 	}
+	store := credentials.NewStoreWithFallbacks(helm, docker)
 	to.PlainHTTP = loopback(host)
 	to.Client = &auth.Client{Client: retry.DefaultClient, Cache: auth.NewCache(), Credential: credentials.Credential(store)}
 	return to, nil

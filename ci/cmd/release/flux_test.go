@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"io"
@@ -15,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"oras.land/oras-go/v2"
 	"oras.land/oras-go/v2/content/memory"
+	"oras.land/oras-go/v2/registry/remote/auth"
 
 	"github.com/flokoa/flokoa/ci/testkit/manifests"
 )
@@ -106,4 +108,23 @@ func TestReleasedOverlaysRunTheImageOfItsDigest(t *testing.T) {
 	require.Equal(t, archive, again, "the same overlays give the same bytes")
 	_, err = archiveOverlays(root, "9.9.9", new(digest))
 	require.ErrorContains(t, err, "no overlay runs ghcr.io/flokoa/flokoa-operator:9.9.9")
+}
+
+// The charts are pushed with either login too.
+func TestOverlaysUseTheLoginOfHelmOrDocker(t *testing.T) {
+	dir := t.TempDir()
+	login := func(host, user string) string {
+		pair := base64.StdEncoding.EncodeToString([]byte(user + ":s3cret"))
+		return `{"auths": {"` + host + `": {"auth": "` + pair + `"}}}`
+	}
+	write(t, dir, map[string]string{"helm.json": login("helm.example", "h"), "config.json": login("docker.example", "d")})
+	t.Setenv("HELM_REGISTRY_CONFIG", filepath.Join(dir, "helm.json"))
+	t.Setenv("DOCKER_CONFIG", dir)
+	for host, user := range map[string]string{"helm.example": "h", "docker.example": "d", "other.example": ""} {
+		repository, err := newRepository(host, host+"/overlays:0.1.0")
+		require.NoError(t, err)
+		found, err := repository.Client.(*auth.Client).Credential(t.Context(), host)
+		require.NoError(t, err)
+		require.Equal(t, user, found.Username)
+	}
 }
