@@ -94,7 +94,7 @@ test-ecosystem: ## KEDA, VPA, Gateway API, Cilium, Reloader, and Squid with Agen
 test-keda: ## KEDA's operator and metrics server scale an Agent
 	@$(MAKE) --no-print-directory test-ecosystem RUN=KEDA ECOSYSTEM_TESTS=./ci/test/ecosystem
 
-.PHONY: build programs image push charts overlays install-yaml schemas freeze release-notes release-check
+.PHONY: build programs image-names image push charts overlays install-yaml schemas freeze release-notes release-check
 build: ## Build the operator into bin/
 	go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/flokoa-operator ./operator/cmd/flokoa-operator
 programs: ## Compile what goes into images (ARCH="amd64 arm64")
@@ -102,10 +102,12 @@ programs: ## Compile what goes into images (ARCH="amd64 arm64")
 	  GOOS=linux GOARCH=$$arch go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/linux/$$arch/ \
 	    ./operator/cmd/flokoa-operator ./examples/agent; \
 	done
-image: programs ## Build the images of the operator and of the example agent with docker (IMAGE=, AGENT_IMAGE=)
+image-names: # the message shows no address: it can have a password
+	$(if $(findstring ://,$(IMAGE) $(AGENT_IMAGE)),$(error IMAGE and AGENT_IMAGE have no scheme: use a name such as ghcr.io/flokoa/flokoa-operator:v0.1.0))
+image: image-names programs ## Build the images of the operator and of the example agent with docker (IMAGE=, AGENT_IMAGE=)
 	docker build --build-arg TARGETARCH=$(ARCH) $(LABELS) --file operator/Dockerfile --tag $(IMAGE) bin/linux
 	docker build --build-arg TARGETARCH=$(ARCH) $(LABELS) --file examples/agent/Dockerfile --tag $(AGENT_IMAGE) bin/linux
-push: programs ## Push the operator's image with SBOM and provenance, and write its digest to dist/image.json (ARCH="amd64 arm64" IMAGE=)
+push: image-names programs ## Push the operator's image with SBOM and provenance, and write its digest to dist/image.json (ARCH="amd64 arm64" IMAGE=)
 	@mkdir -p dist
 	@docker buildx inspect flokoa >/dev/null 2>&1 || docker buildx create --name flokoa --driver-opt image=$(BUILDKIT)
 	platforms="$$(printf ',linux/%s' $(ARCH))"; docker buildx build --builder flokoa --platform "$${platforms#,}" $(LABELS) \
@@ -114,10 +116,10 @@ push: programs ## Push the operator's image with SBOM and provenance, and write 
 # An empty variable is passed on and refused: a release must not lose its digest, or its registry, silently.
 charts: ## Package the charts, each with an SBOM, into dist/, and push them (DIGEST=sha256:... of the operator's image, REGISTRY=oci://host/path)
 	@go run ./ci/cmd/release package dist $(if $(filter-out undefined,$(origin DIGEST)),"$(DIGEST)")
-	$(if $(filter command,$(origin REGISTRY)),@go run ./ci/cmd/release push dist "$(REGISTRY)")
+	$(if $(filter-out undefined,$(origin REGISTRY)),@go run ./ci/cmd/release push dist "$(REGISTRY)")
 overlays: ## Pack the overlays for Flux into dist/, and push them to REGISTRY/overlays (DIGEST=, REGISTRY= as for charts)
 	@go run ./ci/cmd/release overlays dist $(if $(filter-out undefined,$(origin DIGEST)),"$(DIGEST)")
-	$(if $(filter command,$(origin REGISTRY)),@go run ./ci/cmd/release push-overlays dist "$(REGISTRY)")
+	$(if $(filter-out undefined,$(origin REGISTRY)),@go run ./ci/cmd/release push-overlays dist "$(REGISTRY)")
 install-yaml: ## Write dist/install.yaml: CRD, policies, and operator in one file (DIGEST= as for charts)
 	@go run ./ci/cmd/release install-yaml dist $(if $(filter-out undefined,$(origin DIGEST)),"$(DIGEST)")
 schemas: ## Write the JSON Schemas of the CRD, for editors, into dist/schemas

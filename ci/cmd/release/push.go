@@ -89,7 +89,13 @@ var errRegistry = errors.New("set REGISTRY to the parent of what is pushed, for 
 // parseRegistry splits oci://host/path into its host and the same without the scheme.
 func parseRegistry(address string) (host, parent string, err error) {
 	parsed, err := url.Parse(address)
-	if err != nil || parsed.Scheme != "oci" || parsed.Host == "" || parsed.User != nil || parsed.RawQuery != "" || parsed.Fragment != "" {
+	if err == nil && parsed.User != nil {
+		return "", "", fmt.Errorf("REGISTRY has credentials: remove them, and log in with helm registry login %s", parsed.Host)
+	}
+	if err != nil || parsed.Scheme != "oci" || parsed.Host == "" || parsed.RawQuery != "" || parsed.Fragment != "" {
+		if end := strings.LastIndex(address, "@"); end >= 0 { // what is before it can be a password
+			address = "..." + address[end:]
+		}
 		return "", "", fmt.Errorf("%q is not a registry: %w", address, errRegistry)
 	}
 	path := strings.Trim(parsed.Path, "/")

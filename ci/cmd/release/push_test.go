@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -78,7 +79,6 @@ func TestARegistryNeedsASchemeAndAPath(t *testing.T) {
 		"https://ghcr.io/flokoa/charts": "",
 		"oci://ghcr.io":                 "",
 		"oci://ghcr.io/":                "",
-		"oci://me:secret@ghcr.io/a":     "",
 		"oci://ghcr.io/charts:0.1.0":    "",
 		"oci://ghcr.io/charts?a=b":      "",
 		"":                              "",
@@ -100,26 +100,79 @@ func TestPlainHTTPIsForLoopbackAlone(t *testing.T) {
 	}
 }
 
+// The message would be in the log of continuous integration.
+func TestCredentialsInARegistryAreNotShown(t *testing.T) {
+	for address, want := range map[string]string{
+		"oci://me:s3cret@ghcr.io/flokoa/charts":  "REGISTRY has credentials: remove them, and log in with helm registry login ghcr.io",
+		"oci://s3cret@ghcr.io:5000":              "REGISTRY has credentials: remove them, and log in with helm registry login ghcr.io:5000",
+		"https://me:s3cret@ghcr.io/flokoa":       "REGISTRY has credentials: remove them, and log in with helm registry login ghcr.io",
+		"me:s3cret@ghcr.io/flokoa":               `"...@ghcr.io/flokoa" is not a registry: set REGISTRY to`,
+		"oci://me:s3/s3cret@ghcr.io/flokoa":      `"...@ghcr.io/flokoa" is not a registry: set REGISTRY to`,
+		"oci://ghcr.io/flokoa/charts@sha256:abc": `"oci://ghcr.io/flokoa/charts@sha256:abc" has no path, or a tag: set REGISTRY to`,
+	} {
+		for _, command := range []string{"push", "push-overlays"} {
+			err := run(root, []string{command, t.TempDir(), address}, &bytes.Buffer{})
+			require.ErrorContains(t, err, want)
+			require.NotContains(t, err.Error(), "s3")
+		}
+	}
+}
+
+// dryRun returns what make would run, with these additions to an environment that sets none of make's own variables.
+func dryRun(t *testing.T, environment []string, args ...string) (out string, err error) {
+	t.Helper()
+	command := exec.CommandContext(t.Context(), "make", append([]string{"--no-print-directory", "--dry-run"}, args...)...)
+	command.Dir = root
+	own := regexp.MustCompile(`^(MAKEFLAGS|MAKELEVEL|REGISTRY|DIGEST|IMAGE|AGENT_IMAGE)=`)
+	command.Env = append(slices.DeleteFunc(os.Environ(), own.MatchString), environment...)
+	text, err := command.CombinedOutput()
+	return string(text), err
+}
+
 func TestMakePushesWhatItPackages(t *testing.T) {
 	for _, row := range []struct {
 		target, variable string
 		want             []string
 	}{
+		{"charts", "OTHER=", []string{"package dist"}},
 		{"charts", "DIGEST=" + digest, []string{`package dist "` + digest + `"`}},
 		{"charts", "REGISTRY=oci://ghcr.io/flokoa/charts", []string{"package dist", `push dist "oci://ghcr.io/flokoa/charts"`}},
 		{"charts", "REGISTRY=", []string{"package dist", `push dist ""`}},
 		{"overlays", "REGISTRY=oci://ghcr.io/flokoa", []string{"overlays dist", `push-overlays dist "oci://ghcr.io/flokoa"`}},
+		{"overlays", "REGISTRY=", []string{"overlays dist", `push-overlays dist ""`}},
 	} {
-		command := exec.CommandContext(t.Context(), "make", "--no-print-directory", "--dry-run", row.target, row.variable)
-		command.Dir = root
-		command.Env = append(os.Environ(), "MAKEFLAGS=", "MAKELEVEL=0")
-		out, err := command.Output()
+		argument, err := dryRun(t, nil, row.target, row.variable)
 		require.NoError(t, err)
-		lines := regexp.MustCompile(`(?m)^go run ./ci/cmd/release (.*?)\s*$`).FindAllStringSubmatch(string(out), -1)
-		var runs []string
-		for _, line := range lines {
-			runs = append(runs, line[1])
-		}
-		require.Equal(t, row.want, runs, row.variable)
+		require.Equal(t, row.want, releases(argument), "make %s %s", row.target, row.variable)
+		environment, err := dryRun(t, []string{row.variable}, row.target)
+		require.NoError(t, err)
+		require.Equal(t, row.want, releases(environment), "%s make %s", row.variable, row.target)
 	}
+	out, err := dryRun(t, []string{"REGISTRY=ghcr.io/flokoa"}, "charts", "REGISTRY=oci://ghcr.io/flokoa/charts")
+	require.NoError(t, err)
+	require.Equal(t, []string{"package dist", `push dist "oci://ghcr.io/flokoa/charts"`}, releases(out), "the argument wins")
+}
+
+// releases are the arguments of the runs of this program in what make prints.
+func releases(out string) []string {
+	var runs []string
+	for _, line := range regexp.MustCompile(`(?m)^go run ./ci/cmd/release (.*?)\s*$`).FindAllStringSubmatch(out, -1) {
+		runs = append(runs, line[1])
+	}
+	return runs
+}
+
+func TestMakeRefusesAnImageWithAScheme(t *testing.T) {
+	for _, target := range []string{"image", "push"} {
+		out, err := dryRun(t, nil, target, "IMAGE=oci://me:s3cret@ghcr.io/flokoa/flokoa-operator:v1")
+		require.Error(t, err, target)
+		require.Contains(t, out, "IMAGE and AGENT_IMAGE have no scheme")
+		require.NotContains(t, out, "go build", "it is refused before the programs are compiled")
+		require.NotContains(t, out, "s3cret")
+		out, err = dryRun(t, nil, target, "IMAGE=localhost:5000/flokoa-operator:v1")
+		require.NoError(t, err, target)
+		require.Contains(t, out, "--tag localhost:5000/flokoa-operator:v1")
+	}
+	_, err := dryRun(t, []string{"AGENT_IMAGE=https://ghcr.io/flokoa/example-agent"}, "image")
+	require.Error(t, err)
 }
