@@ -106,7 +106,7 @@ func minimumReplicas(t *testing.T) string {
 func TestReleaseHistoryFitsIntoTheQuota(t *testing.T) {
 	readme, err := os.ReadFile(filepath.Join(agentChart, "README.md"))
 	require.NoError(t, err)
-	found := regexp.MustCompile(`export HELM_DRIVER=configmap HELM_MAX_HISTORY=(\d+)`).FindSubmatch(readme)
+	found := regexp.MustCompile(`HELM_DRIVER=configmap HELM_MAX_HISTORY=(\d+) helm upgrade`).FindSubmatch(readme)
 	require.NotNil(t, found)
 	revisions, err := strconv.ParseInt(string(found[1]), 10, 64)
 	require.NoError(t, err)
