@@ -17,24 +17,47 @@ import (
 )
 
 const (
-	promotion = examples + "/environments"
-	chart     = "../../../../charts/flokoa-environment"
+	promotion  = examples + "/environments"
+	chart      = "../../../../charts/flokoa-environment"
+	agentChart = "../../../../charts/flokoa-agent"
 )
 
-// byHelm is what the README's Helm command renders for an environment.
+// byHelm is what the README's Helm command of the platform team renders for an environment.
 func byHelm(t *testing.T, environment string) []unstructured.Unstructured {
 	t.Helper()
-	values := map[string]any{}
-	for _, file := range []string{
-		chart + "/values-" + environment + ".yaml", promotion + "/helm/agent.yaml", promotion + "/helm/" + environment + ".yaml",
-	} {
-		more, err := manifests.Values(file)
-		require.NoError(t, err)
-		values = chartutil.MergeTables(more, values) // the last file wins
-	}
+	values := merged(t, chart+"/values-"+environment+".yaml", promotion+"/helm/agent.yaml", promotion+"/helm/"+environment+".yaml")
 	objects, err := manifests.Chart(chart, values, "flokoa-"+environment, manifests.Platform)
 	require.NoError(t, err)
 	return objects
+}
+
+// byTeam is what the README's Helm command of the team renders for an environment.
+func byTeam(t *testing.T, environment string) []unstructured.Unstructured {
+	t.Helper()
+	values := merged(t, promotion+"/team/agent.yaml", promotion+"/team/"+environment+".yaml")
+	objects, err := manifests.Chart(agentChart, values, "order-agent", "flokoa-"+environment)
+	require.NoError(t, err)
+	return objects
+}
+
+// merged are the values of files, of which the last wins.
+func merged(t *testing.T, files ...string) map[string]any {
+	t.Helper()
+	values := map[string]any{}
+	for _, file := range files {
+		more, err := manifests.Values(file)
+		require.NoError(t, err)
+		values = chartutil.MergeTables(more, values)
+	}
+	return values
+}
+
+// ways are the three ways of the README to deploy the Agent in an environment.
+func ways(t *testing.T, environment string) map[string][]unstructured.Unstructured {
+	t.Helper()
+	return map[string][]unstructured.Unstructured{
+		"kustomize": byKustomize(t, environment), "helm": byHelm(t, environment), "helm of the team": byTeam(t, environment),
+	}
 }
 
 func byKustomize(t *testing.T, environment string) []unstructured.Unstructured {
@@ -103,7 +126,7 @@ func TestAnAgentIsPromotedByHelmAndByKustomizeAlike(t *testing.T) {
 		"staging":    {"ghcr.io/example/order-agent:v2.1.0", 2, map[string]string{"LOG_LEVEL": "info", "MODEL_NAME": "gpt-4o"}, everywhere},
 		"production": {"ghcr.io/example/order-agent:v2.0.0", 3, map[string]string{"LOG_LEVEL": "info", "MODEL_NAME": "gpt-4o"}, everywhere},
 	} {
-		for way, objects := range map[string][]unstructured.Unstructured{"helm": byHelm(t, environment), "kustomize": byKustomize(t, environment)} {
+		for way, objects := range ways(t, environment) {
 			t.Run(environment+" by "+way, func(t *testing.T) {
 				require.Equal(t, want, deployed(t, objects))
 				require.Equal(t, "flokoa-"+environment, one(t, objects, "Agent")["metadata"].(map[string]any)["namespace"])
@@ -119,7 +142,7 @@ func TestAPromotedAgentLacksOnlyReplicas(t *testing.T) {
 		"staging":    {missing, "\n  replicas: 2, high availability needs three or more\n\n1 Agent checked: 0 highly available, 1 not", ""},
 		"production": {highlyAvailable, ": highly available\n\n1 Agent checked: 1 highly available, 0 not", ""},
 	} {
-		for way, objects := range map[string][]unstructured.Unstructured{"helm": byHelm(t, environment), "kustomize": byKustomize(t, environment)} {
+		for way, objects := range ways(t, environment) {
 			t.Run(environment+" by "+way, func(t *testing.T) {
 				text, err := manifests.Text(objects)
 				require.NoError(t, err)
@@ -135,7 +158,7 @@ func TestAPromotedAgentLacksOnlyReplicas(t *testing.T) {
 // A promotion is one line that a reviewer sees: the tag. Each file holds all differences of an environment.
 func TestEnvironmentDifferencesAreShort(t *testing.T) {
 	for _, environment := range manifests.Environments {
-		for _, file := range []string{"helm/" + environment + ".yaml", "kustomize/" + environment + "/kustomization.yaml"} {
+		for _, file := range []string{"helm/" + environment + ".yaml", "team/" + environment + ".yaml", "kustomize/" + environment + "/kustomization.yaml"} {
 			text, err := os.ReadFile(filepath.Join(promotion, file))
 			require.NoError(t, err)
 			require.LessOrEqual(t, strings.Count(string(text), "\n"), 14, file)
