@@ -20,8 +20,15 @@
 {{/* Rejects extraObjects that do not belong in the release; takes a dict of object and namespace. */}}
 {{- define "flokoa-agent.checkObject" -}}
 {{- $what := printf "extraObjects: %s %s" .object.kind .object.metadata.name }}
+{{- /* Helm installs the items of a list, which these checks would not see. Helm goes by the field items, whatever the kind is. */}}
+{{- if or (hasSuffix "List" .object.kind) (hasKey .object "items") }}
+{{- fail (printf "%s must not be a list: list its items themselves in extraObjects" $what) }}
+{{- end }}
 {{- if eq .object.kind "Secret" }}
 {{- fail (printf "%s must not be in the values, which are stored in plain text: create it in namespace %s by other means" $what .namespace) }}
+{{- end }}
+{{- if regexMatch "^(Namespace|Node|PersistentVolume|CustomResourceDefinition|APIService|.+Class|Cluster.+|.+WebhookConfiguration|.+AdmissionPolicy|.+AdmissionPolicyBinding)$" .object.kind }}
+{{- fail (printf "%s is cluster-scoped, but the release is in namespace %s: apply it separately" $what .namespace) }}
 {{- end }}
 {{- if ne (default .namespace .object.metadata.namespace) .namespace }}
 {{- fail (printf "%s has metadata.namespace %s, but the release is in namespace %s: remove metadata.namespace" $what .object.metadata.namespace .namespace) }}
