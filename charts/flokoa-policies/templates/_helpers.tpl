@@ -83,5 +83,10 @@ Agent that is older than the policy can still be suspended, scaled, deleted, and
 
 {{/* Whether the user of a request is a Flokoa operator. */}}
 {{- define "flokoa-policies.operators" -}}
+{{- range $i, $account := .Values.operators }}
+{{- if eq $account.name "default" }}
+{{- fail (printf "operators[%d].name must not be default, because every pod of namespace %s that names no ServiceAccount runs as it: set serviceAccount.name of that operator, and list that name" $i $account.namespace) }}
+{{- end }}
+{{- end -}}
 request.userInfo.username in [{{ range $i, $account := .Values.operators }}{{ if $i }}, {{ end }}'system:serviceaccount:{{ .namespace }}:{{ .name }}'{{ end }}]
 {{- end }}
