@@ -16,8 +16,8 @@ release name may contain and a Service name may not.
 
 {{/* Selector labels of the pods. Never add to them: a Deployment's selector is immutable. */}}
 {{- define "flokoa-operator.selectorLabels" -}}
-app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{/* Labels of every object except pods: they change with every version and would restart the operator. */}}
@@ -37,7 +37,7 @@ app.kubernetes.io/part-of: flokoa
 {{/* Labels of the `helm test` pod. They differ from the operator's, so that the metrics Service does not select it. */}}
 {{- define "flokoa-operator.testLabels" -}}
 app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride }}-test
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{/* Image pull secrets: those of the umbrella chart, then those of this chart. */}}

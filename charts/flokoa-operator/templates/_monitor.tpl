@@ -12,7 +12,7 @@ may be in another one than the operator.
 # Without it, a monitor finds only what is in its own namespace.
 namespaceSelector:
   matchNames:
-    - {{ include "flokoa-operator.namespace" $.root }}
+    - {{ include "flokoa-operator.namespace" $.root | quote }}
 {{- end }}
 selector:
   matchLabels:
