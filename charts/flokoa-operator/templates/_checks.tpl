@@ -3,28 +3,8 @@
 {{- define "flokoa-operator.checks" -}}
 {{- include "flokoa-operator.checkLabels" . }}
 {{- include "flokoa-operator.checkNames" . }}
-{{- end }}
-
-{{/* Rejects labels that the chart sets: monitors, the Service, and the Deployment select by some of them. */}}
-{{- define "flokoa-operator.checkLabels" -}}
-{{- range $key, $_ := .Values.podLabels }}
-{{- if regexMatch "^app\\.kubernetes\\.io/(name|instance)$" $key }}
-{{- fail (printf "podLabels must not contain %s, because the Deployment selects its pods by it: remove it" $key) }}
-{{- end }}
-{{- end }}
-{{- range $path, $labels := dict
-      "commonLabels" .Values.commonLabels
-      "service.labels" .Values.service.labels
-      "monitoring.serviceMonitor.labels" .Values.monitoring.serviceMonitor.labels
-      "monitoring.podMonitor.labels" .Values.monitoring.podMonitor.labels
-      "monitoring.alerts.labels" .Values.monitoring.alerts.labels
-      "monitoring.dashboard.labels" .Values.monitoring.dashboard.labels }}
-{{- range $key, $_ := $labels }}
-{{- if regexMatch "^(helm\\.sh/chart|app\\.kubernetes\\.io/(name|instance|version|component|managed-by|part-of))$" $key }}
-{{- fail (printf "%s must not contain %s, because the chart sets it: remove it" $path $key) }}
-{{- end }}
-{{- end }}
-{{- end }}
+{{- include "flokoa-operator.checkProductionNamespaces" . }}
+{{- include "flokoa-operator.checkStrategy" . }}
 {{- end }}
 
 {{/* Rejects names that mean something else than the user wants. */}}
@@ -38,6 +18,31 @@
 {{- range .Values.watchNamespaces }}
 {{- if hasPrefix "kube-" . }}
 {{- fail (printf "watchNamespaces must not contain %s, because kube-* namespaces are reserved for Kubernetes: remove it, and create Agents in another namespace" .) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/*
+Rejects what is no regular expression for names of namespaces: its alert would match nothing, or Prometheus would reject the rule. Behind
+the | every valid expression matches the empty string, and an invalid one matches nothing.
+*/}}
+{{- define "flokoa-operator.checkProductionNamespaces" -}}
+{{- with .Values.monitoring.alerts.productionNamespaces }}
+{{- if not (and (regexMatch `^([-a-z0-9.*+?|()^$,:{}\[\]]|\\[a-zA-Z.-])+$` .) (regexMatch (printf "|%s" .) "")) }}
+{{- fail (printf "monitoring.alerts.productionNamespaces is %s, which is not a valid regular expression for names of namespaces: set it to one without quotes, spaces, and uppercase letters, for example shop|prod-.*" .) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Rejects a strategy that the API server would reject after other objects of the release are installed. */}}
+{{- define "flokoa-operator.checkStrategy" -}}
+{{- with .Values.strategy }}
+{{- if and (eq (get . "type") "Recreate") (hasKey . "rollingUpdate") }}
+{{- fail "strategy.rollingUpdate must not be set with strategy.type Recreate: remove one of them" }}
+{{- end }}
+{{- $update := default dict .rollingUpdate }}
+{{- if and (regexMatch "^0+%?$" (toString $update.maxSurge)) (regexMatch "^0+%?$" (toString $update.maxUnavailable)) }}
+{{- fail "strategy.rollingUpdate.maxSurge and strategy.rollingUpdate.maxUnavailable are both 0, so no pod could be replaced: set one of them to 1 or more" }}
 {{- end }}
 {{- end }}
 {{- end }}

@@ -316,7 +316,7 @@ func TestAlertsFollowTheirValues(t *testing.T) {
 			},
 		},
 		"a regular expression with what YAML and PromQL treat specially": {
-			[]string{`monitoring.alerts.productionNamespaces="\\d+: \"x\"|pay\\w+"`},
+			[]string{`monitoring.alerts.productionNamespaces="\\d+:|[{}]|pay\\w+"`},
 			map[string]series{"payments/a": fragile},
 			[]string{`15m0s fires FlokoaAgentNotHighlyAvailable{agent="a", namespace="payments", severity="warning"}`},
 		},
