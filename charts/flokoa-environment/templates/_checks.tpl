@@ -38,8 +38,9 @@ they would count against the quota.
 
 {{/* Rejects extraObjects that do not belong in the environment; takes a dict of object and namespace. */}}
 {{- define "flokoa-environment.checkObject" -}}
-{{- if hasSuffix "List" .object.kind }}
-{{- fail (printf "extraObjects must not contain a %s: list its items themselves" .object.kind) }}
+{{- /* Helm installs the items of an object that has them, whatever its kind says. */}}
+{{- if or (hasSuffix "List" .object.kind) (hasKey .object "items") }}
+{{- fail (printf "extraObjects must not contain a %s with items: list its items themselves" .object.kind) }}
 {{- end }}
 {{- $what := printf "extraObjects: %s %s" .object.kind .object.metadata.name }}
 {{- if eq .object.kind "Secret" }}
