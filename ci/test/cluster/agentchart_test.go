@@ -1,6 +1,7 @@
 package cluster_test
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -52,11 +53,22 @@ func (d *deployer) run(kubeconfig, driver string, args ...string) (string, error
 	return string(out), err
 }
 
+// quotaConflict is what the API server answers if it could not charge a new object to the quota in three attempts, because pods come and
+// go at the same time. Nothing is created, and the next attempt passes.
+const quotaConflict = `Operation cannot be fulfilled on resourcequotas`
+
 // helm runs Helm as the account; it must succeed, and no policy may warn.
 func (d *deployer) helm(args ...string) string {
 	d.Helper()
-	out, err := d.run(d.kubeconfig, "configmap", args...)
-	require.NoError(d, err, "helm %s\n%s", strings.Join(args, " "), out)
+	var out string
+	d.eventually("helm "+strings.Join(args, " "), waitTimeout, func() (err error) {
+		out, err = d.run(d.kubeconfig, "configmap", args...)
+		if err != nil && strings.Contains(out, quotaConflict) {
+			return errors.New(out)
+		}
+		require.NoError(d, err, "helm %s\n%s", strings.Join(args, " "), out)
+		return nil
+	})
 	require.NotContains(d, out, "Warning")
 	return out
 }
