@@ -67,7 +67,7 @@ they would count against the quota.
 {{- if not (regexMatch ":[0-9a-f:]*/(1[6-9]|[2-9][0-9]|1[01][0-9]|12[0-8])$|\\.[0-9]+/([89]|[12][0-9]|3[0-2])$" .) }}
 {{- fail (printf "network.egress.cidrs must not contain %s, because the prefix length must be at least 8, or 16 for IPv6: list the ranges of your providers" .) }}
 {{- end }}
-{{- if hasPrefix "169.254." . }}
+{{- if include "flokoa-environment.linkLocal" . }}
 {{- fail (printf "network.egress.cidrs must not contain %s, where nodes and clouds give out credentials: set network.egress.identity" .) }}
 {{- end }}
 {{- end }}

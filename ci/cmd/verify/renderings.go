@@ -1,10 +1,7 @@
 package main
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -13,7 +10,6 @@ import (
 	"helm.sh/helm/v3/pkg/action"
 	"helm.sh/helm/v3/pkg/chartutil"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/yaml"
 
 	"github.com/flokoa/flokoa/ci/testkit/manifests"
@@ -152,7 +148,7 @@ func readManifests(root, folder string) ([]rendering, error) {
 			return nil, err
 		}
 		source := filepath.Join(folder, name)
-		objects, err := decode(text)
+		objects, err := manifests.Decode(string(text))
 		if err != nil {
 			return nil, fmt.Errorf("read %s: %w", source, err)
 		}
@@ -161,24 +157,6 @@ func readManifests(root, folder string) ([]rendering, error) {
 		}
 	}
 	return all, nil
-}
-
-func decode(text []byte) ([]unstructured.Unstructured, error) {
-	var objects []unstructured.Unstructured
-	decoder := utilyaml.NewYAMLOrJSONDecoder(bytes.NewReader(text), 4096)
-	for {
-		var object unstructured.Unstructured
-		err := decoder.Decode(&object.Object)
-		if errors.Is(err, io.EOF) {
-			return objects, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		if len(object.Object) > 0 {
-			objects = append(objects, object)
-		}
-	}
 }
 
 func write(folder string, renderings []rendering) error {

@@ -10,6 +10,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/flokoa/flokoa/ci/testkit/manifests"
 )
 
 const root = "../../.."
@@ -144,7 +146,7 @@ func tool(t *testing.T, name string) string {
 // rendered writes one rendering, as verify does.
 func rendered(t *testing.T, text string) (folder string, renderings []rendering) {
 	t.Helper()
-	objects, err := decode([]byte(text))
+	objects, err := manifests.Decode(text)
 	require.NoError(t, err)
 	folder, renderings = t.TempDir(), []rendering{{"examples/it.yaml", objects}}
 	require.NoError(t, write(folder, renderings))

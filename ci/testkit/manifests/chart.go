@@ -29,7 +29,7 @@ func Chart(dir string, values map[string]any, release, namespace string) ([]unst
 	if err != nil {
 		return nil, err
 	}
-	objects, err := decode(rendered.Manifest)
+	objects, err := Decode(rendered.Manifest)
 	if err != nil {
 		return nil, fmt.Errorf("read what chart %s renders: %w", dir, err)
 	}
@@ -44,7 +44,7 @@ func Hooks(dir string, values map[string]any, release, namespace string) ([]unst
 	}
 	var hooks []unstructured.Unstructured
 	for _, hook := range rendered.Hooks {
-		objects, err := decode(hook.Manifest)
+		objects, err := Decode(hook.Manifest)
 		if err != nil {
 			return nil, fmt.Errorf("read hook %s of chart %s: %w", hook.Path, dir, err)
 		}
@@ -104,7 +104,8 @@ func asFromFile(values map[string]any) (map[string]any, error) {
 	return read, nil
 }
 
-func decode(manifest string) ([]unstructured.Unstructured, error) {
+// Decode reads the objects of a stream of YAML documents. Documents that hold nothing but comments are left out.
+func Decode(manifest string) ([]unstructured.Unstructured, error) {
 	var objects []unstructured.Unstructured
 	decoder := yaml.NewYAMLOrJSONDecoder(strings.NewReader(manifest), 4096)
 	for {

@@ -24,7 +24,7 @@ func Overlay(dir string) ([]unstructured.Unstructured, error) {
 	if err != nil {
 		return nil, fmt.Errorf("write what overlay %s builds: %w", dir, err)
 	}
-	objects, err := decode(string(text))
+	objects, err := Decode(string(text))
 	if err != nil {
 		return nil, fmt.Errorf("read what overlay %s builds: %w", dir, err)
 	}
