@@ -45,7 +45,8 @@ const (
 	// ReasonMissingRequirements is HighlyAvailable=False; the message lists every unmet requirement.
 	ReasonMissingRequirements = "MissingRequirements"
 
-	// ReasonInvalidSpec is Ready=False: the spec cannot be rendered. Only a change of the spec helps; it is not retried.
+	// ReasonInvalidSpec is Ready=False: the spec cannot be rendered, or the API server calls a child of it invalid. Only a change of the
+	// spec helps. A spec that cannot be rendered is not retried.
 	ReasonInvalidSpec = "InvalidSpec"
 	// ReasonNameConflict is Ready=False: an object with a child's name exists and this Agent does not control it.
 	ReasonNameConflict = "NameConflict"

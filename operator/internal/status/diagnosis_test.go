@@ -167,7 +167,7 @@ func TestApplyFailureReasonFollowsTheError(t *testing.T) {
 		{apierrors.NewForbidden(resource, "a", errors.New(`User "u" cannot patch resource "deployments"`)), v1alpha1.ReasonApplyFailed},
 		{apierrors.NewInternalError(errors.New("exceeded quota")), v1alpha1.ReasonApplyFailed},
 		{errors.New("connection refused"), v1alpha1.ReasonApplyFailed},
-		{apierrors.NewInvalid(schema.GroupKind{Kind: "Deployment"}, "a", field.ErrorList{field.NotFound(field.NewPath("spec"), "x"), field.Forbidden(field.NewPath("spec"), "not found")}), v1alpha1.ReasonApplyFailed},
+		{apierrors.NewInvalid(schema.GroupKind{Kind: "Deployment"}, "a", field.ErrorList{field.NotFound(field.NewPath("spec"), "x"), field.Forbidden(field.NewPath("spec"), "not found")}), v1alpha1.ReasonInvalidSpec},
 		{apierrors.NewInvalid(schema.GroupKind{Kind: "Deployment"}, "a", field.ErrorList{field.Invalid(nil, "", "ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no")}), v1alpha1.ReasonPolicyViolation},
 		{apierrors.NewBadRequest(`admission webhook "w" denied the request: no`), v1alpha1.ReasonPolicyViolation},
 	} {

@@ -52,6 +52,8 @@ func ApplyFailure(kind string, err error) *Failure {
 		failure.Reason = admissionReason(err.Error())
 	case containsAny(err.Error(), policyWords): // a policy or webhook chooses its own status code
 		failure.Reason = v1alpha1.ReasonPolicyViolation
+	case apierrors.IsInvalid(err): // such as a port of 808080: what waits for the Agent must not wait for a retry to help
+		failure.Reason = v1alpha1.ReasonInvalidSpec
 	}
 	return failure
 }

@@ -322,7 +322,8 @@ func TestTheStatusQuotesAPIServerRejections(t *testing.T) {
 	}))
 	live, _, err := b.pass(t, stored)
 	require.Error(t, err)
-	require.Equal(t, v1alpha1.ReasonApplyFailed, ready(live).Reason)
+	require.Equal(t, v1alpha1.ReasonInvalidSpec, ready(live).Reason)
+	require.True(t, meta.IsStatusConditionTrue(live.Status.Conditions, v1alpha1.ConditionStalled), "what waits gives up at once")
 	require.Contains(t, ready(live).Message, `volumeMounts[0].name: Not found: "nowhere"`)
 	child(t, stored, &corev1.Service{}) // the rest goes on
 }
