@@ -25,7 +25,7 @@ type base struct {
 var bases = []base{
 	{folder: "crds", release: manifests.Release{Name: "flokoa-crds", Chart: "flokoa-crds"}},
 	{folder: "policies", release: manifests.Release{Name: "flokoa-policies", Chart: "flokoa-policies"}},
-	{"operator", manifests.Release{Name: "flokoa-operator", Chart: "flokoa-operator"}, map[string]any{"permissions": "Environments"}},
+	{"operator", manifests.Release{Name: "flokoa-operator", Chart: "flokoa-operator"}, map[string]any{"permissions": "Environments", "minReadySeconds": 35}},
 	{folder: "environment", release: manifests.Release{Name: "flokoa-production", Chart: "flokoa-environment"}},
 }
 
