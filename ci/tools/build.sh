@@ -4,6 +4,8 @@
 #   ci/tools/build.sh NAME        NAME is a folder beside this script; its go.mod pins the tool
 #   "$(ci/tools/build.sh helm)/helm" version
 #
+#   ci/tools/build.sh --built NAME...   prints the folders, or nothing if one of the tools is absent; gets nothing
+#
 #   FLOKOA_DOWNLOADS=off          builds instead of downloading
 #   FLOKOA_DOWNLOADS=URL          downloads from a mirror; download/sources.go has its layout, and the official addresses
 #
@@ -17,7 +19,29 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 source "$here/progress.sh"
 
 main() {
-  name=${1:-}
+  if [[ ${1:-} == --built ]]; then
+    shift
+    built "$@"
+    return
+  fi
+  find_tool "${1:-}"
+  if ! ready; then get; fi
+  printf '%s\n' "$folder"
+}
+
+built() {
+  local folders=() each
+  for each in "$@"; do
+    find_tool "$each"
+    if ! ready; then return; fi
+    folders+=("$folder")
+  done
+  printf '%s\n' "${folders[@]}"
+}
+
+# find_tool NAME: what is known of the tool without getting it.
+find_tool() {
+  name=$1
   [[ -n $name && -f $here/$name/go.mod ]] || fail "no tool named \"$name\"" "There are: $(tool_names)"
   cd "$here/$name"
   settle_go
@@ -25,8 +49,6 @@ main() {
   flags=(-trimpath -buildvcs=false -ldflags "-s -w$(stamps)")
   folder=$(flokoa_cache)/tools/$name-$version-$(fingerprint)
   official=$(flokoa_cache)/tools/$name-$version-official.$(official_fingerprint)
-  if ! ready; then get; fi
-  printf '%s\n' "$folder"
 }
 
 # ready: the tool is there; $folder is where.
@@ -94,11 +116,11 @@ settle_go() {
 }
 
 first_tool() {
-  # Its program is our own, around the package that the version is of.
-  if [[ $name == golangci-lint ]]; then
-    echo github.com/golangci/golangci-lint/v2/pkg/commands
-    return
-  fi
+  # Two programs are our own, around the packages that the version is of.
+  case $name in
+    golangci-lint) echo github.com/golangci/golangci-lint/v2/pkg/commands && return ;;
+    argocd) echo github.com/argoproj/argo-cd/v3/common && return ;;
+  esac
   sed -n -E -e 's/^tool ([^ (]+).*/\1/p' -e '/^tool \(/{n;s/^[[:space:]]*//p;}' go.mod | head -n 1
 }
 
@@ -176,6 +198,8 @@ expected_time() {
     kubernetes) echo "8 to 12 minutes" ;;
     kubernetes-*) echo "5 to 8 minutes" ;; # no controllers, no scheduler
     golangci-lint) echo "3 to 5 minutes" ;;
+    argocd) echo "5 to 8 minutes" ;;
+    source-controller | kustomize-controller) echo "3 to 8 minutes" ;;
     kubelet) echo "3 to 6 minutes" ;;
     kwok | helm | containerd | metrics-server) echo "about 2 minutes" ;;
     *) echo "about a minute" ;;
