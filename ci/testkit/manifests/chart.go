@@ -21,8 +21,8 @@ import (
 // KubeVersion is the Kubernetes version that charts are rendered for without a cluster: the one the tests run on.
 const KubeVersion = "v1.37.2"
 
-// Chart renders the chart in dir as `helm template` would and returns its objects in the order in which Helm installs them.
-// Values are laid over the chart's own and checked against its schema. Hooks (the pods of `helm test`) are left out: they are
+// Chart renders the chart in dir, which may be a package as well, as `helm template` would and returns its objects in the order in which
+// Helm installs them. Values are laid over the chart's own and checked against its schema. Hooks (the pods of `helm test`) are left out: they are
 // not part of what is installed. It needs no cluster.
 func Chart(dir string, values map[string]any, release, namespace string) ([]unstructured.Unstructured, error) {
 	rendered, err := render(dir, values, release, namespace)
@@ -83,7 +83,7 @@ func render(dir string, values map[string]any, releaseName, namespace string) (*
 }
 
 func load(dir string) (*chart.Chart, error) {
-	loaded, err := loader.LoadDir(dir)
+	loaded, err := loader.Load(dir)
 	if err != nil {
 		return nil, fmt.Errorf("load chart %s: %w", dir, err)
 	}
