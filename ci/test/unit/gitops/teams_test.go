@@ -1,16 +1,13 @@
 package gitops_test
 
 import (
-	"bytes"
 	"maps"
 	"os"
-	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
-	"text/template"
 
 	"github.com/stretchr/testify/require"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -161,6 +158,7 @@ func TestEveryStageOfATeamHasItsAccount(t *testing.T) {
 			switch object.GetKind() {
 			case "Kustomization":
 				require.Equal(t, "agent-deployer", text(object.Object, "spec", "serviceAccountName"))
+				require.Equal(t, object.GetNamespace(), text(object.Object, "spec", "targetNamespace"), "the repository of the team names no namespace")
 				require.NotContains(t, object.Object["spec"], "postBuild", "it would replace ${...} in an Agent")
 				require.Equal(t, "./"+strings.TrimPrefix(object.GetNamespace(), team+"-"), text(object.Object, "spec", "path"))
 			case "GitRepository":
@@ -183,97 +181,12 @@ func TestFluxAppliesEveryFileOfTheTeams(t *testing.T) {
 
 // --- Argo CD ------------------------------------------------------------------------------------------------------------
 
-func argoCD(t *testing.T, kind string) map[string]map[string]any {
-	t.Helper()
-	objects, err := manifests.Overlay(filepath.Join(root, "examples/teams/argocd"))
-	require.NoError(t, err)
-	all := map[string]map[string]any{}
-	for _, object := range objects {
-		if object.GetKind() == kind {
-			all[object.GetName()] = object.Object
-		}
-	}
-	require.NotEmpty(t, all)
-	return all
-}
-
-// applications are those that an ApplicationSet makes, by name: one for each file of its git generator and element of its list.
-func applications(t *testing.T, name string) map[string]unstructured.Unstructured {
-	t.Helper()
-	spec := argoCD(t, "ApplicationSet")[name]["spec"].(map[string]any)
-	matrix := spec["generators"].([]any)[0].(map[string]any)["matrix"].(map[string]any)["generators"].([]any)
-	pattern := matrix[0].(map[string]any)["git"].(map[string]any)["files"].([]any)[0].(map[string]any)["path"].(string)
-	files, err := filepath.Glob(filepath.Join(root, pattern))
-	require.NoError(t, err)
-	require.Len(t, files, len(teams))
-	made := map[string]unstructured.Unstructured{}
-	for _, file := range files {
-		for _, element := range matrix[1].(map[string]any)["list"].(map[string]any)["elements"].([]any) {
-			content, err := os.ReadFile(file)
-			require.NoError(t, err)
-			values := map[string]any{}
-			require.NoError(t, yaml.UnmarshalStrict(content, &values))
-			maps.Copy(values, element.(map[string]any))
-			application := unstructured.Unstructured{Object: fill(t, spec["template"], values).(map[string]any)}
-			application.SetAPIVersion("argoproj.io/v1alpha1")
-			application.SetKind("Application")
-			application.SetNamespace("argocd")
-			made[application.GetName()] = application
-		}
-	}
-	require.Len(t, made, len(teams)*len(manifests.Environments))
-	return made
-}
-
-// fill executes each string as a Go template, as an ApplicationSet with goTemplate and missingkey=error does.
-func fill(t *testing.T, value any, values map[string]any) any {
-	t.Helper()
-	switch value := value.(type) {
-	case map[string]any:
-		filled := map[string]any{}
-		for key, each := range value {
-			filled[key] = fill(t, each, values)
-		}
-		return filled
-	case []any:
-		filled := make([]any, len(value))
-		for i, each := range value {
-			filled[i] = fill(t, each, values)
-		}
-		return filled
-	case string:
-		functions := template.FuncMap{"toYaml": func(v any) (string, error) { text, err := yaml.Marshal(v); return string(text), err }}
-		parsed, err := template.New("").Option("missingkey=error").Funcs(functions).Parse(value)
-		require.NoError(t, err)
-		filled := &bytes.Buffer{}
-		require.NoError(t, parsed.Execute(filled, values))
-		return filled.String()
-	default:
-		return value
-	}
-}
-
-// install renders the chart that an Application names, as Argo CD does: the release has the name of the Application and the namespace
-// of its destination, and its parameters win over its values.
-func install(t *testing.T, application unstructured.Unstructured) []unstructured.Unstructured {
-	t.Helper()
-	source := application.Object["spec"].(map[string]any)["source"].(map[string]any)
-	require.Equal(t, "ghcr.io/flokoa/charts/flokoa-environment", path.Join(source["repoURL"].(string), source["chart"].(string)))
-	values := map[string]any{}
-	require.NoError(t, yaml.UnmarshalStrict([]byte(text(source, "helm", "values")), &values))
-	parameters := map[string]string{}
-	for _, parameter := range source["helm"].(map[string]any)["parameters"].([]any) {
-		parameters[text(parameter.(map[string]any), "name")] = text(parameter.(map[string]any), "value")
-	}
-	require.Equal(t, []string{"environment", "namespace.name"}, slices.Sorted(maps.Keys(parameters)))
-	require.Equal(t, parameters["namespace.name"], application.GetName())
-	return environmentChart(t, application.GetName(), parameters["environment"], text(application.Object, "spec", "destination", "namespace"), values)
-}
-
 func TestArgoCDInstallsTheTeamsThatHelmInstalls(t *testing.T) {
+	made := applications(t, twoTeams, "flokoa-team-environments")
+	require.Len(t, made, len(teams)*len(manifests.Environments))
 	var all, want []unstructured.Unstructured
-	for _, application := range applications(t, "flokoa-team-environments") {
-		all = append(all, install(t, application)...)
+	for _, application := range made {
+		all = append(all, unmanaged(rendered(t, application))...)
 	}
 	for _, team := range teams {
 		want = append(want, teamByHelm(t, team)...)
@@ -283,16 +196,13 @@ func TestArgoCDInstallsTheTeamsThatHelmInstalls(t *testing.T) {
 
 // Argo CD renders with the destination as the release namespace, and the chart rejects a release in the environment itself.
 func TestApplicationsOfATeamGoToTheirNamespaces(t *testing.T) {
-	chart := struct{ Version string }{}
-	content, err := os.ReadFile(filepath.Join(root, "charts/flokoa-environment/Chart.yaml"))
-	require.NoError(t, err)
-	require.NoError(t, yaml.Unmarshal(content, &chart))
-	for _, application := range applications(t, "flokoa-team-environments") {
-		require.Equal(t, manifests.Platform, text(application.Object, "spec", "destination", "namespace"))
-		require.Equal(t, chart.Version, text(application.Object, "spec", "source", "targetRevision"))
+	for _, application := range applications(t, twoTeams, "flokoa-team-environments") {
+		require.Equal(t, manifests.Platform, destination(application))
 	}
-	for name, application := range applications(t, "flokoa-team-agents") {
-		namespace := text(application.Object, "spec", "destination", "namespace")
+	made := applications(t, twoTeams, "flokoa-team-agents")
+	require.Len(t, made, len(teams)*len(manifests.Environments))
+	for name, application := range made {
+		namespace := destination(application)
 		require.Equal(t, "agents-"+namespace, name)
 		team, environment, _ := strings.Cut(namespace, "-")
 		require.Equal(t, "https://git.example.com/"+team+"/agents", text(application.Object, "spec", "source", "repoURL"))
@@ -300,75 +210,34 @@ func TestApplicationsOfATeamGoToTheirNamespaces(t *testing.T) {
 	}
 }
 
-// With impersonation, Argo CD takes the account of the first entry that matches the destination of the Application.
-func TestTheProjectOfATeamAllowsItsApplications(t *testing.T) {
-	projects := argoCD(t, "AppProject")
-	accounts := map[string]string{"flokoa-environments": "argocd:flokoa-environments", "flokoa-teams": "agent-deployer"}
-	require.Len(t, projects, len(accounts))
-	for _, set := range []string{"flokoa-team-environments", "flokoa-team-agents"} {
-		for name, application := range applications(t, set) {
-			project := text(application.Object, "spec", "project")
-			require.Contains(t, accounts, project, name)
-			spec := projects[project]["spec"].(map[string]any)
-			namespace := text(application.Object, "spec", "destination", "namespace")
-			require.Len(t, matching(t, spec["destinations"], namespace), 1, name)
-			matched := matching(t, spec["destinationServiceAccounts"], namespace)
-			require.Len(t, matched, 1, name)
-			require.Equal(t, accounts[project], matched[0]["defaultServiceAccount"], name)
-			repository := spec["sourceRepos"].([]any)[0].(string)
-			allowed, err := path.Match(repository, text(application.Object, "spec", "source", "repoURL"))
-			require.NoError(t, err)
-			require.True(t, allowed, "%s: %s", name, repository)
-		}
-	}
-}
-
-// Argo CD checks the namespace of each object, which is not that of the Application's destination.
-func TestTheProjectOfTheEnvironmentsAllowsEachObject(t *testing.T) {
-	spec := argoCD(t, "AppProject")["flokoa-environments"]["spec"].(map[string]any)
-	for name, application := range applications(t, "flokoa-team-environments") {
-		for _, object := range install(t, application) {
+func TestTheEnvironmentOfATeamHasItsOwnNamespaceOnly(t *testing.T) {
+	for name, application := range applications(t, twoTeams, "flokoa-team-environments") {
+		for _, object := range rendered(t, application) {
 			if object.GetKind() == "Namespace" {
 				require.Equal(t, name, object.GetName())
-				require.Contains(t, spec["clusterResourceWhitelist"], map[string]any{"group": "", "kind": "Namespace"})
 				continue
 			}
-			require.Equal(t, name, object.GetNamespace(), "%s %s", object.GetKind(), object.GetName())
-			require.Len(t, matching(t, spec["destinations"], name), 1, name)
+			require.Equal(t, name, object.GetNamespace(), manifests.Identity(object))
 		}
 	}
 }
 
 func TestTheProjectOfTheTeamsIsLimitedToAgents(t *testing.T) {
-	team := argoCD(t, "AppProject")["flokoa-teams"]["spec"].(map[string]any)
+	team := argoCD(t, twoTeams, "AppProject")["flokoa-teams"]["spec"].(map[string]any)
 	require.Empty(t, team["clusterResourceWhitelist"])
 	require.Equal(t, []any{
 		map[string]any{"group": "agent.flokoa.ai", "kind": "Agent"}, map[string]any{"group": "", "kind": "ConfigMap"},
 	}, team["namespaceResourceWhitelist"])
 	for _, namespace := range []string{manifests.Platform, "argocd", "kube-system"} {
-		require.Empty(t, matching(t, team["destinations"], namespace), namespace)
-		require.Empty(t, matching(t, team["destinationServiceAccounts"], namespace), namespace)
+		require.Empty(t, matching(t, team["destinations"], inCluster, namespace), namespace)
+		require.Empty(t, matching(t, team["destinationServiceAccounts"], inCluster, namespace), namespace)
 	}
-}
-
-// matching are the destinations whose pattern matches a namespace.
-func matching(t *testing.T, destinations any, namespace string) []map[string]any {
-	t.Helper()
-	var found []map[string]any
-	for _, destination := range destinations.([]any) {
-		matched, err := path.Match(text(destination.(map[string]any), "namespace"), namespace)
-		require.NoError(t, err)
-		if matched {
-			found = append(found, destination.(map[string]any))
-		}
-	}
-	return found
 }
 
 // --- both ---------------------------------------------------------------------------------------------------------------
 
 func TestTheAccountOfTheEnvironmentsIsTheSameInBoth(t *testing.T) {
-	flux, argocd := of(t, "flux", "ClusterRole")["/flokoa-environments"], argoCD(t, "ClusterRole")["argocd-flokoa-environments"]
+	flux, argocd := of(t, "flux", "ClusterRole")["/flokoa-environments"], argoCD(t, twoTeams, "ClusterRole")["argocd-flokoa-environments"]
 	require.Equal(t, flux["rules"], argocd["rules"])
 }
 
@@ -392,15 +261,5 @@ func TestEveryObjectOfTheTeamsMatchesItsSchema(t *testing.T) {
 			}
 		}
 	}
-	for _, kind := range []string{"AppProject", "ApplicationSet"} {
-		for _, object := range argoCD(t, kind) {
-			check(unstructured.Unstructured{Object: object})
-		}
-	}
-	for _, set := range []string{"flokoa-team-environments", "flokoa-team-agents"} {
-		for _, application := range applications(t, set) {
-			check(application)
-		}
-	}
-	require.Equal(t, map[string]int{"AppProject": 2, "Application": 12, "ApplicationSet": 2, "GitRepository": 6, "Kustomization": 13}, checked)
+	require.Equal(t, map[string]int{"GitRepository": 6, "Kustomization": 13}, checked)
 }
