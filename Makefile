@@ -63,6 +63,7 @@ test-unit: ## Tier 1: no cluster
 # go test gives a test.
 test-api: ## Tier 2: a real API server
 	@ci/tools/envtest.sh >/dev/null
+	@ci/tools/build.sh helm4 >/dev/null
 	$(GO_TEST) $(API_TESTS)
 test-cluster: ## Tier 3: a whole control plane, charts installed, simulated nodes
 	@ci/clusters/local/cluster.sh up flokoa-test
@@ -85,6 +86,13 @@ kind-down: ## Remove the kind cluster
 	@ci/clusters/kind/kind.sh down
 test-kind: ## Tier 4: real containers under traffic, on kind (or on the cluster of KUBECONFIG)
 	@ci/test/kind/run.sh
+
+# The controllers of Flux and Argo CD, built from their own code; they take 10 to 20 minutes once. `make test-gitops RUN=flux` runs one tool.
+GITOPS_TOOLS := kubernetes etcd kwok helm registry kustomize source-controller kustomize-controller argocd
+.PHONY: test-gitops
+test-gitops: ## Flux and Argo CD install the examples, correct what is changed by hand, and upgrade (RUN= selects tests)
+	@for tool in $(GITOPS_TOOLS); do ci/tools/build.sh $$tool >/dev/null; done
+	$(GO_TEST) -timeout 60m -v $(if $(RUN),-run '/$(RUN)') ./ci/test/gitops/...
 
 # Flokoa together with other projects, built from their own code; neither in `make test` nor in CI. KEDA takes about ten minutes once.
 .PHONY: test-ecosystem test-keda

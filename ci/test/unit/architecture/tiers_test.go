@@ -19,6 +19,8 @@ func TestEveryPackageWithTestsBelongsToOneTier(t *testing.T) {
 		"api":     strings.Fields(makeVariable(t, "API_TESTS")),
 		"cluster": {"./ci/test/cluster/..."},
 		"kind":    {"./ci/test/kind/..."},
+		// No tier: its target builds the controllers of Flux and Argo CD.
+		"gitops": {"./ci/test/gitops/..."},
 		// No tier: its target builds what other projects consist of.
 		"ecosystem": strings.Fields(makeVariable(t, "ECOSYSTEM_TESTS")),
 	}
