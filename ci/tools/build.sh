@@ -42,7 +42,7 @@ built() {
 # find_tool NAME: what is known of the tool without getting it.
 find_tool() {
   name=$1
-  [[ -n $name && -f $here/$name/go.mod ]] || fail "no tool named \"$name\"" "There are: $(tool_names)"
+  [[ -n $name && $name != */* && -f $here/$name/go.mod ]] || fail "no tool named \"$name\"" "There are: $(tool_names)"
   cd "$here/$name"
   settle_go
   version=$(pinned "$(first_tool)")
