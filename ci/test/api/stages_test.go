@@ -4,13 +4,14 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flokoa/flokoa/ci/testkit/manifests"
@@ -42,18 +43,39 @@ func built(t *testing.T, folder string) []unstructured.Unstructured {
 // fluxAccounts makes the accounts of the example for Flux and what they may; Flux's own kinds need Flux.
 func fluxAccounts(t *testing.T) *person {
 	t.Helper()
-	system := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "flux-system"}}
-	require.NoError(t, client.IgnoreAlreadyExists(admin.Create(t.Context(), system)))
+	return environmentAccount(t, "examples/gitops/flux/cluster", "flux-system")
+}
+
+// environmentAccount makes the accounts of a layout, and waits until flokoa-environments is both permitted and limited.
+func environmentAccount(t *testing.T, layout, namespace string) *person {
+	t.Helper()
+	createNamespace(t, namespace)
 	var accounts []unstructured.Unstructured
-	for _, object := range built(t, "examples/gitops/flux/cluster") {
-		if object.GroupVersionKind().Group == rbacv1.GroupName || object.GetKind() == "ServiceAccount" {
+	for _, object := range built(t, layout) {
+		group := object.GroupVersionKind().Group
+		if group == rbacv1.GroupName || group == admissionregistrationv1.GroupName || object.GetKind() == "ServiceAccount" {
 			accounts = append(accounts, object)
 		}
 	}
 	apply(t, admin, accounts)
-	environments := as(t, "system:serviceaccount:flux-system:flokoa-environments", "system:serviceaccounts", "system:serviceaccounts:flux-system")
-	require.Eventually(t, func() bool { return environments.Create(t.Context(), namespaceOf(""), client.DryRunAll) == nil }, taking, taking/300)
-	return environments
+	account := as(t, "system:serviceaccount:"+namespace+":flokoa-environments", "system:serviceaccounts", "system:serviceaccounts:"+namespace)
+	require.Eventually(t, func() bool {
+		err := account.Create(t.Context(), namespaceOf(""), client.DryRunAll)
+		return account.Create(t.Context(), baseline(namespaceOf("dev")), client.DryRunAll) == nil && err != nil
+	}, taking, taking/300, "flokoa-environments is not limited to environments")
+	return account
+}
+
+func createNamespace(t *testing.T, name string) {
+	t.Helper()
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	require.NoError(t, client.IgnoreAlreadyExists(admin.Create(t.Context(), namespace)))
+}
+
+// baseline sets the Pod Security level that the environment dev has.
+func baseline(namespace *corev1.Namespace) *corev1.Namespace {
+	namespace.Labels["pod-security.kubernetes.io/enforce"] = "baseline"
+	return namespace
 }
 
 // settle does what the quota controller does, which does not run here: without it the API server admits nothing that is counted.
@@ -108,10 +130,16 @@ func TestTheEnvironmentAccountCreatesNothingElse(t *testing.T) {
 		})
 	}
 	require.True(t, apierrors.IsForbidden(stage.Get(t.Context(), client.ObjectKey{Namespace: "flokoa-dev", Name: "s"}, &corev1.Secret{})))
-	policy := &unstructured.Unstructured{}
-	policy.SetGroupVersionKind(schema.GroupVersionKind{Group: "admissionregistration.k8s.io", Version: "v1", Kind: "ValidatingAdmissionPolicy"})
-	policy.SetName("flokoa-secret-use")
-	require.True(t, apierrors.IsForbidden(stage.Delete(t.Context(), policy, client.DryRunAll)))
+	for _, name := range []string{"flokoa-secret-use", "flokoa-environments"} {
+		metadata := metav1.ObjectMeta{Name: name}
+		for _, object := range []client.Object{
+			&admissionregistrationv1.ValidatingAdmissionPolicy{ObjectMeta: metadata}, &admissionregistrationv1.ValidatingAdmissionPolicyBinding{ObjectMeta: metadata},
+		} {
+			require.True(t, apierrors.IsForbidden(stage.Delete(t.Context(), object, client.DryRunAll)), name)
+			label := client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"labels":{"a":"b"}}}`))
+			require.True(t, apierrors.IsForbidden(stage.Patch(t.Context(), object, label, client.DryRunAll)), name)
+		}
+	}
 }
 
 // A team's Agent names a Secret. The account of its stage may not reference it until the environment grants it.

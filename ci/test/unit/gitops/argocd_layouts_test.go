@@ -119,6 +119,27 @@ func TestEveryProjectAllowsEachObjectOfItsApplications(t *testing.T) {
 }
 
 // Without impersonation, Argo CD applies as cluster-admin. The project limits a team, too.
+// Argo CD takes an object for that of the platform if its tracking annotation says so, and teams write Agents and ConfigMaps.
+func TestThePlatformsProjectHasNoKindThatTeamsWrite(t *testing.T) {
+	for _, folder := range []string{oneCluster, fromCharts, threeClusters, oneCluster + "/root"} {
+		for name, project := range argoCD(t, folder, "AppProject") {
+			if name == "flokoa-team" {
+				continue
+			}
+			kinds, _, err := unstructured.NestedSlice(project, "spec", "namespaceResourceWhitelist")
+			require.NoError(t, err)
+			require.NotEmpty(t, kinds, name)
+			for _, kind := range kinds {
+				require.NotContains(t, []string{"Agent", "ConfigMap", "Secret", "Pod"}, kind.(map[string]any)["kind"], name)
+				require.NotEqual(t, "*", kind.(map[string]any)["group"], name)
+			}
+			for _, destination := range project["spec"].(map[string]any)["destinations"].([]any) {
+				require.Regexp(t, "^(argocd|flokoa-[a-z]+)$", destination.(map[string]any)["namespace"], name)
+			}
+		}
+	}
+}
+
 func TestArgoCDImpersonatesAndATeamHoldsAgentsAndConfigMapsOnly(t *testing.T) {
 	settings := argoCDSettings(t).Object
 	require.Equal(t, "true", text(settings, "data", "application.sync.impersonation.enabled"))

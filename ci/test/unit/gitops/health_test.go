@@ -91,9 +91,14 @@ func healthOf(t *testing.T, object map[string]any) health {
 	t.Helper()
 	script, err := os.ReadFile(filepath.Join(healthDir, "health.lua"))
 	require.NoError(t, err)
+	return runHealth(t, string(script), object)
+}
+
+func runHealth(t *testing.T, script string, object map[string]any) health {
+	t.Helper()
 	state := sandbox(t)
 	state.SetGlobal("obj", toLua(t, state, object))
-	require.NoError(t, state.DoString(string(script)))
+	require.NoError(t, state.DoString(script))
 	result, ok := state.Get(-1).(*lua.LTable)
 	require.True(t, ok, "the script returns no table")
 	result.ForEach(func(key, value lua.LValue) {

@@ -2,6 +2,7 @@ package gitops_test
 
 import (
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -44,6 +45,18 @@ func TestEveryFluxStageImpersonatesAndSubstitutesNothing(t *testing.T) {
 		require.NotContains(t, stage["spec"], "postBuild", name)
 		require.Equal(t, true, stage["spec"].(map[string]any)["prune"], name)
 	}
+}
+
+// The account of the platform is cluster-admin.
+func TestEnvironmentsAreNotAppliedAsThePlatform(t *testing.T) {
+	found := 0
+	for name, stage := range of(t, "flux", "Kustomization") {
+		if strings.HasPrefix(text(stage, "spec", "path"), "./overlays/") && !strings.Contains(text(stage, "spec", "path"), "cluster") {
+			require.Equal(t, "flokoa-environments", text(stage, "spec", "serviceAccountName"), name)
+			found++
+		}
+	}
+	require.Equal(t, 3, found)
 }
 
 func TestStagesOfFluxWaitForWhatTheyNeed(t *testing.T) {

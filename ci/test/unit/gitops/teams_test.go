@@ -239,6 +239,26 @@ func TestTheProjectOfTheTeamsIsLimitedToAgents(t *testing.T) {
 func TestTheAccountOfTheEnvironmentsIsTheSameInBoth(t *testing.T) {
 	flux, argocd := of(t, "flux", "ClusterRole")["/flokoa-environments"], argoCD(t, twoTeams, "ClusterRole")["argocd-flokoa-environments"]
 	require.Equal(t, flux["rules"], argocd["rules"])
+	renamed := strings.NewReplacer("flux-system", "argocd", "name: flokoa-environments", "name: argocd-flokoa-environments",
+		"policyName: flokoa-environments", "policyName: argocd-flokoa-environments")
+	for _, kind := range []string{"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"} {
+		flux, err := yaml.Marshal(of(t, "flux", kind)["/flokoa-environments"])
+		require.NoError(t, err)
+		argocd, err := yaml.Marshal(argoCD(t, twoTeams, kind)["argocd-flokoa-environments"])
+		require.NoError(t, err)
+		require.YAMLEq(t, renamed.Replace(string(flux)), string(argocd), kind)
+	}
+}
+
+// Without the policy, the account makes itself cluster-admin. Every layout that has the account has the policy.
+func TestEveryLayoutLimitsTheAccountOfTheEnvironments(t *testing.T) {
+	cluster := fluxLayout(t, "cluster")
+	for _, layout := range fluxLayouts {
+		for _, kind := range []string{"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"} {
+			require.Contains(t, fluxLayout(t, layout), kind+" flokoa-environments", layout)
+			require.Equal(t, cluster[kind+" flokoa-environments"], fluxLayout(t, layout)[kind+" flokoa-environments"], layout)
+		}
+	}
 }
 
 func TestEveryObjectOfTheTeamsMatchesItsSchema(t *testing.T) {
@@ -250,7 +270,11 @@ func TestEveryObjectOfTheTeamsMatchesItsSchema(t *testing.T) {
 			checked[object.GetKind()]++
 		}
 	}
-	check(readStage(t, "teams.yaml"))
+	teamsFile, err := os.ReadFile(filepath.Join(root, "examples/teams/flux/teams.yaml"))
+	require.NoError(t, err)
+	for _, object := range documents(t, string(teamsFile)) {
+		check(object)
+	}
 	for _, team := range teams {
 		for _, stage := range stagesOf(t, team) {
 			check(stage.kustomization)
@@ -261,5 +285,5 @@ func TestEveryObjectOfTheTeamsMatchesItsSchema(t *testing.T) {
 			}
 		}
 	}
-	require.Equal(t, map[string]int{"GitRepository": 6, "Kustomization": 13}, checked)
+	require.Equal(t, map[string]int{"GitRepository": 7, "Kustomization": 13}, checked)
 }
