@@ -87,12 +87,12 @@ kind-down: ## Remove the kind cluster
 test-kind: ## Tier 4: real containers under traffic, on kind (or on the cluster of KUBECONFIG)
 	@ci/test/kind/run.sh
 
-# The controllers of Flux and Argo CD, built from their own code; they take 10 to 20 minutes once. `make test-gitops RUN=flux` runs one tool.
+# The controllers of Flux and Argo CD, built from their own code; they take about ten minutes once. `make test-gitops RUN=flux` runs one of them.
 GITOPS_TOOLS := kubernetes etcd kwok helm registry kustomize source-controller kustomize-controller argocd
 .PHONY: test-gitops
 test-gitops: ## Flux and Argo CD install the examples, correct what is changed by hand, and upgrade (RUN= selects tests)
 	@for tool in $(GITOPS_TOOLS); do ci/tools/build.sh $$tool >/dev/null; done
-	$(GO_TEST) -timeout 60m -v $(if $(RUN),-run '/$(RUN)') ./ci/test/gitops/...
+	$(GO_TEST) -timeout 60m -v $(if $(RUN),-run '/^$(RUN)$$') ./ci/test/gitops/...
 
 # Flokoa together with other projects, built from their own code; neither in `make test` nor in CI. KEDA takes about ten minutes once.
 .PHONY: test-ecosystem test-keda

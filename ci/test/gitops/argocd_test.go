@@ -121,6 +121,20 @@ func (a argoCD) install(w *world, checkout string) {
 	w.kubectl("apply", "--kustomize", examples)
 }
 
+func (argoCD) pins() []string {
+	return []string{"examples/gitops/argocd/platform.yaml", "examples/gitops/argocd/environments.yaml"}
+}
+
+// merged: root reads the branch main.
+func (a argoCD) merged(w *world, checkout string) {
+	w.Helper()
+	if a.settings {
+		require.NoError(w, a.refresh(w, application("flokoa")))
+		return
+	}
+	w.kubectl("apply", "--kustomize", filepath.Join(checkout, "examples/gitops/argocd"))
+}
+
 func (a argoCD) impersonates() bool { return a.settings }
 
 // adapt takes away what a user may leave out of the Applications: how they are compared, and how they are applied.
@@ -207,6 +221,22 @@ func (argoCD) remove(g *gitops, s stage) {
 	g.kubectl("delete", "application", s.Name, "--namespace", s.Namespace)
 }
 
+func (argoCD) teamFiles() string { return "argocd/teams" }
+
+func (argoCD) readTeams(w *world) {
+	w.Helper()
+	for _, set := range []string{"flokoa-team-environments", "flokoa-team-agents"} {
+		require.NoError(w, w.refreshSet(set))
+	}
+}
+
+// refreshSet has an ApplicationSet read Git again; it would after three minutes.
+func (w *world) refreshSet(name string) error {
+	kind := schema.GroupVersionKind{Group: "argoproj.io", Version: "v1alpha1", Kind: "ApplicationSet"}
+	set := stage{kind: kind, ObjectKey: client.ObjectKey{Namespace: "argocd", Name: name}}
+	return w.annotate(set, "argocd.argoproj.io/application-set-refresh", "true")
+}
+
 func (argoCD) teamStage(namespace string) stage {
 	return stage{kind: argoApplication, ObjectKey: client.ObjectKey{Namespace: "argocd", Name: "agents-" + namespace}}
 }
@@ -242,7 +272,7 @@ func (argoCD) beyond(environment string) (manifest string, words []string) {
 }
 
 // requireHealth: Argo CD has a script for Agents, which quotes the reason.
-func (a argoCD) requireHealth(e *inEnvironment, h health) {
+func (a argoCD) requireHealth(e *inEnvironment, h agentState) {
 	e.Helper()
 	if !a.settings || h.ready {
 		return

@@ -9,7 +9,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flokoa/flokoa/ci/testkit/gitserver"
@@ -25,8 +24,13 @@ type member struct {
 // One Argo CD applies one environment to each of two clusters, beside its own. A change of one line in Git upgrades one of them.
 func TestOneArgoCDRunsManyClusters(t *testing.T) {
 	t.Parallel()
+	t.Run("argocd-clusters", requireManyClusters)
+}
+
+func requireManyClusters(t *testing.T) {
+	t.Parallel()
 	a := argoCD{settings: true}
-	g := &gitops{world: newWorld(t, "argocd-hub"), tool: a}
+	g := &gitops{world: newWorld(t, "argocd-clusters"), tool: a}
 	g.files = g.platformFiles()
 	g.push(platformRepository, gitserver.Change{Files: g.files, Message: "platform", Tag: platformTag})
 	g.push(teamRepository, gitserver.Change{Files: g.teamExample(), Message: "agents"})
@@ -39,12 +43,14 @@ func TestOneArgoCDRunsManyClusters(t *testing.T) {
 		g.addCluster(m)
 		members = append(members, m)
 	}
-	g.kubectl("apply", "--kustomize", filepath.Join(checkout, "examples/gitops/argocd/clusters"))
+	layout := filepath.Join(checkout, "examples/gitops/argocd/clusters")
+	g.kubectl("apply", "--filename", filepath.Join(layout, "projects.yaml"), "--filename", filepath.Join(layout, "platform.yaml"))
 	for _, m := range members {
 		m.startOperator()
-	}
-	for _, m := range members {
 		g.awaitReady(a, application("flokoa-platform-"+m.environment), platformRepository, "")
+	}
+	g.kubectl("apply", "--kustomize", layout)
+	for _, m := range members {
 		g.awaitReady(a, application("flokoa-environment-"+m.environment), platformRepository, "")
 		g.awaitReady(a, application("agents-"+m.environment), teamRepository, "")
 		agent := &v1alpha1.Agent{}
@@ -69,8 +75,7 @@ func (g *gitops) requireOneClusterUpgraded() {
 	require.NotEqual(g, g.files[file], changed)
 	commit := g.push(platformRepository, gitserver.Change{Files: map[string][]byte{file: changed}, Message: "dev takes the next version"})
 	for _, set := range []string{"flokoa-platform", "flokoa-environments"} {
-		kind := schema.GroupVersionKind{Group: "argoproj.io", Version: "v1alpha1", Kind: "ApplicationSet"}
-		require.NoError(g, g.annotate(stage{kind: kind, ObjectKey: client.ObjectKey{Namespace: "argocd", Name: set}}, "argocd.argoproj.io/application-set-refresh", "true"))
+		require.NoError(g, g.refreshSet(set))
 	}
 	g.awaitState(g.tool, application("flokoa-platform-dev"), "has the next version", func(s state) bool {
 		return s.ready && s.revision != before.revision && g.git.Contains(g.Context(), platformRepository, commit, s.revision)

@@ -68,7 +68,6 @@ func (e *inEnvironment) requireCorrections() {
 	e.requireRefusalTold()
 	e.requirePruned()
 	e.requireDenied()
-	table.record(e.tool, e.environment, "corrected", "yes")
 }
 
 // requireEditsReverted edits an Agent and the guardrails by hand. The tool puts back each once.
@@ -157,6 +156,9 @@ func (e *inEnvironment) requireDenied() {
 // a Namespace, a CRD, or a policy would take with it what people rely on.
 func (g *gitops) requireKept() {
 	g.Helper()
+	if g.Failed() {
+		return // what an environment has not shown must not be in the table
+	}
 	const environment = "dev"
 	namespace := "flokoa-" + environment
 	g.tool.remove(g, g.tool.stage(guardrails, environment))
@@ -177,7 +179,7 @@ func (g *gitops) requireKept() {
 		g.kubectl("get", kept)
 	}
 	for _, environment := range environments {
-		table.record(g.tool, environment, "corrected", "yes, and kept")
+		table.record(g.tool, environment, "corrected", "yes")
 	}
 }
 

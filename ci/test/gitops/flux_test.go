@@ -64,6 +64,13 @@ func (flux) install(w *world, checkout string) {
 	w.kubectl("apply", "--kustomize", filepath.Join(checkout, "examples/gitops/flux/cluster"))
 }
 
+func (flux) pins() []string { return []string{"examples/gitops/flux/cluster/kustomization.yaml"} }
+
+func (f flux) merged(w *world, checkout string) {
+	w.Helper()
+	f.install(w, checkout)
+}
+
 func (flux) impersonates() bool { return true }
 
 func (flux) adapt(content []byte) []byte { return content }
@@ -123,6 +130,14 @@ func (flux) remove(g *gitops, s stage) {
 	g.kubectl("delete", "kustomizations.kustomize.toolkit.fluxcd.io", s.Name, "--namespace", s.Namespace)
 }
 
+func (flux) teamFiles() string { return "flux/teams" }
+
+func (f flux) readTeams(w *world) {
+	w.Helper()
+	teams := stage{kind: fluxKustomization, ObjectKey: client.ObjectKey{Namespace: "flux-system", Name: "flokoa-teams"}}
+	require.NoError(w, f.refresh(w, teams))
+}
+
 func (flux) teamStage(namespace string) stage {
 	return stage{kind: fluxKustomization, ObjectKey: client.ObjectKey{Namespace: namespace, Name: "agents"}}
 }
@@ -174,7 +189,7 @@ roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-
 }
 
 // requireHealth: Flux has kstatus's view of an Agent, and shows only that of the stage.
-func (flux) requireHealth(e *inEnvironment, h health) {
+func (flux) requireHealth(e *inEnvironment, h agentState) {
 	e.Helper()
 	agent := &unstructured.Unstructured{}
 	agent.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(v1alpha1.AgentKind))

@@ -16,8 +16,8 @@ import (
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
-// health is a state of an Agent.
-type health struct {
+// agentState is a state that an Agent can be in.
+type agentState struct {
 	name string
 	// replacements make the guide's Agent this one.
 	replacements []string
@@ -29,8 +29,8 @@ type health struct {
 
 const podMetadata = "type: standard\n    spec:\n      podMetadata: {annotations: {simulation/%s}}"
 
-// healths are the states, except those that a test of its own makes: new, rolling, and invalid.
-var healths = []health{
+// agentStates are all, except those that a test of its own makes: new, rolling, and invalid.
+var agentStates = []agentState{
 	{name: "suspended", replacements: []string{"framework: pydantic-ai", "framework: pydantic-ai\n  suspend: true"},
 		reasons: []string{v1alpha1.ReasonSuspended}, ready: true},
 	{name: "too-large", replacements: []string{"replicas: 3", "replicas: 400"}, reasons: []string{v1alpha1.ReasonQuotaExceeded}},
@@ -44,15 +44,15 @@ var healths = []health{
 func (e *inEnvironment) requireHealth() {
 	e.Helper()
 	e.takeName("taken")
-	for _, state := range healths {
+	for _, state := range agentStates {
 		e.requireHealthOf(state)
 	}
 	e.requireRolloutFollowed()
 	e.requireInvalidTold()
-	table.record(e.tool, e.environment, "health", fmt.Sprintf("%d states", len(healths)+3))
+	table.record(e.tool, e.environment, "health", fmt.Sprintf("%d states", len(agentStates)+3))
 }
 
-func (e *inEnvironment) requireHealthOf(h health) {
+func (e *inEnvironment) requireHealthOf(h agentState) {
 	e.Helper()
 	file := h.name + ".yaml"
 	commit := e.pushAgents(e.environment, map[string][]byte{file: e.named(h.name, h.replacements...)})
@@ -79,7 +79,7 @@ func (e *inEnvironment) ready(name string) metav1.Condition {
 	return ptr.Deref(meta.FindStatusCondition(agent.Status.Conditions, v1alpha1.ConditionReady), metav1.Condition{})
 }
 
-func (e *inEnvironment) hasReason(h health) bool {
+func (e *inEnvironment) hasReason(h agentState) bool {
 	return slices.Contains(h.reasons, e.ready(h.name).Reason)
 }
 

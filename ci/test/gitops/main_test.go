@@ -79,6 +79,9 @@ func setUp() (err error) {
 	if workDir, err = os.MkdirTemp("", "flokoa-gitops-"); err != nil {
 		return err
 	}
+	if programs["redis-server"], err = exec.LookPath("redis-server"); err != nil {
+		return fmt.Errorf("redis-server, which Argo CD needs: %w: install it, for example with apt-get install redis-server", err)
+	}
 	for tool, names := range builtTools {
 		folder, err := build(ctx, tool)
 		if err != nil {
@@ -87,9 +90,6 @@ func setUp() (err error) {
 		for _, name := range names {
 			programs[name] = filepath.Join(folder, name)
 		}
-	}
-	if programs["redis-server"], err = exec.LookPath("redis-server"); err != nil {
-		return fmt.Errorf("redis-server, which Argo CD needs: %w: install it, for example with apt-get install redis-server", err)
 	}
 	programs["operator"], err = harness.Build(ctx, root, workDir, "gitops")
 	return err

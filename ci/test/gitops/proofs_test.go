@@ -1,6 +1,7 @@
 package gitops_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"maps"
@@ -12,18 +13,22 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/metadata"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flokoa/flokoa/ci/testkit/gitserver"
+	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
 // platformRepository is a user's copy of this repository, and platformTag the tag that the examples install.
 const (
 	platformRepository = "platform/flokoa"
 	platformTag        = "v0.1.0"
+	grantTag           = "v0.1.0-1" // of the commit that grants the verb use
 	teamExample        = "examples/gitops/team/"
 )
 
@@ -38,6 +43,8 @@ type gitops struct {
 	tool namedTool
 	// files are those of the platform's repository, as they were pushed last.
 	files map[string][]byte
+	// teamStages are those of examples/teams, once they are installed.
+	teamStages []stage
 }
 
 func TestToolsRunTheExamples(t *testing.T) {
@@ -71,7 +78,7 @@ func TestToolsRunTheExamplesWithDefaultSettings(t *testing.T) {
 			g.inEveryEnvironment(func(e *inEnvironment) {
 				e.requireEditsReverted()
 				e.requirePruned()
-				table.record(e.tool, e.environment, "corrected", "yes")
+				table.record(e.tool, e.environment, "corrected", "edits, pruned")
 			})
 		})
 	}
@@ -142,13 +149,23 @@ func (g *gitops) requireReady() {
 	commit := g.grantUse()
 	for _, environment := range environments {
 		g.awaitReady(g.tool, g.tool.stage(guardrails, environment), platformRepository, commit)
-		began := time.Now()
 		g.awaitReady(g.tool, g.tool.stage(agents, environment), teamRepository, "")
-		table.record(g.tool, environment, "ready", fmt.Sprintf("yes, %.0f s", time.Since(began).Seconds()))
+		g.requireGuideAgent(environment)
+		table.record(g.tool, environment, "ready", "yes")
 	}
 }
 
-// grantUse lets the account that applies the Agents of each environment reference the Secret, by a change in Git that README shows.
+// requireGuideAgent: the guide's Agent has its three replicas.
+func (g *gitops) requireGuideAgent(environment string) {
+	g.Helper()
+	agent := &v1alpha1.Agent{}
+	require.NoError(g, g.api.Get(g.Context(), client.ObjectKey{Namespace: "flokoa-" + environment, Name: guideAgent}, agent))
+	require.EqualValues(g, 3, agent.Status.AvailableReplicas)
+	require.True(g, meta.IsStatusConditionTrue(agent.Status.Conditions, v1alpha1.ConditionReady))
+}
+
+// grantUse lets the account that applies the Agents of each environment reference the Secret, by the patch that README shows, and a tag of
+// its own.
 func (g *gitops) grantUse() (commit string) {
 	g.Helper()
 	changed := map[string][]byte{}
@@ -156,8 +173,14 @@ func (g *gitops) grantUse() (commit string) {
 		file := "overlays/" + environment + "/kustomization.yaml"
 		changed[file] = append(slices.Clone(g.files[file]), secretUse(g.T, environment)...)
 	}
+	for _, file := range g.tool.pins() {
+		require.Contains(g, string(g.files[file]), platformTag, file)
+		changed[file] = bytes.ReplaceAll(g.files[file], []byte(platformTag), []byte(grantTag))
+	}
 	maps.Copy(g.files, changed)
-	return g.push(platformRepository, gitserver.Change{Files: changed, Message: "the deployer may use agent-secrets", Tag: platformTag})
+	commit = g.push(platformRepository, gitserver.Change{Files: changed, Message: "the deployer may use agent-secrets", Tag: grantTag})
+	g.tool.merged(g.world, g.checkout(g.files))
+	return commit
 }
 
 // secretUse is the patch that overlays/README.md shows, for an environment.
@@ -192,6 +215,7 @@ func (g *gitops) requireRest() {
 			stages = append(stages, g.tool.stage(what, environment))
 		}
 	}
+	stages = append(stages, g.teamStages...)
 	still := g.requireStill(restTime, stages)
 	for _, environment := range environments {
 		objects := 0
@@ -224,6 +248,9 @@ func (g *gitops) requireStill(limit time.Duration, stages []stage) map[string]st
 			require.NoError(g, g.tool.refresh(g.world, stage))
 		}
 	})
+	for _, stage := range stages {
+		g.tool.awaitSync(g.world, stage) // else it might not have reconciled at all
+	}
 	require.NoError(g, difference(before, g.versions()), "the tool reconciled every %s for %s", restInterval, limit)
 	return before
 }
@@ -232,11 +259,11 @@ func (g *gitops) requireStill(limit time.Duration, stages []stage) map[string]st
 // own objects, in which it notes when it was asked.
 func (g *gitops) versions() map[string]string {
 	g.Helper()
-	client, err := metadata.NewForConfig(g.cluster.Config)
+	objects, err := metadata.NewForConfig(g.cluster.Config)
 	require.NoError(g, err)
 	versions := map[string]string{}
 	for _, resource := range g.resources() {
-		list, err := client.Resource(resource).List(g.Context(), metav1.ListOptions{})
+		list, err := objects.Resource(resource).List(g.Context(), metav1.ListOptions{})
 		require.NoError(g, err, resource)
 		for i := range list.Items {
 			object := &list.Items[i]
@@ -249,9 +276,9 @@ func (g *gitops) versions() map[string]string {
 // resources are those of every kind that can be listed.
 func (g *gitops) resources() []schema.GroupVersionResource {
 	g.Helper()
-	client, err := discovery.NewDiscoveryClientForConfig(g.cluster.Config)
+	server, err := discovery.NewDiscoveryClientForConfig(g.cluster.Config)
 	require.NoError(g, err)
-	lists, err := client.ServerPreferredResources()
+	lists, err := server.ServerPreferredResources()
 	require.NoError(g, err)
 	var all []schema.GroupVersionResource
 	for _, list := range lists {

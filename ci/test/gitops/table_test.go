@@ -10,7 +10,7 @@ import (
 // proofs are the columns of the table.
 var proofs = []string{"ready", "at rest", "corrected", "health", "upgraded", "1,000 Agents"}
 
-// table is what the run has shown: README.md has the same rows.
+// table is what the run has shown; examples/gitops/README.md has that of the last run.
 var table results
 
 type results struct {

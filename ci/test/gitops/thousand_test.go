@@ -21,11 +21,13 @@ const (
 	manyNamespace = "many"
 	manyFiles     = 10
 	manyPerFile   = 100
+	manyTimeout   = 15 * time.Minute
 )
 
 // requireThousand has the tool apply a thousand Agents at once. A second sync changes nothing.
 func (g *gitops) requireThousand() {
 	g.Helper()
+	g.limit = manyTimeout
 	manifest, err := os.ReadFile(filepath.Join(root, "examples/agents/first-agent.yaml"))
 	require.NoError(g, err)
 	files := map[string][]byte{}

@@ -25,6 +25,9 @@ type tool interface {
 	impersonates() bool
 	// adapt is a file of the examples as it is with the tool's settings.
 	adapt(content []byte) []byte
+	// pins are the files that name the tag of the platform, and merged has the tool read them after a change, from Git or from a checkout.
+	pins() []string
+	merged(w *world, checkout string)
 	// stage is the Kustomization or the Application that applies something.
 	stage(what, environment string) stage
 	// refresh has the tool read Git again and reconcile the stage, as a person does who does not want to wait for the interval.
@@ -35,6 +38,9 @@ type tool interface {
 	state(w *world, s stage) (state, error)
 	// installTeams applies examples/teams as their README says.
 	installTeams(g *gitops)
+	// teamFiles is the folder of the teams' files in examples/teams, and readTeams has the tool read it again.
+	teamFiles() string
+	readTeams(w *world)
 	// teamStage is that of the Agents in the namespace of a team.
 	teamStage(namespace string) stage
 	// remove deletes a stage with what it applied, as a person does.
@@ -46,7 +52,7 @@ type tool interface {
 	// beyond is a manifest that the account of the Agents may not apply in an environment, and what the tool then says.
 	beyond(environment string) (manifest string, words []string)
 	// requireHealth checks what the tool says about an Agent that is in a state.
-	requireHealth(e *inEnvironment, h health)
+	requireHealth(e *inEnvironment, h agentState)
 	// own are the kinds in which the tool keeps its own state.
 	own() []string
 }

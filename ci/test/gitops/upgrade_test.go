@@ -168,6 +168,12 @@ func (g *gitops) frozenInGit() map[string][]byte {
 	old["overlays/production/kustomization.yaml"] = []byte("resources: [generated.yaml]\n")
 	g.push(platformRepository, gitserver.Change{Files: old, Message: "frozen", Tag: platformTag})
 	g.push(platformRepository, gitserver.Change{Files: map[string][]byte{"overlays": nil}, Message: "without overlays"})
+	for file, content := range files { // every object and the operator's image have a new version
+		if strings.HasPrefix(file, "overlays/") {
+			content = bytes.ReplaceAll(content, []byte("app.kubernetes.io/version: "+frozenVersion), []byte("app.kubernetes.io/version: "+nextVersion))
+			files[file] = bytes.ReplaceAll(content, []byte("flokoa-operator:"+frozenVersion), []byte("flokoa-operator:"+nextVersion))
+		}
+	}
 	g.push(platformRepository, gitserver.Change{Files: files, Message: "next", Tag: nextTag})
 	return files
 }
@@ -198,7 +204,7 @@ func (g *gitops) chartsInRegistry() map[string][]byte {
 	for _, chart := range []string{"flokoa-crds", "flokoa-policies", "flokoa-operator", "flokoa-environment"} {
 		loaded, err := loader.Load(filepath.Join(root, "charts", chart))
 		require.NoError(g, err)
-		loaded.Metadata.Version = nextVersion
+		loaded.Metadata.Version, loaded.Metadata.AppVersion = nextVersion, nextVersion
 		next, err := chartutil.Save(loaded, g.folder("next"))
 		require.NoError(g, err)
 		for _, file := range []string{frozen(chart), next} {

@@ -35,10 +35,12 @@ type world struct {
 	// registry is the host and port of an OCI registry.
 	registry string
 	dir      string
+	// limit bounds each wait.
+	limit time.Duration
 }
 
 // worlds bounds how many control planes run at a time: each waits much more than it works.
-var worlds = make(chan struct{}, 2)
+var worlds = make(chan struct{}, 3)
 
 // newWorld brings up an empty control plane, and removes it after the test.
 func newWorld(t *testing.T, name string) *world {
@@ -51,18 +53,13 @@ func newWorld(t *testing.T, name string) *world {
 // joinWorld brings up one more control plane for a test that has one.
 func joinWorld(t *testing.T, name string) *world {
 	t.Helper()
-	w := &world{T: t, name: name, dir: filepath.Join(workDir, name)}
+	w := &world{T: t, name: name, dir: filepath.Join(workDir, name), limit: waitTimeout}
 	require.NoError(t, os.MkdirAll(w.dir, 0o750))
 	clusterName := "flokoa-gitops-" + name
 	require.NoError(t, harness.Down(t.Context(), root, clusterName))
 	output, err := harness.Up(t.Context(), root, clusterName, nil)
 	require.NoError(t, err, output)
-	t.Cleanup(func() {
-		if t.Failed() && os.Getenv("KEEP") != "" {
-			return
-		}
-		_ = harness.Down(context.Background(), root, clusterName)
-	})
+	t.Cleanup(func() { _ = harness.Down(context.Background(), root, clusterName) })
 	w.cluster, err = harness.ClusterByName(t.Context(), root, clusterName)
 	require.NoError(t, err)
 	w.api, err = harness.NewClient(w.cluster.Config)
@@ -220,11 +217,11 @@ func (w *world) eventually(what string, missing func() error) {
 	w.Helper()
 	began := time.Now()
 	var last error
-	err := wait.PollUntilContextTimeout(w.Context(), 250*time.Millisecond, waitTimeout, true, func(context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(w.Context(), 250*time.Millisecond, w.limit, true, func(context.Context) (bool, error) {
 		last = missing()
 		return last == nil, nil
 	})
-	require.NoError(w, err, "%s: waited %s until %s: %v", w.Name(), waitTimeout, what, last)
+	require.NoError(w, err, "%s: waited %s until %s: %v", w.Name(), w.limit, what, last)
 	logf("%-28s %6.1fs  %s", w.name, time.Since(began).Seconds(), what)
 }
 
