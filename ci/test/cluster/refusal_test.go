@@ -47,9 +47,9 @@ func nameConflict() failureCase {
 	}
 }
 
-func refusedDeployment() failureCase {
+func invalidDeployment() failureCase {
 	return failureCase{
-		name: "for what the CRD cannot know to be wrong",
+		name: "for what the CRD cannot know to be wrong", stalls: true,
 		agent: []change{onContainer(func(c *corev1.Container) {
 			c.VolumeMounts = []corev1.VolumeMount{{Name: "nowhere", MountPath: "/data"}}
 		})},
