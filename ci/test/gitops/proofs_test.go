@@ -155,13 +155,19 @@ func (g *gitops) requireReady() {
 	}
 }
 
-// requireGuideAgent: the guide's Agent has its three replicas.
+// requireGuideAgent waits for the three replicas of the guide's Agent: by default, Argo CD knows no health of Agents, and does not.
 func (g *gitops) requireGuideAgent(environment string) {
 	g.Helper()
 	agent := &v1alpha1.Agent{}
-	require.NoError(g, g.api.Get(g.Context(), client.ObjectKey{Namespace: "flokoa-" + environment, Name: guideAgent}, agent))
-	require.EqualValues(g, 3, agent.Status.AvailableReplicas)
-	require.True(g, meta.IsStatusConditionTrue(agent.Status.Conditions, v1alpha1.ConditionReady))
+	g.eventually("the guide's Agent is available in "+environment, func() error {
+		if err := g.api.Get(g.Context(), client.ObjectKey{Namespace: "flokoa-" + environment, Name: guideAgent}, agent); err != nil {
+			return err
+		}
+		if agent.Status.AvailableReplicas != 3 || !meta.IsStatusConditionTrue(agent.Status.Conditions, v1alpha1.ConditionReady) {
+			return fmt.Errorf("%d replicas are available", agent.Status.AvailableReplicas)
+		}
+		return nil
+	})
 }
 
 // grantUse lets the account that applies the Agents of each environment reference the Secret, by the patch that README shows, and a tag of
