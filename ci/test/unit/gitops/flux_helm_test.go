@@ -13,11 +13,12 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/flokoa/flokoa/ci/testkit/manifests"
+	"github.com/flokoa/flokoa/ci/testkit/upstream"
 )
 
 // helmController is of the same release of Flux as kustomize-controller 1.9.6. Its module of types is published without the
 // CustomResourceDefinition that is made of them.
-var helmController = source{module: "github.com/fluxcd/helm-controller/api@v1.6.5", sum: "h1:ElqM5KIpdUwVK1VSi1fXcMwOlf0LghuqwM2SwqaTyNs="}
+var helmController = upstream.Module{Path: "github.com/fluxcd/helm-controller/api", Version: "v1.6.5", Sum: "h1:ElqM5KIpdUwVK1VSi1fXcMwOlf0LghuqwM2SwqaTyNs="}
 
 // helmReleaseCRD generates the CustomResourceDefinition as its project does, in less than a second, and returns its file.
 func helmReleaseCRD(t *testing.T) string {

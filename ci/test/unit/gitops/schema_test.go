@@ -3,10 +3,8 @@
 package gitops_test
 
 import (
-	"encoding/json"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -20,33 +18,30 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/yaml"
+
+	"github.com/flokoa/flokoa/ci/testkit/upstream"
 )
 
 const root = "../../../.."
 
-// A source is a published module that carries CustomResourceDefinitions. Its code is not used: only these files are read, from
-// Go's module cache, and sum is that of the whole module as go.sum would have it.
-type source struct {
-	module, sum string
-	files       []string
-}
-
-var sources = []source{
-	{"github.com/fluxcd/source-controller@v1.9.6", "h1:nG534/bI6nVpyHra7ONAk6xDB3xPsVT+EOLHZHXPrrc=", []string{"config/crd/bases/source.toolkit.fluxcd.io_ocirepositories.yaml"}},
-	{"github.com/fluxcd/kustomize-controller@v1.9.6", "h1:XB+G3A0mky0j5uVHZWv4oSlS2RvZBoNIUhstIvY0JKE=", []string{"config/crd/bases/kustomize.toolkit.fluxcd.io_kustomizations.yaml"}},
-	{"github.com/fluxcd/source-controller@v1.9.6", "h1:nG534/bI6nVpyHra7ONAk6xDB3xPsVT+EOLHZHXPrrc=", []string{"config/crd/bases/source.toolkit.fluxcd.io_gitrepositories.yaml"}},
-	{"github.com/argoproj/argo-cd/v3@v3.5.7", "h1:Xm1BF+I5OgDKUG3SDK49vn2/Y5AMyaNVko+/JT08gj0=", []string{
+// sources are the CustomResourceDefinitions of each module. None of its code is used.
+var sources = map[upstream.Module][]string{
+	upstream.SourceController: {
+		"config/crd/bases/source.toolkit.fluxcd.io_gitrepositories.yaml", "config/crd/bases/source.toolkit.fluxcd.io_ocirepositories.yaml",
+	},
+	upstream.KustomizeController: {"config/crd/bases/kustomize.toolkit.fluxcd.io_kustomizations.yaml"},
+	upstream.ArgoCD: {
 		"manifests/crds/application-crd.yaml", "manifests/crds/applicationset-crd.yaml", "manifests/crds/appproject-crd.yaml",
-	}},
+	},
 }
 
 // schemas are the structural schemas that the sources define, by apiVersion and kind.
 func schemas(t *testing.T) map[string]*apiextensions.JSONSchemaProps {
 	t.Helper()
 	all := map[string]*apiextensions.JSONSchemaProps{}
-	for _, source := range sources {
-		dir := download(t, source)
-		for _, file := range source.files {
+	for module, files := range sources {
+		dir := download(t, module)
+		for _, file := range files {
 			addSchemas(t, all, filepath.Join(dir, file))
 		}
 	}
@@ -68,18 +63,13 @@ func addSchemas(t *testing.T, all map[string]*apiextensions.JSONSchemaProps, fil
 	}
 }
 
-// download puts a module into Go's cache, if it is not there, and returns its folder.
-func download(t *testing.T, source source) string {
+// download returns the folder of a module in Go's cache.
+func download(t *testing.T, module upstream.Module) string {
 	t.Helper()
-	t.Logf("go mod download %s", source.module)
-	command := exec.CommandContext(t.Context(), "go", "mod", "download", "-json", source.module)
-	command.Dir = t.TempDir() // outside any module, so that it changes no go.mod
-	out, err := command.Output()
-	require.NoError(t, err, "go mod download %s: %s; modules come from `go env GOPROXY`", source.module, out)
-	module := struct{ Dir, Sum string }{}
-	require.NoError(t, json.Unmarshal(out, &module))
-	require.Equal(t, source.sum, module.Sum, source.module)
-	return module.Dir
+	t.Logf("go mod download %s", module)
+	folder, err := module.Folder(t.Context())
+	require.NoError(t, err, "modules come from `go env GOPROXY`")
+	return folder
 }
 
 // examples are all objects of a folder, by the file that they are in.
