@@ -137,6 +137,8 @@ func (a argoCD) merged(w *world, checkout string) {
 
 func (a argoCD) impersonates() bool { return a.settings }
 
+func (argoCD) holdsBack() bool { return false }
+
 // adapt takes away what a user may leave out of the Applications: how they are compared, and how they are applied.
 func (a argoCD) adapt(content []byte) []byte {
 	if a.settings {

@@ -124,6 +124,12 @@ func (e *inEnvironment) requireRefusalTold() {
 	})
 	e.awaitRefused(e.tool, e.agents(), "secrets-of-another", "flokoa-secret-use", "refused")
 	require.False(e, e.exists(e.agent("refused")))
+	e.eventually("the other Agent is held back, or not", func() error {
+		if held := !e.exists(e.agent("other")); held != e.tool.holdsBack() {
+			return fmt.Errorf("held back: %t", held)
+		}
+		return nil
+	})
 	e.pushAndWait(map[string][]byte{"refused.yaml": nil, "other.yaml": e.named("other")})
 	require.True(e, e.exists(e.agent("other")), "the other Agent is applied")
 }

@@ -73,6 +73,9 @@ func (f flux) merged(w *world, checkout string) {
 
 func (flux) impersonates() bool { return true }
 
+// Flux sends a stage to the API server as a dry run before it applies an object.
+func (flux) holdsBack() bool { return true }
+
 func (flux) adapt(content []byte) []byte { return content }
 
 func (flux) stage(what, environment string) stage {

@@ -23,6 +23,8 @@ type tool interface {
 	install(w *world, checkout string)
 	// impersonates reports whether each stage has an account of its own.
 	impersonates() bool
+	// holdsBack reports whether a new object that is refused holds back the rest of its stage.
+	holdsBack() bool
 	// adapt is a file of the examples as it is with the tool's settings.
 	adapt(content []byte) []byte
 	// pins are the files that name the tag of the platform, and merged has the tool read them after a change, from Git or from a checkout.

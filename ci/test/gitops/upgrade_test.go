@@ -13,7 +13,9 @@ import (
 	"github.com/stretchr/testify/require"
 	"helm.sh/helm/v3/pkg/chart/loader"
 	"helm.sh/helm/v3/pkg/chartutil"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flokoa/flokoa/ci/testkit/gitserver"
@@ -108,14 +110,26 @@ func (g *gitops) move(way upgrade, from, to string) {
 	maps.Copy(g.files, changed)
 	commit := g.push(platformRepository, gitserver.Change{Files: changed, Message: to})
 	g.awaitReady(g.tool, way.root, platformRepository, commit)
+	_, revision, _ := strings.Cut(to, ": ")
 	for _, stage := range way.platform {
-		g.awaitState(g.tool, stage, "has "+to, func(s state) bool {
-			_, version, _ := strings.Cut(to, ": ")
-			return s.ready && strings.Contains(s.revision, version)
-		})
+		g.awaitState(g.tool, stage, "has "+to, func(s state) bool { return s.ready && strings.Contains(s.revision, revision) })
 	}
+	g.requireVersion(strings.TrimPrefix(revision, "v"))
 	g.requireStill(upgradeRest, append(slices.Clone(way.platform), way.root, g.tool.stage(agents, "production")))
 	logf("%-28s %s", g.name, to)
+}
+
+// requireVersion checks what is applied, because a tool may report a revision that changed nothing.
+func (g *gitops) requireVersion(version string) {
+	g.Helper()
+	operator := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: harness.System, Name: "flokoa-operator"}}
+	require.True(g, g.exists(operator))
+	require.Contains(g, operator.Spec.Template.Spec.Containers[0].Image, ":"+version)
+	namespace := namespaceOf(upgradedNS)
+	require.True(g, g.exists(namespace))
+	for _, object := range []client.Object{operator, namespace} {
+		require.Equal(g, version, object.GetLabels()["app.kubernetes.io/version"], object.GetName())
+	}
 }
 
 func (g *gitops) pods() []string {
