@@ -260,8 +260,9 @@ func (a argoCD) refresh(w *world, s stage) error {
 	}
 	options, _, _ := unstructured.NestedSlice(application.Object, "spec", "syncPolicy", "syncOptions")
 	sync := map[string]any{"prune": true, "syncOptions": options}
+	before := application.DeepCopy()
 	application.Object["operation"] = map[string]any{"initiatedBy": map[string]any{"username": "a person"}, "sync": sync}
-	return w.api.Update(w.Context(), application)
+	return w.api.Patch(w.Context(), application, client.MergeFrom(before))
 }
 
 func (argoCD) refreshInterval() time.Duration { return 5 * time.Second }

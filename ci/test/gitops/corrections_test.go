@@ -76,8 +76,7 @@ func (e *inEnvironment) requireEditsReverted() {
 	edited := e.agent(guideAgent)
 	require.NoError(e, e.api.Get(e.Context(), client.ObjectKeyFromObject(edited), edited))
 	before := edited.Generation
-	edited.Spec.Runtime.Spec.Replicas = ptr.To[int32](4)
-	require.NoError(e, e.api.Update(e.Context(), edited))
+	e.edit(edited, func() { edited.Spec.Runtime.Spec.Replicas = ptr.To[int32](4) })
 	e.awaitState(e.tool, e.agents(), "put the replicas back", func(state) bool {
 		return e.exists(edited) && *edited.Spec.Runtime.Spec.Replicas == 3
 	})
@@ -86,8 +85,7 @@ func (e *inEnvironment) requireEditsReverted() {
 	quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Namespace: e.namespace, Name: "flokoa"}}
 	require.True(e, e.exists(quota))
 	pods := quota.Spec.Hard[corev1.ResourcePods]
-	quota.Spec.Hard[corev1.ResourcePods] = resource.MustParse("1000")
-	require.NoError(e, e.api.Update(e.Context(), quota))
+	e.edit(quota, func() { quota.Spec.Hard[corev1.ResourcePods] = resource.MustParse("1000") })
 	policies := &networkingv1.NetworkPolicyList{}
 	require.NoError(e, e.api.List(e.Context(), policies, client.InNamespace(e.namespace)))
 	require.NotEmpty(e, policies.Items)
@@ -106,6 +104,14 @@ func (e *inEnvironment) requireEditsReverted() {
 		}
 		return nil
 	})
+}
+
+// edit changes an object as kubectl edit does, which sends only what changed: others write the status meanwhile.
+func (e *inEnvironment) edit(object client.Object, change func()) {
+	e.Helper()
+	before := object.DeepCopyObject().(client.Object)
+	change()
+	require.NoError(e, e.api.Patch(e.Context(), object, client.MergeFrom(before)))
 }
 
 // holds checks that something stays true for some seconds, in which the tool reconciles.
