@@ -206,10 +206,12 @@ func secretUse(t *testing.T, environment string) string {
 
 // --- at rest ------------------------------------------------------------------------------------------------------------
 
-// restTime is how long nothing may move, and restInterval how often the tool is asked to reconcile everything meanwhile.
+// restTime is how long nothing may move, and restInterval how often the tool is asked to reconcile everything meanwhile. Before that,
+// nothing moves for settleTime: the operator writes a status that says the same in other words after up to 30 seconds.
 const (
 	restTime     = time.Minute
 	restInterval = 10 * time.Second
+	settleTime   = 32 * time.Second
 )
 
 // requireRest has the tool reconcile everything again and again for a minute, with the operator running. No object may change.
@@ -238,13 +240,13 @@ func (g *gitops) requireRest() {
 func (g *gitops) requireStill(limit time.Duration, stages []stage) map[string]string {
 	g.Helper()
 	before, since := g.versions(), time.Now()
-	g.eventually("nothing moves for five seconds", func() error {
+	g.eventually("nothing moves by itself", func() error {
 		now := g.versions()
 		if moved := difference(before, now); moved != nil {
 			before, since = now, time.Now()
 			return moved
 		}
-		if time.Since(since) < 5*time.Second {
+		if time.Since(since) < settleTime {
 			return errors.New("not long enough")
 		}
 		return nil
