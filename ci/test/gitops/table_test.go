@@ -1,6 +1,7 @@
 package gitops_test
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -44,7 +45,9 @@ func (r *results) String() string {
 	write := func(cells ...string) { text.WriteString("| " + strings.Join(cells, " | ") + " |\n") }
 	write(append([]string{"tool", "environment"}, proofs...)...)
 	write(slices.Repeat([]string{"---"}, 2+len(proofs))...)
-	slices.SortStableFunc(r.rows, func(a, b row) int { return strings.Compare(a.tool, b.tool) })
+	slices.SortFunc(r.rows, func(a, b row) int {
+		return cmp.Or(strings.Compare(a.tool, b.tool), slices.Index(environments, a.environment)-slices.Index(environments, b.environment))
+	})
 	for _, each := range r.rows {
 		cells := []string{each.tool, each.environment}
 		for _, proof := range proofs {
