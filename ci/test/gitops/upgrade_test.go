@@ -42,7 +42,7 @@ type upgrade struct {
 	layout string
 	// root is the stage that applies the folder's changes in Git.
 	root stage
-	// version are the files of a folder that name a version, and how each is written there.
+	// files of examples/gitops name the version of the platform, in the words before, and next after the upgrade.
 	files        []string
 	before, next string
 	// platform are the stages of the platform.
