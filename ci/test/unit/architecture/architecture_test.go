@@ -1,5 +1,5 @@
 // Package architecture holds the rules about who may import whom, as tests. The arrows run one way:
-// cmd -> app -> agent -> {render, status} -> api.
+// cmd -> app -> agent -> {render, status, configrollout} -> api.
 package architecture
 
 import (
@@ -18,19 +18,20 @@ const module = "github.com/flokoa/flokoa/"
 
 // mayImport lists, for each package of the product, the packages of this module that it may depend on.
 var mayImport = map[string][]string{
-	"operator/api/v1alpha1":        {},
-	"operator/api/crds":            {},
-	"operator/internal/render":     {"operator/api/v1alpha1"},
-	"operator/internal/status":     {"operator/api/v1alpha1", "operator/internal/render"},
-	"operator/internal/agent":      {"operator/api/v1alpha1", "operator/internal/render", "operator/internal/status"},
-	"operator/internal/app":        {"operator/api/v1alpha1", "operator/api/crds", "operator/internal/agent", "operator/internal/cli", "operator/internal/render", "operator/internal/status"},
-	"operator/internal/check":      {"operator/api/v1alpha1", "operator/internal/cli", "operator/internal/render", "operator/internal/status"},
-	"operator/internal/health":     {"operator/internal/cli"},
-	"operator/internal/cli":        {},
-	"operator/internal/agenttest":  {"operator/api/v1alpha1"},
-	"operator/test/api":            {},
-	"operator/cmd/flokoa-operator": {"operator/api/v1alpha1", "operator/api/crds", "operator/internal/agent", "operator/internal/app", "operator/internal/check", "operator/internal/cli", "operator/internal/health", "operator/internal/render", "operator/internal/status"},
-	"examples/agent":               {}, // an example to copy stands alone
+	"operator/api/v1alpha1":           {},
+	"operator/api/crds":               {},
+	"operator/internal/render":        {"operator/api/v1alpha1"},
+	"operator/internal/status":        {"operator/api/v1alpha1", "operator/internal/render"},
+	"operator/internal/configrollout": {"operator/api/v1alpha1"},
+	"operator/internal/agent":         {"operator/api/v1alpha1", "operator/internal/configrollout", "operator/internal/render", "operator/internal/status"},
+	"operator/internal/app":           {"operator/api/v1alpha1", "operator/api/crds", "operator/internal/agent", "operator/internal/cli", "operator/internal/configrollout", "operator/internal/render", "operator/internal/status"},
+	"operator/internal/check":         {"operator/api/v1alpha1", "operator/internal/cli", "operator/internal/render", "operator/internal/status"},
+	"operator/internal/health":        {"operator/internal/cli"},
+	"operator/internal/cli":           {},
+	"operator/internal/agenttest":     {"operator/api/v1alpha1"},
+	"operator/test/api":               {},
+	"operator/cmd/flokoa-operator":    {"operator/api/v1alpha1", "operator/api/crds", "operator/internal/agent", "operator/internal/app", "operator/internal/check", "operator/internal/cli", "operator/internal/configrollout", "operator/internal/health", "operator/internal/render", "operator/internal/status"},
+	"examples/agent":                  {}, // an example to copy stands alone
 }
 
 // mayNot lists imports that would give a package a power it must not have, by the reason.
@@ -45,11 +46,11 @@ var mayNot = []struct {
 	{"only app and agent know controller-runtime", allBut("operator/internal/app", "operator/internal/agent", "operator/test/api"),
 		[]string{"sigs.k8s.io/controller-runtime"}},
 	{"the product needs neither Helm nor a test library",
-		[]string{"operator/api/v1alpha1", "operator/internal/render", "operator/internal/status", "operator/internal/agent", "operator/internal/app", "operator/internal/check", "operator/internal/cli", "operator/internal/health", "operator/cmd/flokoa-operator"},
+		[]string{"operator/api/v1alpha1", "operator/internal/configrollout", "operator/internal/render", "operator/internal/status", "operator/internal/agent", "operator/internal/app", "operator/internal/check", "operator/internal/cli", "operator/internal/health", "operator/cmd/flokoa-operator"},
 		[]string{"helm.sh/helm", "github.com/stretchr/testify", "sigs.k8s.io/kustomize"}},
 }
 
-// pureImports are all that render and status may import: no client, no context, no logger, no clock. klog is there for a parameter
+// pureImports are all that the pure packages may import: no client, no context, no logger, no clock. klog is there for a parameter
 // of a function of component-helpers, and time for durations and for the time that is handed in.
 var pureImports = []string{
 	"bytes", "cmp", "crypto/sha256", "encoding/hex", "encoding/json", "errors", "fmt", "maps", "reflect", "regexp", "slices", "strconv", "strings",
@@ -63,8 +64,8 @@ var pureImports = []string{
 // impureCalls read a clock or write a log, by means of packages that are allowed.
 var impureCalls = regexp.MustCompile(`\b(time\.(Now|Since|Until|After|Tick|NewTimer|NewTicker|Sleep)|metav1\.Now|klog\.[A-Z]\w*\()`)
 
-func TestRenderAndStatusArePure(t *testing.T) {
-	for _, pkg := range []string{"operator/internal/render", "operator/internal/status"} {
+func TestRenderStatusAndConfigRolloutArePure(t *testing.T) {
+	for _, pkg := range []string{"operator/internal/render", "operator/internal/status", "operator/internal/configrollout"} {
 		for _, imported := range list(t, "-f", `{{join .Imports "\n"}}`, module+pkg) {
 			require.True(t, slices.ContainsFunc(pureImports, func(allowed string) bool {
 				return imported == allowed || strings.HasPrefix(imported, allowed+"/")

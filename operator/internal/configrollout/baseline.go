@@ -1,0 +1,260 @@
+package configrollout
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Baseline is the content that the pods of an Agent took when they last rolled. An annotation of the Deployment holds it, outside of the
+// pod template, so that recording it restarts nothing.
+type Baseline struct {
+	// Template is a digest of the pod template. With another one, the pods roll anyway, and take the current content along.
+	Template string `json:"template"`
+	// ConfigMaps are the digests of the keys by the name of the ConfigMap. They are null if the pods could not start without it, and
+	// empty if an optional one did not exist.
+	ConfigMaps map[string]map[string]string `json:"configMaps,omitempty"`
+	// Secrets are the versions by the name of the Secret: noVersion if the pods could not start without it, and noSecret if an optional one
+	// did not exist. A digest would let anyone who may read the Deployment check guesses of the value.
+	Secrets map[string]string `json:"secrets,omitempty"`
+	// Rollout is why the pods last rolled, nil if that was no config rollout.
+	Rollout *Rollout `json:"rollout,omitempty"`
+}
+
+// Rollout marks a rollout that a changed configuration caused.
+type Rollout struct {
+	// Objects are the revisions that caused it, by the kind and name of the object.
+	Objects map[string]string `json:"objects"`
+	// Unready is true if the Agent was not ready before: its failure says nothing about the change.
+	Unready bool `json:"unready,omitempty"`
+}
+
+// The versions of a Secret that does not exist.
+const (
+	noVersion = ""
+	noSecret  = "none"
+)
+
+// Decode returns the baseline in an annotation. It reports false if there is none, or it cannot be decoded.
+func Decode(annotation string) (Baseline, bool) {
+	baseline := Baseline{}
+	if annotation == "" || json.Unmarshal([]byte(annotation), &baseline) != nil {
+		return Baseline{}, false
+	}
+	return baseline, true
+}
+
+// Encode returns the annotation that holds a baseline. The same baseline always has the same one.
+func (b Baseline) Encode() string {
+	raw, _ := json.Marshal(b) // maps of strings have no error
+	return string(raw)
+}
+
+// Change is an object with another content than the pods took.
+type Change struct {
+	Object Object
+	// Revision is that of the new content.
+	Revision string
+	// Keys are those that changed, in order; none if that is not known.
+	Keys []string
+}
+
+// String says what changed, as events and conditions do.
+func (c Change) String() string {
+	const most = 5
+	text := c.Object.String() + " changed"
+	if len(c.Keys) == 0 {
+		return text
+	}
+	text += ": " + strings.Join(c.Keys[:min(len(c.Keys), most)], ", ")
+	if more := len(c.Keys) - most; more > 0 {
+		text += fmt.Sprintf(", and %d more", more)
+	}
+	return text
+}
+
+// Describe says what changed.
+func Describe(changes []Change) string {
+	texts := make([]string, len(changes))
+	for i, change := range changes {
+		texts[i] = change.String()
+	}
+	return strings.Join(texts, "; ")
+}
+
+// Difference is how the current content differs from a baseline.
+type Difference struct {
+	// Changes need a rollout.
+	Changes []Change
+	// Missing is what keeps new pods from starting. Running pods are left alone.
+	Missing []string
+	// Moved is true if the baseline changes although no running pod needs another content: a pod that waited for an object starts by
+	// itself, and a Secret may have another version with the same content.
+	Moved bool
+}
+
+// Compare returns how the current content differs from what the pods took, in the order of the objects. Content that is not known counts
+// as unchanged.
+func (b Baseline) Compare(references References, contents Contents) Difference {
+	var difference Difference
+	for _, object := range references.Objects() {
+		content, known := contents[object]
+		if !known {
+			continue
+		}
+		use := references[object]
+		if missing := use.missing(object, content); missing != "" {
+			difference.Missing = append(difference.Missing, missing)
+			continue
+		}
+		if !content.Exists {
+			difference.Moved = difference.Moved || !b.has(object)
+			continue // nothing rolls because an optional object was deleted
+		}
+		keys, changed, moved := b.compareObject(object, use, content)
+		if changed {
+			difference.Changes = append(difference.Changes, Change{object, content.Revision, keys})
+		}
+		difference.Moved = difference.Moved || moved
+	}
+	return difference
+}
+
+// has reports whether a baseline knows an object.
+func (b Baseline) has(object Object) bool {
+	known := false
+	if object.Kind == Secret {
+		_, known = b.Secrets[object.Name]
+	} else {
+		_, known = b.ConfigMaps[object.Name]
+	}
+	return known
+}
+
+// compareObject is for an object that exists with every required key.
+func (b Baseline) compareObject(object Object, use Use, content Content) (keys []string, changed, moved bool) {
+	if object.Kind == ConfigMap {
+		taken, now := b.ConfigMaps[object.Name], use.read(content)
+		return changedKeys(taken, now), taken != nil && !maps.Equal(taken, now), taken == nil
+	}
+	version := b.Secrets[object.Name]
+	if version == noVersion || version == content.Version {
+		return nil, false, version == noVersion
+	}
+	taken, known := content.at(version)
+	if !known {
+		return nil, true, false
+	}
+	before, now := use.read(taken), use.read(content)
+	same := maps.Equal(before, now)
+	return changedKeys(before, now), !same, same
+}
+
+// changedKeys returns the keys with another digest, in order; none if they are not known.
+func changedKeys(before, now map[string]string) []string {
+	var keys []string
+	for key := range now {
+		if before[key] != now[key] {
+			keys = append(keys, key)
+		}
+	}
+	for key := range before {
+		if _, still := now[key]; !still {
+			keys = append(keys, key)
+		}
+	}
+	if slices.Contains(keys, allKeys) {
+		return nil
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// Take returns the baseline of pods with a template that take the current content. Of content that is not known, it keeps what is known
+// about the pods before.
+func (b Baseline) Take(template string, references References, contents Contents) Baseline {
+	return b.update(template, references, contents, func(Object) bool { return true })
+}
+
+// Move returns the baseline after a difference that Moved it. What changed is as before.
+func (b Baseline) Move(references References, contents Contents) Baseline {
+	changed := b.Compare(references, contents).Changes
+	moved := b.update(b.Template, references, contents, func(object Object) bool {
+		content := contents[object]
+		gone := b.has(object) && (!content.Exists || references[object].missing(object, content) != "")
+		return !gone && !slices.ContainsFunc(changed, func(c Change) bool { return c.Object == object })
+	})
+	moved.Rollout = b.Rollout
+	return moved
+}
+
+// update returns a baseline of the referenced objects. It has the current content of those that are known and selected.
+func (b Baseline) update(template string, references References, contents Contents, selected func(Object) bool) Baseline {
+	updated := Baseline{Template: template, ConfigMaps: map[string]map[string]string{}, Secrets: map[string]string{}}
+	for object, use := range references {
+		content, known := contents[object]
+		switch take := known && selected(object); {
+		case !take && !b.has(object):
+		case object.Kind == ConfigMap && take:
+			updated.ConfigMaps[object.Name] = use.read(content)
+		case object.Kind == ConfigMap:
+			updated.ConfigMaps[object.Name] = b.ConfigMaps[object.Name]
+		case take:
+			updated.Secrets[object.Name] = versionOf(use, content)
+		default:
+			updated.Secrets[object.Name] = b.Secrets[object.Name]
+		}
+	}
+	return updated
+}
+
+func versionOf(use Use, content Content) string {
+	switch {
+	case use.missing(Object{}, content) != "":
+		return noVersion
+	case !content.Exists:
+		return noSecret
+	default:
+		return content.Version
+	}
+}
+
+// StartRollout returns a baseline whose pods roll because of changes.
+func (b Baseline) StartRollout(changes []Change, unready bool) Baseline {
+	objects := map[string]string{}
+	for _, change := range changes {
+		objects[change.Object.Kind+"/"+change.Object.Name] = change.Revision
+	}
+	b.Rollout = &Rollout{Objects: objects, Unready: unready}
+	return b
+}
+
+// Causes are the objects that caused a rollout, and their revisions.
+func (r *Rollout) Causes() map[Object]string {
+	if r == nil {
+		return nil
+	}
+	causes := map[Object]string{}
+	for text, revision := range r.Objects {
+		kind, name, _ := strings.Cut(text, "/")
+		causes[Object{kind, name}] = revision
+	}
+	return causes
+}
+
+// Revision is what the pod template of a config rollout carries. It is opaque: it changes with every version of what the pods read, and
+// says nothing about the content.
+func Revision(references References, contents Contents) string {
+	var texts []string
+	for _, object := range references.Objects() {
+		texts = append(texts, object.Kind, object.Name, contents[object].Version)
+	}
+	return digest(texts...)
+}
+
+// Template is the digest of a pod template: of the rendered one, and of the annotations that others put on it to roll the pods.
+func Template(rendered string, foreign map[string]string) string {
+	return digest(rendered, digestOf(foreign))
+}
