@@ -95,11 +95,30 @@ type AgentSpec struct {
 	// +optional
 	Autoscaling *Autoscaling `json:"autoscaling,omitempty"`
 
+	// configRollout says what happens when a ConfigMap or Secret that the pods read changes. Automatic (default) rolls the
+	// pods, in waves: one Agent first, then a few at a time. OnNextRollout leaves the pods alone until something else rolls
+	// them. Changes of Secrets are observed only if the operator is permitted to read them. A change of this field does not
+	// restart pods.
+	// +optional
+	ConfigRollout ConfigRolloutPolicy `json:"configRollout,omitempty"`
+
 	// suspend stops the agent: true scales it to zero and keeps everything else, runtime.spec.replicas included. Default
 	// false.
 	// +optional
 	Suspend bool `json:"suspend,omitempty"`
 }
+
+// ConfigRolloutPolicy says whether a changed ConfigMap or Secret rolls the pods that read it.
+//
+// +kubebuilder:validation:Enum=Automatic;OnNextRollout
+type ConfigRolloutPolicy string
+
+const (
+	// ConfigRolloutAutomatic rolls the pods, in waves that bound how many Agents roll at a time.
+	ConfigRolloutAutomatic ConfigRolloutPolicy = "Automatic"
+	// ConfigRolloutOnNextRollout rolls no pod: the next rollout, whatever its cause, takes the change along.
+	ConfigRolloutOnNextRollout ConfigRolloutPolicy = "OnNextRollout"
+)
 
 // Card is an A2A agent card, as its author writes it.
 type Card struct {
