@@ -21,16 +21,17 @@ var mayImport = map[string][]string{
 	"operator/api/v1alpha1":           {},
 	"operator/api/crds":               {},
 	"operator/internal/render":        {"operator/api/v1alpha1"},
-	"operator/internal/status":        {"operator/api/v1alpha1", "operator/internal/render"},
+	"operator/internal/status":        {"operator/api/v1alpha1", "operator/internal/configrollout", "operator/internal/render"},
 	"operator/internal/configrollout": {"operator/api/v1alpha1"},
-	"operator/internal/agent":         {"operator/api/v1alpha1", "operator/internal/configrollout", "operator/internal/render", "operator/internal/status"},
-	"operator/internal/app":           {"operator/api/v1alpha1", "operator/api/crds", "operator/internal/agent", "operator/internal/cli", "operator/internal/configrollout", "operator/internal/render", "operator/internal/status"},
-	"operator/internal/check":         {"operator/api/v1alpha1", "operator/internal/cli", "operator/internal/render", "operator/internal/status"},
+	"operator/internal/configwatch":   {"operator/api/v1alpha1", "operator/internal/configrollout"},
+	"operator/internal/agent":         {"operator/api/v1alpha1", "operator/internal/configrollout", "operator/internal/configwatch", "operator/internal/render", "operator/internal/status"},
+	"operator/internal/app":           {"operator/api/v1alpha1", "operator/api/crds", "operator/internal/agent", "operator/internal/cli", "operator/internal/configrollout", "operator/internal/configwatch", "operator/internal/render", "operator/internal/status"},
+	"operator/internal/check":         {"operator/api/v1alpha1", "operator/internal/cli", "operator/internal/configrollout", "operator/internal/render", "operator/internal/status"},
 	"operator/internal/health":        {"operator/internal/cli"},
 	"operator/internal/cli":           {},
 	"operator/internal/agenttest":     {"operator/api/v1alpha1"},
 	"operator/test/api":               {},
-	"operator/cmd/flokoa-operator":    {"operator/api/v1alpha1", "operator/api/crds", "operator/internal/agent", "operator/internal/app", "operator/internal/check", "operator/internal/cli", "operator/internal/configrollout", "operator/internal/health", "operator/internal/render", "operator/internal/status"},
+	"operator/cmd/flokoa-operator":    {"operator/api/v1alpha1", "operator/api/crds", "operator/internal/agent", "operator/internal/app", "operator/internal/check", "operator/internal/cli", "operator/internal/configrollout", "operator/internal/configwatch", "operator/internal/health", "operator/internal/render", "operator/internal/status"},
 	"examples/agent":                  {}, // an example to copy stands alone
 }
 
@@ -46,7 +47,7 @@ var mayNot = []struct {
 	{"only app and agent know controller-runtime", allBut("operator/internal/app", "operator/internal/agent", "operator/test/api"),
 		[]string{"sigs.k8s.io/controller-runtime"}},
 	{"the product needs neither Helm nor a test library",
-		[]string{"operator/api/v1alpha1", "operator/internal/configrollout", "operator/internal/render", "operator/internal/status", "operator/internal/agent", "operator/internal/app", "operator/internal/check", "operator/internal/cli", "operator/internal/health", "operator/cmd/flokoa-operator"},
+		[]string{"operator/api/v1alpha1", "operator/internal/configrollout", "operator/internal/configwatch", "operator/internal/render", "operator/internal/status", "operator/internal/agent", "operator/internal/app", "operator/internal/check", "operator/internal/cli", "operator/internal/health", "operator/cmd/flokoa-operator"},
 		[]string{"helm.sh/helm", "github.com/stretchr/testify", "sigs.k8s.io/kustomize"}},
 }
 
@@ -55,7 +56,8 @@ var mayNot = []struct {
 var pureImports = []string{
 	"bytes", "cmp", "crypto/sha256", "encoding/hex", "encoding/json", "errors", "fmt", "maps", "reflect", "regexp", "slices", "strconv", "strings",
 	"time", "unicode", "unicode/utf8",
-	"github.com/flokoa/flokoa/operator/api/v1alpha1", "github.com/flokoa/flokoa/operator/internal/render",
+	"github.com/flokoa/flokoa/operator/api/v1alpha1", "github.com/flokoa/flokoa/operator/internal/configrollout",
+	"github.com/flokoa/flokoa/operator/internal/render",
 	"k8s.io/api", "k8s.io/apimachinery/pkg/api", "k8s.io/apimachinery/pkg/apis/meta/v1", "k8s.io/apimachinery/pkg/labels",
 	"k8s.io/apimachinery/pkg/util/intstr", "k8s.io/apimachinery/pkg/util/validation",
 	"k8s.io/client-go/applyconfigurations", "k8s.io/component-helpers/scheduling/corev1", "k8s.io/klog/v2", "k8s.io/utils/ptr",

@@ -1,0 +1,220 @@
+package configwatch
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/flokoa/flokoa/operator/internal/configrollout"
+)
+
+// world is an API server with a clock.
+type world struct {
+	*Store
+	mutex   sync.Mutex
+	clock   time.Time
+	content map[Key]configrollout.Content
+	failure error
+	reads   int
+	woken   []types.NamespacedName
+	after   []time.Duration
+}
+
+var (
+	settle   = Settle{Quiet: 10 * time.Second, AtMost: time.Minute}
+	one, two = agentNamed("one"), agentNamed("two")
+	shared   = configrollout.Object{Kind: configrollout.ConfigMap, Name: "shared"}
+	key      = Key{"n", shared}
+	secret   = configrollout.Object{Kind: configrollout.Secret, Name: "secret"}
+)
+
+func agentNamed(name string) types.NamespacedName {
+	return types.NamespacedName{Namespace: "n", Name: name}
+}
+
+func newWorld(secrets ...Key) *world {
+	w := &world{clock: time.Unix(1000, 0), content: map[Key]configrollout.Content{}}
+	w.Store = NewStore(settle, func(_ context.Context, key Key, _ configrollout.Content) (configrollout.Content, error) {
+		w.reads++
+		return w.content[key], w.failure
+	}, secrets, func(agents []types.NamespacedName, after time.Duration) {
+		w.mutex.Lock()
+		defer w.mutex.Unlock()
+		w.woken, w.after = append(w.woken, agents...), append(w.after, after)
+	})
+	w.now = func() time.Time { return w.clock }
+	return w
+}
+
+// write stores a value, and reports the new version as the watch does.
+func (w *world) write(key Key, version, value string) {
+	w.content[key] = configrollout.ConfigMapContent(version, map[string]string{"k": value}, nil)
+	w.observe(key, version)
+}
+
+func (w *world) ask(t *testing.T, agent types.NamespacedName) (configrollout.Contents, time.Duration) {
+	t.Helper()
+	contents, next, err := w.Contents(t.Context(), agent)
+	require.NoError(t, err)
+	return contents, next
+}
+
+func TestASharedObjectIsReadOnce(t *testing.T) {
+	w := newWorld()
+	w.content[key] = configrollout.ConfigMapContent("1", map[string]string{"k": "v"}, nil)
+	for _, agent := range []types.NamespacedName{one, two} {
+		w.Follow(agent, []configrollout.Object{shared})
+		contents, next := w.ask(t, agent)
+		require.Zero(t, next)
+		require.Equal(t, "1", contents[shared].Version)
+	}
+	require.Equal(t, 1, w.reads)
+	w.observe(key, "1")
+	require.Empty(t, w.woken, "the version is known")
+}
+
+func TestAChangeSettlesBeforeItIsRead(t *testing.T) {
+	w := newWorld()
+	w.Follow(one, []configrollout.Object{shared})
+	w.Follow(two, []configrollout.Object{shared})
+	w.ask(t, one)
+	for range 10 { // ten changes in ten seconds
+		w.clock = w.clock.Add(time.Second)
+		w.write(key, w.clock.String(), w.clock.String())
+	}
+	require.ElementsMatch(t, []types.NamespacedName{one, two}, w.woken, "Agents wake once")
+	require.Equal(t, []time.Duration{settle.Quiet}, w.after)
+
+	w.clock = w.clock.Add(3 * time.Second)
+	contents, next := w.ask(t, one)
+	require.Equal(t, settle.Quiet-3*time.Second, next)
+	require.False(t, contents[shared].Exists, "the content is that from before")
+	w.clock = w.clock.Add(next)
+	contents, next = w.ask(t, one)
+	require.Zero(t, next)
+	require.Equal(t, w.content[key].Version, contents[shared].Version)
+	w.ask(t, two)
+	require.Equal(t, 2, w.reads)
+}
+
+func TestAnObjectThatKeepsChangingIsReadAfterAMinute(t *testing.T) {
+	w := newWorld()
+	w.Follow(one, []configrollout.Object{shared})
+	w.ask(t, one)
+	for i := range 60 {
+		w.write(key, w.clock.String(), w.clock.String())
+		_, next := w.ask(t, one)
+		require.NotZero(t, next, "after %d s", i)
+		w.clock = w.clock.Add(time.Second)
+	}
+	contents, _ := w.ask(t, one)
+	require.True(t, contents[shared].Exists)
+}
+
+func TestAVersionThatComesBackNeedsNoRead(t *testing.T) {
+	w := newWorld()
+	w.write(key, "2", "v")
+	w.Follow(one, []configrollout.Object{shared})
+	w.ask(t, one)
+	w.observe(key, "1") // the watch is behind the read
+	w.observe(key, "2")
+	w.clock = w.clock.Add(time.Hour)
+	w.ask(t, one)
+	require.Equal(t, 1, w.reads)
+}
+
+func TestAMoveDuringAReadIsNotLost(t *testing.T) {
+	w := newWorld()
+	w.Follow(one, []configrollout.Object{shared})
+	w.ask(t, one)
+	w.write(key, "2", "v")
+	w.clock = w.clock.Add(settle.Quiet)
+	inner := w.read
+	w.read = func(ctx context.Context, key Key, before configrollout.Content) (configrollout.Content, error) {
+		content, err := inner(ctx, key, before)
+		w.clock = w.clock.Add(time.Second)
+		w.write(key, "3", "w")
+		return content, err
+	}
+	contents, next := w.ask(t, one)
+	require.Equal(t, "2", contents[shared].Version)
+	require.Equal(t, settle.Quiet, next)
+	w.read, w.clock = inner, w.clock.Add(next)
+	contents, next = w.ask(t, one)
+	require.Equal(t, "3", contents[shared].Version)
+	require.Zero(t, next)
+}
+
+func TestAFailedReadLeavesWhatIsKnown(t *testing.T) {
+	w := newWorld()
+	w.failure = errors.New("busy")
+	w.Follow(one, []configrollout.Object{shared})
+	contents, next, err := w.Contents(t.Context(), one)
+	require.ErrorIs(t, err, w.failure)
+	require.Empty(t, contents, "content that was never read is unknown")
+	require.Equal(t, retryRead, next)
+
+	w.clock = w.clock.Add(time.Second)
+	_, next, err = w.Contents(t.Context(), one)
+	require.NoError(t, err)
+	require.Equal(t, retryRead-time.Second, next)
+	require.Equal(t, 1, w.reads, "other Agents do not repeat it at once")
+
+	w.failure, w.clock = nil, w.clock.Add(next)
+	contents, next = w.ask(t, one)
+	require.Len(t, contents, 1)
+	require.Zero(t, next)
+}
+
+func TestADeletedObjectIsReadAgain(t *testing.T) {
+	w := newWorld()
+	w.write(key, "1", "v")
+	w.Follow(one, []configrollout.Object{shared})
+	w.ask(t, one)
+	delete(w.content, key)
+	w.observe(key, "")
+	w.clock = w.clock.Add(settle.Quiet)
+	contents, _ := w.ask(t, one)
+	require.Equal(t, configrollout.Contents{shared: {}}, contents)
+}
+
+func TestOnlyListedSecretsAreRead(t *testing.T) {
+	other := configrollout.Object{Kind: configrollout.Secret, Name: "other"}
+	w := newWorld(Key{"n", secret})
+	w.Follow(one, []configrollout.Object{shared, other, secret})
+	contents, _ := w.ask(t, one)
+	require.ElementsMatch(t, []configrollout.Object{shared, secret}, slices.Collect(keysOf(contents)))
+	require.Equal(t, 2, w.reads)
+	require.False(t, w.Observes(Key{"m", secret}), "the same name in another namespace")
+}
+
+func TestAnObjectIsForgottenWithItsLastAgent(t *testing.T) {
+	w := newWorld()
+	w.Follow(one, []configrollout.Object{shared})
+	w.Follow(two, []configrollout.Object{shared})
+	w.Follow(one, nil)
+	require.True(t, w.follows(key))
+	w.Follow(two, []configrollout.Object{secret})
+	require.False(t, w.follows(key))
+	w.Follow(two, nil)
+	require.Empty(t, w.objects)
+	require.Empty(t, w.agents)
+	w.observe(key, "1")
+	require.Empty(t, w.objects, "what nobody references takes no memory")
+}
+
+func keysOf(contents configrollout.Contents) func(func(configrollout.Object) bool) {
+	return func(yield func(configrollout.Object) bool) {
+		for of := range contents {
+			if !yield(of) {
+				return
+			}
+		}
+	}
+}
