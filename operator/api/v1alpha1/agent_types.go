@@ -681,7 +681,7 @@ type CSIVolumeSource struct {
 
 // AgentStatus is the observed state of an agent. The operator writes it whole, observedGeneration included.
 type AgentStatus struct {
-	// conditions are Available, Ready, HighlyAvailable, ModelResolved, Reconciling, and Stalled.
+	// conditions are Available, Ready, HighlyAvailable, ModelResolved, ConfigOutdated, Reconciling, and Stalled.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

@@ -1,7 +1,8 @@
 package v1alpha1
 
 // Condition types of an Agent. Available, Ready, and HighlyAvailable are present from the first reconcile on. Reconciling and
-// Stalled are present only while they are True (the kstatus convention), and never both.
+// Stalled are present only while they are True (the kstatus convention), and never both. ConfigOutdated is present only while it is
+// not False.
 const (
 	// ConditionAvailable is True while at least one replica is available, so that the Agent can serve.
 	ConditionAvailable = "Available"
@@ -13,6 +14,9 @@ const (
 	ConditionHighlyAvailable = "HighlyAvailable"
 	// ConditionModelResolved is present only with spec.model.
 	ConditionModelResolved = "ModelResolved"
+	// ConditionConfigOutdated is True while the running pods have another configuration than the ConfigMaps and Secrets that they read,
+	// and Unknown if the operator cannot tell.
+	ConditionConfigOutdated = "ConfigOutdated"
 	// ConditionReconciling is True while the operator, or Kubernetes on its behalf, still works toward the spec.
 	ConditionReconciling = "Reconciling"
 	// ConditionStalled is True when nothing progresses without an outside change.
@@ -57,7 +61,8 @@ const (
 	ReasonQuotaExceeded = "QuotaExceeded"
 	// ReasonApplyFailed is Ready=False: the API server rejected a child, for the reason in the message; retried with backoff.
 	ReasonApplyFailed = "ApplyFailed"
-	// ReasonConfigMissing is Ready=False: a Secret, a ConfigMap, one of their keys, or the ServiceAccount does not exist.
+	// ReasonConfigMissing is Ready=False: a Secret, a ConfigMap, one of their keys, or the ServiceAccount does not exist. It is also
+	// ConfigOutdated=True: running pods have what was deleted since.
 	ReasonConfigMissing = "ConfigMissing"
 	// ReasonContainerConfigError is Ready=False: the kubelet cannot create or start a container from its spec.
 	ReasonContainerConfigError = "ContainerConfigError"
@@ -77,6 +82,16 @@ const (
 	ReasonRolloutInProgress = "RolloutInProgress"
 	// ReasonReplicasUnavailable is Ready=False: the rollout is complete, but fewer replicas than desired are available.
 	ReasonReplicasUnavailable = "ReplicasUnavailable"
+
+	// ReasonConfigRolloutPending is ConfigOutdated=True: the pods roll after other Agents.
+	ReasonConfigRolloutPending = "ConfigRolloutPending"
+	// ReasonConfigRolloutHalted is ConfigOutdated=True: the change failed on another Agent, so these pods do not roll. It is also the
+	// reason of the Event on the Agent that failed.
+	ReasonConfigRolloutHalted = "ConfigRolloutHalted"
+	// ReasonOnNextRollout is ConfigOutdated=True: spec.configRollout is OnNextRollout.
+	ReasonOnNextRollout = "OnNextRollout"
+	// ReasonSecretsNotObserved is ConfigOutdated=Unknown: the operator may not read the Secrets in the message.
+	ReasonSecretsNotObserved = "SecretsNotObserved"
 
 	// ReasonNotResolved is ModelResolved=Unknown: this version does not resolve Models.
 	ReasonNotResolved = "NotResolved"

@@ -149,7 +149,7 @@ func scaledDown(agent *v1alpha1.Agent) conditionResult {
 func rolloutProgress(deployment *appsv1.Deployment, desired int32, wasComplete bool) conditionResult {
 	current := deployment.Status
 	switch {
-	case deadlineExceeded(deployment):
+	case DeadlineExceeded(deployment):
 		return conditionFalse(v1alpha1.ReasonProgressDeadlineExceeded, "no progress for %d s: %d of %d replicas updated, %d available; old replicas keep running until the rollout proceeds",
 			ptr.Deref(deployment.Spec.ProgressDeadlineSeconds, 0), current.UpdatedReplicas, desired, current.AvailableReplicas)
 	case wasComplete && current.Replicas == current.UpdatedReplicas && current.Replicas <= desired && current.AvailableReplicas < desired:
@@ -182,10 +182,18 @@ func RolledOut(deployment *appsv1.Deployment) bool {
 	return rolloutProgress(deployment, desired, false).status == metav1.ConditionTrue
 }
 
-// deadlineExceeded reports whether the Deployment controller considers the rollout failed.
-func deadlineExceeded(deployment *appsv1.Deployment) bool {
+// Completed reports whether the Deployment controller considers the last rollout complete. That does not change when pods are lost later.
+func Completed(deployment *appsv1.Deployment) bool {
+	return deployment != nil && deployment.Generation <= deployment.Status.ObservedGeneration && progresses(deployment, "NewReplicaSetAvailable")
+}
+
+// DeadlineExceeded reports whether the Deployment controller considers the rollout failed.
+func DeadlineExceeded(deployment *appsv1.Deployment) bool { return progresses(deployment, "ProgressDeadlineExceeded") }
+
+// progresses reports whether the condition Progressing of a Deployment has a reason.
+func progresses(deployment *appsv1.Deployment, reason string) bool {
 	return deployment != nil && slices.ContainsFunc(deployment.Status.Conditions, func(c appsv1.DeploymentCondition) bool {
-		return c.Type == appsv1.DeploymentProgressing && c.Reason == "ProgressDeadlineExceeded"
+		return c.Type == appsv1.DeploymentProgressing && c.Reason == reason
 	})
 }
 

@@ -32,6 +32,8 @@ type Observed struct {
 	Rewritten []string
 	// TemplateDue is when the pod template of the spec will be applied, zero if it is applied.
 	TemplateDue time.Time
+	// Config is about the ConfigMaps and Secrets that the Agent references. It is empty if there is nothing to report.
+	Config Config
 	// Nodes are known only for an Agent that NeedsNodes.
 	Nodes Nodes
 	// ForeignBudgets are the PodDisruptionBudgets of others that select the Agent's pods.
@@ -98,6 +100,9 @@ func conditions(agent *v1alpha1.Agent, observed Observed, err error, ha conditio
 	}
 	if agent.Spec.Model != nil {
 		current = append(current, modelResolved.condition(v1alpha1.ConditionModelResolved))
+	}
+	if config, any := configOutdated(agent, observed.Config); any {
+		current = append(current, config.condition(v1alpha1.ConditionConfigOutdated))
 	}
 	if kind := progressCondition(progress); kind != "" {
 		current = append(current, conditionTrue(progress.reason, "%s", progress.message).condition(kind))

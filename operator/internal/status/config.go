@@ -1,0 +1,70 @@
+package status
+
+import (
+	"fmt"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/flokoa/flokoa/operator/api/v1alpha1"
+	"github.com/flokoa/flokoa/operator/internal/configrollout"
+)
+
+// Config is what is known of the ConfigMaps and Secrets that an Agent references.
+type Config struct {
+	// Changes are those that the running pods do not have, and Decision is when they roll.
+	Changes  []configrollout.Change
+	Decision configrollout.Decision
+	// Missing is what keeps a new pod from starting.
+	Missing []string
+	// Unobserved are the Secrets that the operator may not read.
+	Unobserved []string
+}
+
+// configOutdated reports whether the pods run with another configuration than the current one. It returns false if there is nothing to
+// report.
+func configOutdated(agent *v1alpha1.Agent, config Config) (conditionResult, bool) {
+	what := configrollout.Describe(config.Changes)
+	switch {
+	case len(config.Missing) > 0:
+		return conditionTrue(v1alpha1.ReasonConfigMissing, "%s does not exist: running pods keep what they have, and a new pod does not start: create it again",
+			strings.Join(config.Missing, ", ")), true
+	case len(config.Changes) == 0:
+		return secretsNotObserved(agent, config.Unobserved)
+	case agent.Spec.ConfigRollout == v1alpha1.ConfigRolloutOnNextRollout:
+		return conditionTrue(v1alpha1.ReasonOnNextRollout, "%s: the pods take it with their next rollout, because spec.configRollout is %s: to roll them now, run kubectl rollout restart deployment/%s",
+			what, agent.Spec.ConfigRollout, agent.Name), true
+	case config.Decision.Verdict == configrollout.Halted:
+		return conditionTrue(v1alpha1.ReasonConfigRolloutHalted, "%s: the pods do not roll, because Agent %q rolled and did not become ready: repair that Agent, or take the change back",
+			what, config.Decision.Agent), true
+	default:
+		return conditionTrue(v1alpha1.ReasonConfigRolloutPending, "%s: the pods roll when %s", what, waitsFor(config.Decision)), true
+	}
+}
+
+// waitsFor says when the pods roll.
+func waitsFor(decision configrollout.Decision) string {
+	switch decision.Verdict {
+	case configrollout.WaitForFirst:
+		return fmt.Sprintf("Agent %q, which rolls first, is ready", decision.Agent)
+	case configrollout.WaitForSlot:
+		return "fewer other Agents roll"
+	case configrollout.WaitForRollout:
+		return "the rollout in progress is complete"
+	default:
+		return "the operator applies it"
+	}
+}
+
+// secretsNotObserved says that a Secret may change without a rollout. An Agent of an earlier version has no such condition, and gets it with
+// its next generation: an upgrade of the operator writes no status.
+func secretsNotObserved(agent *v1alpha1.Agent, secrets []string) (conditionResult, bool) {
+	known := meta.FindStatusCondition(agent.Status.Conditions, v1alpha1.ConditionConfigOutdated) != nil
+	if len(secrets) == 0 || !known && agent.Status.ObservedGeneration == agent.Generation {
+		return conditionResult{}, false
+	}
+	return conditionResult{metav1.ConditionUnknown, v1alpha1.ReasonSecretsNotObserved, fmt.Sprintf(
+		"a change of Secret %s does not roll the pods, because the operator may not read it: run kubectl rollout restart deployment/%s, or list it in configRollouts.secrets of the chart flokoa-operator",
+		strings.Join(secrets, ", "), agent.Name)}, true
+}
