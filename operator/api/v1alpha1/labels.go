@@ -1,7 +1,9 @@
 package v1alpha1
 
-// Labels and annotations of Flokoa. All keys under flokoa.ai/ are reserved.
+// Labels and annotations of Flokoa. All keys with ReservedPrefix are reserved.
 const (
+	// ReservedPrefix is the prefix of all labels and annotations of Flokoa.
+	ReservedPrefix = "flokoa.ai/"
 	// LabelAgent holds the Agent's name, on every child and pod. It is the whole selector of the Deployment and the Service,
 	// and what the user's own affinity rules select (guide, "Pod anti-affinity").
 	LabelAgent = "flokoa.ai/agent"
@@ -13,6 +15,11 @@ const (
 	AnnotationDigest = "flokoa.ai/digest"
 	// AnnotationCardDigest, on the pod template, is the digest of the agent card, so that a change of it rolls the pods.
 	AnnotationCardDigest = "flokoa.ai/card-digest"
+	// AnnotationConfigBaseline, on the Deployment, is the configuration that the pods took: digests of ConfigMaps and versions of Secrets.
+	// It is not on the pod template, so writing it restarts no pod.
+	AnnotationConfigBaseline = "flokoa.ai/config-baseline"
+	// AnnotationConfigRevision, on the pod template, changes when a changed configuration rolls the pods. It is absent until then.
+	AnnotationConfigRevision = "flokoa.ai/config-revision"
 	// AnnotationAdopt lets the Agent that it names take over the annotated object, if nothing controls that object.
 	AnnotationAdopt = "flokoa.ai/adopt"
 )

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -18,6 +19,7 @@ import (
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
+	"github.com/flokoa/flokoa/operator/internal/configrollout"
 	"github.com/flokoa/flokoa/operator/internal/render"
 	"github.com/flokoa/flokoa/operator/internal/status"
 )
@@ -35,41 +37,67 @@ type applied struct {
 	rewritten []string
 	// templateDue is when a new pod template will be applied, zero if it is.
 	templateDue time.Time
-	err         error
+	// config is what the pass knows of the configuration. taken is true if new pods have it, and rolled are the changes that are the reason.
+	config config
+	taken  bool
+	rolled []configrollout.Change
+	err    error
 }
 
 // applyChildren renders the children and applies those that differ. It skips all of that while the Agent and its children are as
 // they were when it last found every child up to date: most passes are about pods and counts.
 func (c *Controller) applyChildren(ctx context.Context, agent *v1alpha1.Agent, live *children, state *state) applied {
-	sum := fingerprint(agent, live)
 	observed := live.observed(agent)
 	state.templates.observe(observed.Deployment, c.now())
+	config := c.observeConfig(ctx, agent, observed.Deployment, state)
+	sum := fingerprint(agent, live) + config.sum()
 	if state.synced.holds(sum, observed.Deployment) {
-		return applied{missing: state.synced.missing, rewritten: state.synced.rewritten}
+		return applied{missing: state.synced.missing, rewritten: state.synced.rewritten, config: config}
 	}
 	if isPartial(agent) {
 		return applied{err: status.InvalidSpec(errTooLarge)}
 	}
 	desired, err := render.Agent(agent, live.forRendering(agent, observed))
 	if err != nil {
-		return applied{err: status.InvalidSpec(err)}
+		return applied{err: status.InvalidSpec(err), config: config}
 	}
-	outcome := applied{missing: status.Requirements(agent, desired)}
+	outcome := applied{missing: status.Requirements(agent, desired), config: config}
 	if !agent.DeletionTimestamp.IsZero() {
 		return outcome // the garbage collector deletes the children, in the foreground or after the last finalizer
 	}
-	if outcome.templateDue, outcome.err = c.delayTemplate(desired, observed.Deployment, state); outcome.err != nil {
+	if err := c.prepareTemplate(desired, observed.Deployment, &outcome, state); err != nil {
+		outcome.err = err
 		return outcome
 	}
 	outcome.conflict = c.findScaleConflict(ctx, observed.Deployment, desired.Deployment, state)
 	keepsPorts := render.KeepsPorts(agent, desired) // an apply overwrites what is desired
 	outcome.err = c.reconcileChildren(ctx, agent, live, desired)
+	if outcome.err != nil || !live.deployment.written {
+		outcome.taken, outcome.rolled = false, nil
+	}
 	outcome.rewritten = live.rewritten()
 	state.synced = lastSynced{}
 	if outcome.err == nil && !live.written() && outcome.templateDue.IsZero() {
 		state.synced = lastSynced{sum, keepsPorts, outcome.missing, outcome.rewritten}
 	}
 	return outcome
+}
+
+// prepareTemplate gives the desired Deployment the configuration that its pods take, and delays a template that is not due. Pods with a
+// delayed template take nothing yet.
+func (c *Controller) prepareTemplate(desired render.Children, live *appsv1.Deployment, outcome *applied, state *state) (err error) {
+	next := c.configure(desired, live, &outcome.config, &state.config)
+	if outcome.templateDue, err = c.delayTemplate(desired, live, state); err != nil {
+		return err
+	}
+	if !outcome.templateDue.IsZero() {
+		next = configured{annotation: live.Annotations[v1alpha1.AnnotationConfigBaseline]}
+	}
+	if next.annotation != "" {
+		desired.Deployment.WithAnnotations(map[string]string{v1alpha1.AnnotationConfigBaseline: next.annotation})
+	}
+	outcome.taken, outcome.rolled = next.taken, next.rolled
+	return nil
 }
 
 // reconcileChildren applies or deletes every child. A child that fails does not keep the others from being applied.

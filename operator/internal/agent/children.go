@@ -91,7 +91,8 @@ func (c *Controller) readChildren(ctx context.Context, agent *v1alpha1.Agent) (*
 }
 
 // readWritten reads the children again that this pass wrote and the status is about.
-func (c *Controller) readWritten(ctx context.Context, agent *v1alpha1.Agent, all *children) error {
+func (c *Controller) readWritten(ctx context.Context, agent *v1alpha1.Agent, all *children, state *state) error {
+	before, existed := *all.deployment.object.(*appsv1.Deployment), all.deployment.exists
 	for _, child := range []*child{all.deployment, all.autoscaler} {
 		if child.written {
 			if err := c.readChild(ctx, agent, child); err != nil {
@@ -99,6 +100,10 @@ func (c *Controller) readWritten(ctx context.Context, agent *v1alpha1.Agent, all
 			}
 		}
 	}
+	if all.deployment.written && existed {
+		state.config.noteAnnotated(&before, all.deployment.object.(*appsv1.Deployment))
+	}
+	state.config.excuseAnnotated(all.deployment)
 	return nil
 }
 

@@ -35,6 +35,8 @@ type Controller struct {
 	readsNodes bool
 	now        func() time.Time
 	states     states
+	// configs is nil if a changed configuration rolls no pods.
+	configs *configs
 }
 
 // New returns a controller that reads through a cached client and, for what its caches do not hold, a live reader. readsNodes is
@@ -51,6 +53,7 @@ func (c *Controller) Reconcile(ctx context.Context, request reconcile.Request) (
 	agent := &v1alpha1.Agent{}
 	if err := c.client.Get(ctx, request.NamespacedName, agent); err != nil {
 		c.states.Delete(request.NamespacedName)
+		c.forgetConfig(request.NamespacedName)
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
 	state := c.states.For(agent)
@@ -58,8 +61,9 @@ func (c *Controller) Reconcile(ctx context.Context, request reconcile.Request) (
 	if err != nil {
 		return reconcile.Result{}, err
 	}
+	state.config.excuseAnnotated(children.deployment)
 	applied := c.applyChildren(ctx, agent, children, state)
-	if err := c.readWritten(ctx, agent, children); err != nil {
+	if err := c.readWritten(ctx, agent, children, state); err != nil {
 		return reconcile.Result{}, err
 	}
 	observed, recheck, err := c.observe(ctx, agent, children, state)
@@ -67,6 +71,7 @@ func (c *Controller) Reconcile(ctx context.Context, request reconcile.Request) (
 		return reconcile.Result{}, err
 	}
 	observed.Missing, observed.Rewritten, observed.TemplateDue = applied.missing, applied.rewritten, applied.templateDue
+	observed.Config = applied.config.report(applied.taken)
 	updated, missing := status.Of(agent, observed, applied.err)
 	delay, err := c.patchStatus(ctx, agent, written{&updated, missing}, observed, state)
 	if err != nil {
@@ -74,7 +79,8 @@ func (c *Controller) Reconcile(ctx context.Context, request reconcile.Request) (
 	}
 	c.warnScaleConflict(agent, applied.conflict, state)
 	c.warnTemplateChange(agent, children.deployment.changedBy, state)
-	return result(applied.err, soonest(recheck, delay, observed.TemplateDelay()))
+	c.recordConfigRollout(agent, applied.config, applied.rolled, &state.config)
+	return result(applied.err, soonest(recheck, delay, observed.TemplateDelay(), applied.config.recheck))
 }
 
 // result decides what follows a pass. A spec that cannot be rendered waits for another spec, a deletion under way is awaited, and

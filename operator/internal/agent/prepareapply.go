@@ -24,8 +24,12 @@ import (
 )
 
 var (
-	adoptPath  = fieldpath.MakePathOrDie("metadata", "annotations", v1alpha1.AnnotationAdopt)
-	digestPath = fieldpath.MakePathOrDie("metadata", "annotations", v1alpha1.AnnotationDigest)
+	adoptPath = fieldpath.MakePathOrDie("metadata", "annotations", v1alpha1.AnnotationAdopt)
+	// Another value of one of these means that something else is to be applied, not that somebody changed the object.
+	appliedPaths = []fieldpath.Path{
+		fieldpath.MakePathOrDie("metadata", "annotations", v1alpha1.AnnotationDigest),
+		fieldpath.MakePathOrDie("metadata", "annotations", v1alpha1.AnnotationConfigBaseline),
+	}
 )
 
 // prepareApply reports whether a child that exists needs an apply. It makes sure that the apply will also remove what others wrote
@@ -43,8 +47,8 @@ func (c *Controller) prepareApply(ctx context.Context, agent *v1alpha1.Agent, li
 		live.changedBy = managersOf(managers)
 		return true, c.takeOver(ctx, live, ownedTemplate)
 	}
-	if slices.ContainsFunc(found, func(d drift) bool { return d.path.Equals(digestPath) }) {
-		return true, nil // another configuration than the last one applied
+	if slices.ContainsFunc(found, func(d drift) bool { return slices.ContainsFunc(appliedPaths, d.path.Equals) }) {
+		return true, nil
 	}
 	return c.correctDrift(ctx, live, desired, template, rest)
 }

@@ -22,6 +22,8 @@ type state struct {
 	hold status.FailureHold
 	// templates are the pod templates since the last complete rollout.
 	templates templateHistory
+	// config is what is known of the configuration.
+	config configState
 	// query is the last query for Events about a pod.
 	query eventQuery
 	// pendingSince is when the status first differed from the one that is written; zero while it does not.

@@ -44,6 +44,10 @@ type Settings struct {
 	ReadsNamespaces bool
 	// Metrics exports the gauges of every Agent.
 	Metrics bool
+	// Namespaces are those whose Agents are reconciled; none means all.
+	Namespaces []string
+	// ConfigRollouts is nil if a changed ConfigMap or Secret rolls no pods.
+	ConfigRollouts *ConfigRollouts
 	// Precedence decides which namespaces belong to another operator; nil if none does.
 	Precedence Precedence
 }
@@ -81,6 +85,11 @@ func Register(ctx context.Context, manager ctrl.Manager, settings Settings) erro
 	if settings.Precedence != nil {
 		for _, wake := range settings.Precedence.Sources(manager) {
 			watching.WatchesRawSource(wake)
+		}
+	}
+	if settings.ConfigRollouts != nil {
+		if err := registerConfigRollouts(ctx, manager, watching, agents, settings); err != nil {
+			return err
 		}
 	}
 	return watching.

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/rest"
 
@@ -35,6 +36,11 @@ type Options struct {
 	AgentMetrics bool
 	// Concurrency is the number of Agents reconciled at a time.
 	Concurrency int
+	// ConfigRollouts is how many Agents roll at a time because a ConfigMap or Secret changed; 0 if none ever does.
+	// ConfigRolloutsPerNamespace is how many of one namespace.
+	ConfigRollouts, ConfigRolloutsPerNamespace int
+	// ConfigRolloutSecrets are the Secrets whose changes are observed.
+	ConfigRolloutSecrets Secrets
 	// KubeAPIQPS and KubeAPIBurst limit the requests to the API server: per second, and at once.
 	KubeAPIQPS   float64
 	KubeAPIBurst int
@@ -70,6 +76,38 @@ func (n *Namespaces) Set(text string) error {
 	return nil
 }
 
+// Secrets is a flag's value: comma-separated namespace/name.
+type Secrets []types.NamespacedName
+
+// String writes the Secrets as Set reads them.
+func (s *Secrets) String() string {
+	texts := make([]string, len(*s))
+	for i, secret := range *s {
+		texts[i] = secret.String()
+	}
+	return strings.Join(texts, ",")
+}
+
+// Set parses comma-separated Secrets; empty text means none.
+func (s *Secrets) Set(text string) error {
+	*s = nil
+	if text == "" {
+		return nil
+	}
+	for reference := range strings.SplitSeq(text, ",") {
+		namespace, name, _ := strings.Cut(reference, "/")
+		if validation.IsDNS1123Label(namespace) != nil || validation.IsDNS1123Subdomain(name) != nil {
+			return fmt.Errorf("%q is not a Secret: write namespace/name, and separate Secrets with commas, as in team-a/tokens,team-b/tokens", reference)
+		}
+		secret := types.NamespacedName{Namespace: namespace, Name: name}
+		if slices.Contains(*s, secret) {
+			return fmt.Errorf("%q is listed twice", reference)
+		}
+		*s = append(*s, secret)
+	}
+	return nil
+}
+
 // logLevel is a flag's value. slog's own text form is in upper case.
 type logLevel slog.Level
 
@@ -97,6 +135,9 @@ func ParseOptions(args []string, output io.Writer) (Options, error) {
 	flags.StringVar(&o.HealthProbeBindAddress, "health-probe-bind-address", ":8081", "`host:port` that serves /healthz and /readyz; 0 to disable")
 	flags.BoolVar(&o.AgentMetrics, "agent-metrics", true, "export gauges of every Agent in addition to the operator's own metrics")
 	flags.IntVar(&o.Concurrency, "concurrency", 8, "`number` of Agents reconciled at a time")
+	flags.IntVar(&o.ConfigRollouts, "config-rollouts", 20, "`number` of Agents that roll at a time because a ConfigMap or Secret changed; 0 to roll none, and observe no change")
+	flags.IntVar(&o.ConfigRolloutsPerNamespace, "config-rollouts-per-namespace", 5, "`number` of them in one namespace")
+	flags.Var(&o.ConfigRolloutSecrets, "config-rollout-secrets", "comma-separated `secrets`, each as namespace/name, whose changes are observed; the operator needs get, list, and watch on each")
 	flags.Float64Var(&o.KubeAPIQPS, "kube-api-qps", 200, "`requests` per second to the API server, on average")
 	flags.IntVar(&o.KubeAPIBurst, "kube-api-burst", 400, "`requests` to the API server at once, after a pause")
 	flags.Var((*logLevel)(&o.LogLevel), "log-level", "lowest `level` to log: debug, info, warn, or error")
@@ -152,6 +193,10 @@ func (o Options) validate() error {
 	switch {
 	case o.Concurrency < 1:
 		return errors.New("--concurrency must be 1 or more")
+	case o.ConfigRollouts < 0 || o.ConfigRolloutsPerNamespace < 1:
+		return errors.New("--config-rollouts must be 0 or more, and --config-rollouts-per-namespace 1 or more")
+	case o.outsideNamespaces() != "":
+		return fmt.Errorf("--config-rollout-secrets: namespace %q is not in --namespaces", o.outsideNamespaces())
 	case !(o.KubeAPIQPS > 0) || // also rejects NaN
 		o.KubeAPIBurst < 1:
 		return errors.New("--kube-api-qps and --kube-api-burst must be more than 0")
@@ -162,4 +207,14 @@ func (o Options) validate() error {
 	default:
 		return nil
 	}
+}
+
+// outsideNamespaces returns a namespace of a Secret whose Agents this operator does not reconcile, empty if there is none.
+func (o Options) outsideNamespaces() string {
+	for _, secret := range o.ConfigRolloutSecrets {
+		if len(o.Namespaces) > 0 && !slices.Contains(o.Namespaces, secret.Namespace) {
+			return secret.Namespace
+		}
+	}
+	return ""
 }

@@ -12,24 +12,29 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/flokoa/flokoa/operator/internal/configrollout"
 )
 
 // flags lists every flag with a value other than its default, and the field that it sets.
 var flags = map[string]struct{ argument, field string }{
-	"kubeconfig":                {"", "Kubeconfig"}, // the test writes the file
-	"namespaces":                {"b,a", "Namespaces"},
-	"leader-elect":              {"false", "LeaderElect"},
-	"leader-election-namespace": {"ns", "LeaderElectionNamespace"},
-	"lease-name":                {"l", "LeaseName"},
-	"metrics-bind-address":      {":1", "MetricsBindAddress"},
-	"health-probe-bind-address": {":2", "HealthProbeBindAddress"},
-	"agent-metrics":             {"false", "AgentMetrics"},
-	"concurrency":               {"3", "Concurrency"},
-	"kube-api-qps":              {"4.5", "KubeAPIQPS"},
-	"kube-api-burst":            {"5", "KubeAPIBurst"},
-	"log-level":                 {"debug", "LogLevel"},
-	"log-format":                {"text", "LogFormat"},
-	"version":                   {"true", "Version"},
+	"kubeconfig":                    {"", "Kubeconfig"}, // the test writes the file
+	"namespaces":                    {"b,a", "Namespaces"},
+	"leader-elect":                  {"false", "LeaderElect"},
+	"leader-election-namespace":     {"ns", "LeaderElectionNamespace"},
+	"lease-name":                    {"l", "LeaseName"},
+	"metrics-bind-address":          {":1", "MetricsBindAddress"},
+	"health-probe-bind-address":     {":2", "HealthProbeBindAddress"},
+	"agent-metrics":                 {"false", "AgentMetrics"},
+	"concurrency":                   {"3", "Concurrency"},
+	"config-rollouts":               {"7", "ConfigRollouts"},
+	"config-rollouts-per-namespace": {"3", "ConfigRolloutsPerNamespace"},
+	"config-rollout-secrets":        {"a/s,b/s", "ConfigRolloutSecrets"},
+	"kube-api-qps":                  {"4.5", "KubeAPIQPS"},
+	"kube-api-burst":                {"5", "KubeAPIBurst"},
+	"log-level":                     {"debug", "LogLevel"},
+	"log-format":                    {"text", "LogFormat"},
+	"version":                       {"true", "Version"},
 }
 
 func TestMain(m *testing.M) {
@@ -42,7 +47,7 @@ func TestNoFlagIsRequiredInAPod(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, Options{
 		LeaderElect: true, LeaseName: "flokoa-operator", MetricsBindAddress: ":8080", HealthProbeBindAddress: ":8081",
-		AgentMetrics: true, Concurrency: 8, KubeAPIQPS: 200, KubeAPIBurst: 400, LogLevel: slog.LevelInfo, LogFormat: "json",
+		AgentMetrics: true, Concurrency: 8, ConfigRollouts: 20, ConfigRolloutsPerNamespace: 5, KubeAPIQPS: 200, KubeAPIBurst: 400, LogLevel: slog.LevelInfo, LogFormat: "json",
 	}, options)
 }
 
@@ -76,6 +81,24 @@ func TestNamespacesAreSortedAndTheLastFlagWins(t *testing.T) {
 	require.Equal(t, Namespaces{"b"}, options.Namespaces, "the last one wins, as with every flag")
 }
 
+func TestSecretsAreInTheNamespacesOfTheOperator(t *testing.T) {
+	options, err := ParseOptions([]string{"--config-rollout-secrets=a/s,b/s.t", "--namespaces=a,b"}, io.Discard)
+	require.NoError(t, err)
+	require.Equal(t, "a/s,b/s.t", options.ConfigRolloutSecrets.String())
+	require.Len(t, configRollouts(options).Secrets, 2)
+	_, err = ParseOptions([]string{"--config-rollout-secrets=a/s,b/s", "--namespaces=a"}, io.Discard)
+	require.ErrorContains(t, err, `--config-rollout-secrets: namespace "b" is not in --namespaces`)
+}
+
+func TestNoConfigRolloutsMeansNoWatch(t *testing.T) {
+	options, err := ParseOptions([]string{"--config-rollouts=0"}, io.Discard)
+	require.NoError(t, err)
+	require.Nil(t, configRollouts(options))
+	options, err = ParseOptions([]string{"--config-rollouts=7", "--config-rollouts-per-namespace=3"}, io.Discard)
+	require.NoError(t, err)
+	require.Equal(t, configrollout.Limits{PerNamespace: 3, Total: 7}, configRollouts(options).Limits)
+}
+
 func TestHelpDescribesEveryFlag(t *testing.T) {
 	var help bytes.Buffer
 	_, err := ParseOptions([]string{"--help"}, &help)
@@ -83,7 +106,7 @@ func TestHelpDescribesEveryFlag(t *testing.T) {
 	require.Contains(t, help.String(), "flokoa-operator runs AI agents")
 	defaults := map[string]string{
 		"leader-elect": "true", "lease-name": "flokoa-operator", "metrics-bind-address": ":8080", "health-probe-bind-address": ":8081", "agent-metrics": "true",
-		"concurrency": "8", "kube-api-qps": "200", "kube-api-burst": "400", "log-level": "info", "log-format": "json",
+		"concurrency": "8", "config-rollouts": "20", "config-rollouts-per-namespace": "5", "kube-api-qps": "200", "kube-api-burst": "400", "log-level": "info", "log-format": "json",
 	}
 	for name := range flags {
 		want := `(?m)^  --` + name + `( [a-z:]+)?\n      [a-z].{15,}`
@@ -102,6 +125,11 @@ func TestInvalidFlagIsNamedInTheError(t *testing.T) {
 		{"--concurrency=0", "--concurrency must be 1 or more"},
 		{"--concurrency=-1", "--concurrency must be 1 or more"},
 		{"--concurrency=abc", `--concurrency: "abc" is not a whole number: see --help`},
+		{"--config-rollouts=-1", "--config-rollouts must be 0 or more"},
+		{"--config-rollouts-per-namespace=0", "--config-rollouts-per-namespace 1 or more"},
+		{"--config-rollout-secrets=tokens", `"tokens" is not a Secret: write namespace/name`},
+		{"--config-rollout-secrets=a/b/c", `"a/b/c" is not a Secret`},
+		{"--config-rollout-secrets=a/s,a/s", `"a/s" is listed twice`},
 		{"--kube-api-qps=0", "--kube-api-qps and --kube-api-burst must be more than 0"},
 		{"--kube-api-qps=-1", "--kube-api-qps and --kube-api-burst must be more than 0"},
 		{"--kube-api-qps=NaN", "--kube-api-qps and --kube-api-burst must be more than 0"},

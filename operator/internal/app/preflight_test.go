@@ -28,7 +28,7 @@ func TestOlderCRDIsRejectedWithItsMissingFields(t *testing.T) {
 		{"a field of an object in a list", []string{"spec.runtime.spec.volumes.image"}, "lacks spec.runtime.spec.volumes.image" + hint},
 		{"a field of the container", []string{"spec.runtime.spec.container.env.valueFrom"}, "lacks spec.runtime.spec.container.env.valueFrom" + hint},
 		{"a field of the status", []string{"status.placement"}, "lacks status.placement" + hint},
-		{"the spec", []string{"spec"}, "lacks spec.autoscaling, spec.availability, spec.card, spec.framework, spec.model, ..." + hint},
+		{"the spec", []string{"spec"}, "lacks spec.autoscaling, spec.availability, spec.card, spec.configRollout, spec.framework, ..." + hint},
 		{"several, in order", []string{"status.url", "spec.framework"}, "lacks spec.framework, status.url" + hint},
 		{
 			"more than one line should list",

@@ -30,6 +30,8 @@ import (
 
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 	"github.com/flokoa/flokoa/operator/internal/agent"
+	"github.com/flokoa/flokoa/operator/internal/configrollout"
+	"github.com/flokoa/flokoa/operator/internal/configwatch"
 )
 
 // A standby checks the Lease every 1 to 2.2 retryPeriods (client-go's jitter): within 1.3 s it takes over a released Lease, and
@@ -77,7 +79,10 @@ func Run(ctx context.Context, options Options, version string, logs io.Writer) e
 	if err := addProbes(ctx, manager, watched(may, len(options.Namespaces) == 0)); err != nil {
 		return fmt.Errorf("setting up probes: %w", err)
 	}
-	settings := agent.Settings{Workers: options.Concurrency, ReadsNodes: may.nodes, ReadsNamespaces: may.namespaces, Metrics: options.AgentMetrics}
+	settings := agent.Settings{
+		Workers: options.Concurrency, ReadsNodes: may.nodes, ReadsNamespaces: may.namespaces, Metrics: options.AgentMetrics,
+		Namespaces: options.Namespaces, ConfigRollouts: configRollouts(options),
+	}
 	if precedence != nil {
 		settings.Precedence = precedence
 		if err := manager.Add(precedence); err != nil {
@@ -91,6 +96,30 @@ func Run(ctx context.Context, options Options, version string, logs io.Writer) e
 		return fmt.Errorf("setting up the release of memory: %w", err)
 	}
 	return start(ctx, manager)
+}
+
+// A change of a ConfigMap or Secret is read when it was quiet for configQuiet, or is configAtMost old: a person or a tool often writes
+// several in a row, and applies an Agent together with its configuration.
+const (
+	configQuiet  = 10 * time.Second
+	configAtMost = time.Minute
+)
+
+// configRollouts returns what a changed ConfigMap or Secret does, nil for nothing.
+func configRollouts(options Options) *agent.ConfigRollouts {
+	if options.ConfigRollouts == 0 {
+		return nil
+	}
+	settings := &agent.ConfigRollouts{
+		Limits: configrollout.Limits{PerNamespace: options.ConfigRolloutsPerNamespace, Total: options.ConfigRollouts},
+		Settle: configwatch.Settle{Quiet: configQuiet, AtMost: configAtMost},
+	}
+	for _, secret := range options.ConfigRolloutSecrets {
+		settings.Secrets = append(settings.Secrets, configwatch.Key{
+			Namespace: secret.Namespace, Object: configrollout.Object{Kind: configrollout.Secret, Name: secret.Name},
+		})
+	}
+	return settings
 }
 
 // newPrecedence returns how this operator shares namespaces with others. It is nil for named namespaces without leader election:

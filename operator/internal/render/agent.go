@@ -68,6 +68,11 @@ func (c Children) ReplaceTemplate(template *corev1ac.PodTemplateSpecApplyConfigu
 	c.Deployment.WithAnnotations(digest(c.Deployment))
 }
 
+// TemplateDigest is the digest of the pod template.
+func (c Children) TemplateDigest() string {
+	return digest(c.Deployment.Spec.Template)[v1alpha1.AnnotationDigest]
+}
+
 // addDigests is for all children but the Deployment.
 func (c Children) addDigests() {
 	if c.Service != nil {

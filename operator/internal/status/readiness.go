@@ -188,7 +188,9 @@ func Completed(deployment *appsv1.Deployment) bool {
 }
 
 // DeadlineExceeded reports whether the Deployment controller considers the rollout failed.
-func DeadlineExceeded(deployment *appsv1.Deployment) bool { return progresses(deployment, "ProgressDeadlineExceeded") }
+func DeadlineExceeded(deployment *appsv1.Deployment) bool {
+	return progresses(deployment, "ProgressDeadlineExceeded")
+}
 
 // progresses reports whether the condition Progressing of a Deployment has a reason.
 func progresses(deployment *appsv1.Deployment, reason string) bool {

@@ -86,7 +86,7 @@ func TestTheGuidesManifestIsStoredAsItIs(t *testing.T) {
 func TestAnUnknownFieldIsRejectedOrPruned(t *testing.T) {
 	for field, overlay := range map[string]string{
 		"spec.replica":                                          "spec: {replica: 3}",
-		"spec.configRollout":                                    "spec: {configRollout: Immediate}",
+		"spec.configRollouts":                                   "spec: {configRollouts: Automatic}",
 		"spec.runtime.spec.hostNetwork":                         runtimeSpec("hostNetwork: true"),
 		"spec.runtime.spec.container.live":                      runtimeSpec("container: {live: true}"),
 		"spec.runtime.spec.volumes[0].hostPath":                 volume("emptyDir: {}, hostPath: {path: /}"),

@@ -1,0 +1,325 @@
+package agent
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"hash/maphash"
+	"maps"
+	"strings"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/flokoa/flokoa/operator/api/v1alpha1"
+	"github.com/flokoa/flokoa/operator/internal/configrollout"
+	"github.com/flokoa/flokoa/operator/internal/configwatch"
+	"github.com/flokoa/flokoa/operator/internal/render"
+	"github.com/flokoa/flokoa/operator/internal/status"
+)
+
+// reasonConfigChanged is the reason of the Event about a changed configuration that rolls the pods.
+const reasonConfigChanged = "ConfigChanged"
+
+// ConfigRollouts configure what a changed ConfigMap or Secret does.
+type ConfigRollouts struct {
+	// Limits are how many Agents roll at a time.
+	Limits configrollout.Limits
+	// Settle is how long a change waits for further changes.
+	Settle configwatch.Settle
+	// Secrets are those that the operator may read.
+	Secrets []configwatch.Key
+}
+
+// configs is what config rollouts need besides the state of each Agent.
+type configs struct {
+	store *configwatch.Store
+	waves *waves
+}
+
+// RollConfigs has the controller roll Agents when their configuration changes. agents lists the Agents that this operator reconciles, and
+// wake enqueues some. The returned store must watch what is followed.
+func (c *Controller) RollConfigs(settings ConfigRollouts, agents func() []types.NamespacedName, wake func([]types.NamespacedName, time.Duration)) *configwatch.Store {
+	store := configwatch.NewStore(settings.Settle, c.readConfig, settings.Secrets, wake)
+	c.configs = &configs{store, newWaves(settings.Limits, agents, wake)}
+	return store
+}
+
+// readConfig reads a ConfigMap or a Secret from the API server. Nothing of a value is kept but a digest.
+func (c *Controller) readConfig(ctx context.Context, key configwatch.Key, before configrollout.Content) (configrollout.Content, error) {
+	name := types.NamespacedName{Namespace: key.Namespace, Name: key.Name}
+	if key.Kind == configrollout.Secret {
+		secret := &corev1.Secret{}
+		if err := c.live.Get(ctx, name, secret); err != nil {
+			return configrollout.AbsentContent(before), client.IgnoreNotFound(err)
+		}
+		return configrollout.SecretContent(configwatch.Version(secret), secret.Data, keyedSum, before), nil
+	}
+	configMap := &corev1.ConfigMap{}
+	if err := c.live.Get(ctx, name, configMap); err != nil {
+		return configrollout.AbsentContent(before), client.IgnoreNotFound(err)
+	}
+	return configrollout.ConfigMapContent(configwatch.Version(configMap), configMap.Data, configMap.BinaryData), nil
+}
+
+// keyedSum is a hash with the seed of this process. It is compared in memory, and never written.
+func keyedSum(value []byte) string {
+	sum := maphash.Bytes(seed, value)
+	return hex.EncodeToString([]byte{byte(sum >> 56), byte(sum >> 48), byte(sum >> 40), byte(sum >> 32), byte(sum >> 24), byte(sum >> 16), byte(sum >> 8), byte(sum)})
+}
+
+// configState is what the controller remembers of an Agent's configuration between passes.
+type configState struct {
+	// baseline is that of an Agent without the annotation, as this process saw it first. An operator of an earlier version made the
+	// Deployment, and an upgrade writes nothing.
+	baseline *configrollout.Baseline
+	// phase is how far the rollout of this revision was when the Deployment controller had last observed the Deployment.
+	revision string
+	phase    configrollout.Phase
+	// annotated is the generation of the Deployment after a write that changed its annotations only, 0 if there was none.
+	annotated int64
+	// haltReported is the revision whose failure an Event reported.
+	haltReported string
+}
+
+// noteAnnotated notes a write of the Deployment that changed its annotations only.
+func (s *configState) noteAnnotated(before, after *appsv1.Deployment) {
+	if after.Generation == before.Generation+1 && equality.Semantic.DeepEqual(before.Spec, after.Spec) {
+		s.annotated = after.Generation
+	}
+}
+
+// excuseAnnotated has a Deployment count as observed after such a write. The API server counts it as another generation, but no pod
+// depends on it: the Agent must not become unready until the Deployment controller says so.
+func (s *configState) excuseAnnotated(live *child) {
+	deployment := live.object.(*appsv1.Deployment)
+	if live.exists && deployment.Generation == s.annotated && deployment.Status.ObservedGeneration == s.annotated-1 {
+		deployment.Status.ObservedGeneration = s.annotated
+	}
+}
+
+// config is what a pass knows of the configuration of an Agent.
+type config struct {
+	references configrollout.References
+	contents   configrollout.Contents
+	baseline   configrollout.Baseline
+	// recorded is true if the Deployment has the annotation with the baseline.
+	recorded   bool
+	difference configrollout.Difference
+	member     configrollout.Member
+	decision   configrollout.Decision
+	// unobserved are the names of the Secrets that the operator may not read.
+	unobserved []string
+	// recheck is when to ask again, 0 for never.
+	recheck time.Duration
+}
+
+// observeConfig compares the current configuration of an Agent with the one that its pods took, and decides whether they roll.
+func (c *Controller) observeConfig(ctx context.Context, agent *v1alpha1.Agent, deployment *appsv1.Deployment, state *state) config {
+	if c.configs == nil {
+		return config{}
+	}
+	key := client.ObjectKeyFromObject(agent)
+	of := config{references: configrollout.ReferencesOf(&agent.Spec.Runtime.Spec)}
+	c.configs.store.Follow(key, of.references.Objects())
+	var err error
+	if of.contents, of.recheck, err = c.configs.store.Contents(ctx, key); err != nil {
+		log.FromContext(ctx).Error(err, "cannot read a referenced ConfigMap or Secret: its changes are not observed until then")
+	}
+	for _, object := range of.references.Objects() {
+		if !c.configs.store.Observes(configwatch.Key{Namespace: agent.Namespace, Object: object}) {
+			of.unobserved = append(of.unobserved, object.Name)
+		}
+	}
+	of.findBaseline(deployment, &state.config)
+	of.difference = of.baseline.Compare(of.references, of.contents)
+	of.member = of.asMember(agent, deployment, &state.config)
+	of.decision = c.configs.waves.decide(key, of.member)
+	if of.decision.Verdict == configrollout.WaitForStart && len(of.member.Changes) > 0 {
+		of.recheck = soonest(of.recheck, recheckStart)
+	}
+	return of
+}
+
+// forgetConfig drops what is known of an Agent that is gone.
+func (c *Controller) forgetConfig(agent types.NamespacedName) {
+	if c.configs != nil {
+		c.configs.store.Follow(agent, nil)
+		c.configs.waves.forget(agent)
+	}
+}
+
+// findBaseline reads the baseline from the Deployment or, if it has none, from what this process saw first.
+func (of *config) findBaseline(deployment *appsv1.Deployment, state *configState) {
+	if deployment == nil || len(of.references) == 0 {
+		state.baseline = nil
+		return
+	}
+	if of.baseline, of.recorded = configrollout.Decode(deployment.Annotations[v1alpha1.AnnotationConfigBaseline]); of.recorded {
+		state.baseline = nil
+		return
+	}
+	if state.baseline == nil {
+		state.baseline = ptr.To(configrollout.Baseline{}.Take("", of.references, of.contents))
+	}
+	*state.baseline = state.baseline.Move(of.references, of.contents) // what could not be read before
+	of.baseline = *state.baseline
+}
+
+// asMember returns the Agent as the decision about all of them needs it.
+func (of *config) asMember(agent *v1alpha1.Agent, deployment *appsv1.Deployment, state *configState) configrollout.Member {
+	member := configrollout.Member{
+		Name: configrollout.Name{Namespace: agent.Namespace, Name: agent.Name}, Created: agent.CreationTimestamp.Time, Rollout: of.baseline.Rollout,
+		Idle: deployment == nil || deployment.Spec.Paused || ptr.Deref(deployment.Spec.Replicas, 1) == 0,
+	}
+	if deployment == nil || !agent.DeletionTimestamp.IsZero() {
+		return member
+	}
+	// A pod that does not start would replace one that runs.
+	if len(of.difference.Missing) == 0 && agent.Spec.ConfigRollout != v1alpha1.ConfigRolloutOnNextRollout {
+		member.Changes = of.difference.Changes
+	}
+	if member.Idle {
+		return member
+	}
+	if member.Rollout != nil {
+		member.Phase = state.phaseOf(deployment)
+	}
+	ready := meta.FindStatusCondition(agent.Status.Conditions, v1alpha1.ConditionReady)
+	failing := ready != nil && ready.Status == metav1.ConditionFalse && ready.Reason != v1alpha1.ReasonRolloutInProgress
+	member.Busy = !status.Completed(deployment) && !failing
+	member.Unready = !member.Busy && failing
+	return member
+}
+
+// phaseOf returns how far the rollout of the Deployment's pod template is. While the Deployment controller has not observed the
+// Deployment, that is what it was for the same revision: a scaled Deployment is not a new rollout.
+func (s *configState) phaseOf(deployment *appsv1.Deployment) configrollout.Phase {
+	revision := deployment.Spec.Template.Annotations[v1alpha1.AnnotationConfigRevision]
+	switch {
+	case deployment.Generation > deployment.Status.ObservedGeneration:
+		if s.revision != revision {
+			return configrollout.Rolling
+		}
+		return s.phase
+	case status.DeadlineExceeded(deployment):
+		s.phase = configrollout.Failed
+	case status.Completed(deployment):
+		s.phase = configrollout.Complete
+	default:
+		s.phase = configrollout.Rolling
+	}
+	s.revision = revision
+	return s.phase
+}
+
+// sum is a hash of everything about the configuration that decides what is applied, except what is an annotation of the Deployment.
+func (of *config) sum() uint64 {
+	if len(of.difference.Changes) == 0 && !of.difference.Moved {
+		return 0
+	}
+	raw, err := json.Marshal([]any{of.difference.Changes, of.difference.Moved, of.rolls()})
+	if err != nil {
+		return 0
+	}
+	return maphash.Bytes(seed, raw)
+}
+
+// rolls reports whether the pods roll now because of their configuration.
+func (of *config) rolls() bool {
+	return of.decision.Verdict == configrollout.Roll && len(of.member.Changes) > 0
+}
+
+// configured is how the configuration changes what is applied.
+type configured struct {
+	// annotation is the baseline for the Deployment, empty for none.
+	annotation string
+	// taken is true if the pods take the current configuration with a new template, and rolled are the changes that are the reason.
+	taken  bool
+	rolled []configrollout.Change
+}
+
+// configure gives the rendered pod template its revision, and returns the baseline that goes with it. With another template than that of
+// the baseline, the pods roll anyway: they take every change along.
+func (c *Controller) configure(desired render.Children, live *appsv1.Deployment, of *config, state *configState) configured {
+	template, recorded := configrollout.Template(desired.TemplateDigest(), foreignAnnotations(desired, live)), ""
+	if live != nil {
+		recorded = live.Annotations[v1alpha1.AnnotationConfigBaseline]
+		setRevision(desired, live.Spec.Template.Annotations[v1alpha1.AnnotationConfigRevision])
+	}
+	same := live != nil && live.Annotations[v1alpha1.AnnotationDigest] == desired.Deployment.Annotations[v1alpha1.AnnotationDigest]
+	if state.baseline != nil && state.baseline.Template == "" && same {
+		state.baseline.Template = template
+		of.baseline.Template = template
+	}
+	switch {
+	case c.configs == nil:
+		return configured{annotation: recorded}
+	case len(of.references) == 0:
+		return configured{}
+	case of.baseline.Template != template:
+		return configured{annotation: of.baseline.Take(template, of.references, of.contents).Encode(), taken: true}
+	case of.rolls():
+		setRevision(desired, configrollout.Revision(of.references, of.contents))
+		next := of.baseline.Take(template, of.references, of.contents).StartRollout(of.difference.Changes, of.member.StartsUnready())
+		return configured{next.Encode(), true, of.difference.Changes}
+	case of.recorded && !of.difference.Moved:
+		return configured{annotation: recorded}
+	case of.recorded, !same, len(of.difference.Changes) > 0:
+		return configured{annotation: of.baseline.Move(of.references, of.contents).Encode()}
+	default:
+		return configured{}
+	}
+}
+
+// setRevision sets the revision of the pod template, if there is one.
+func setRevision(desired render.Children, revision string) {
+	if revision != "" {
+		desired.Deployment.Spec.Template.WithAnnotations(map[string]string{v1alpha1.AnnotationConfigRevision: revision})
+	}
+}
+
+// foreignAnnotations are the annotations of the live pod template that others put there, as kubectl rollout restart does.
+func foreignAnnotations(desired render.Children, live *appsv1.Deployment) map[string]string {
+	if live == nil {
+		return nil
+	}
+	foreign := maps.Clone(live.Spec.Template.Annotations)
+	maps.DeleteFunc(foreign, func(key, _ string) bool {
+		_, rendered := desired.Deployment.Spec.Template.Annotations[key]
+		return rendered || strings.HasPrefix(key, v1alpha1.ReservedPrefix)
+	})
+	return foreign
+}
+
+// report returns what the status says about the configuration after a pass that took it, or did not.
+func (of *config) report(taken bool) status.Config {
+	report := status.Config{Decision: of.decision, Missing: of.difference.Missing, Unobserved: of.unobserved}
+	if !taken {
+		report.Changes = of.difference.Changes
+	}
+	return report
+}
+
+// recordConfigRollout records an Event about changes that rolled the pods in this pass, or on which the Agent failed, so that others wait.
+func (c *Controller) recordConfigRollout(agent *v1alpha1.Agent, of config, rolled []configrollout.Change, state *configState) {
+	if len(rolled) > 0 {
+		c.record(agent, corev1.EventTypeNormal, reasonConfigChanged, "%s: rolling the pods", configrollout.Describe(rolled))
+	}
+	if of.member.Phase != configrollout.Failed || state.haltReported == state.revision {
+		return
+	}
+	if waiting := c.configs.waves.halts(client.ObjectKeyFromObject(agent)); waiting > 0 {
+		state.haltReported = state.revision
+		c.record(agent, corev1.EventTypeWarning, v1alpha1.ReasonConfigRolloutHalted,
+			"this Agent did not become ready with its changed configuration, so %d others do not roll: repair this Agent, or take the change back", waiting)
+	}
+}

@@ -1,0 +1,188 @@
+package agent
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+
+	"github.com/flokoa/flokoa/operator/api/v1alpha1"
+	"github.com/flokoa/flokoa/operator/internal/agenttest"
+	"github.com/flokoa/flokoa/operator/internal/configrollout"
+)
+
+// waveWorld is a number of Agents whose passes a test makes.
+type waveWorld struct {
+	*waves
+	all   []types.NamespacedName
+	woken []types.NamespacedName
+}
+
+func newWaveWorld(names ...string) *waveWorld {
+	w := &waveWorld{}
+	for _, name := range names {
+		w.all = append(w.all, waveName(name))
+	}
+	w.waves = newWaves(configrollout.Limits{PerNamespace: 2, Total: 2}, func() []types.NamespacedName { return w.all },
+		func(agents []types.NamespacedName, _ time.Duration) { w.woken = append(w.woken, agents...) })
+	return w
+}
+
+func waveName(name string) types.NamespacedName {
+	return types.NamespacedName{Namespace: "n", Name: name}
+}
+
+var waveConfig = configrollout.Object{Kind: configrollout.ConfigMap, Name: "config"}
+
+func (w *waveWorld) pending(name string) configrollout.Decision {
+	return w.decide(waveName(name), configrollout.Member{
+		Name: configrollout.Name(waveName(name)), Changes: []configrollout.Change{{Object: waveConfig, Revision: "2"}}})
+}
+
+func (w *waveWorld) atRest(name string) {
+	w.decide(waveName(name), configrollout.Member{Name: configrollout.Name(waveName(name))})
+}
+
+func (w *waveWorld) in(name string, phase configrollout.Phase) {
+	rollout := configrollout.Baseline{}.StartRollout([]configrollout.Change{{Object: waveConfig, Revision: "2"}}, false).Rollout
+	w.decide(waveName(name), configrollout.Member{Name: configrollout.Name(waveName(name)), Phase: phase, Rollout: rollout})
+}
+
+func TestNoAgentRollsBeforeAllWereSeen(t *testing.T) {
+	w := newWaveWorld("a", "b", "c")
+	require.Equal(t, configrollout.WaitForStart, w.pending("a").Verdict)
+	w.in("b", configrollout.Rolling)
+	require.Equal(t, configrollout.WaitForStart, w.pending("a").Verdict)
+	w.atRest("c")
+	require.Equal(t, configrollout.Decision{Verdict: configrollout.WaitForFirst, Agent: "b"}, w.pending("a"), "b already rolled before the start")
+}
+
+func TestAnAgentThatMayRollHoldsItsSlotAtOnce(t *testing.T) {
+	w := newWaveWorld("a", "b", "c", "d", "p")
+	for _, name := range []string{"a", "b", "c", "d"} {
+		w.atRest(name)
+	}
+	w.in("p", configrollout.Complete)
+	verdicts := map[configrollout.Verdict]int{}
+	for _, name := range []string{"a", "b", "c", "d"} { // all passes run before any of them has written
+		verdicts[w.pending(name).Verdict]++
+	}
+	require.Equal(t, map[configrollout.Verdict]int{configrollout.Roll: 2, configrollout.WaitForSlot: 2}, verdicts)
+
+	require.Equal(t, configrollout.Roll, w.pending("a").Verdict, "it could not write, and tries again")
+	w.woken = nil
+	w.in("a", configrollout.Rolling)
+	require.Empty(t, w.woken)
+	w.in("a", configrollout.Complete)
+	require.Equal(t, []types.NamespacedName{waveName("c")}, w.woken, "the next one is woken")
+	require.Equal(t, configrollout.Roll, w.pending("c").Verdict)
+	w.woken = nil
+	w.forget(waveName("b"))
+	require.Equal(t, []types.NamespacedName{waveName("d")}, w.woken, "an Agent that is deleted holds no slot")
+}
+
+func TestAFailureWakesThoseThatWait(t *testing.T) {
+	w := newWaveWorld("a", "b", "c")
+	for _, name := range []string{"b", "c"} {
+		w.atRest(name)
+	}
+	require.Equal(t, configrollout.Roll, w.pending("a").Verdict)
+	w.in("a", configrollout.Rolling)
+	w.pending("b")
+	w.pending("c")
+	w.woken = nil
+	w.in("a", configrollout.Failed)
+	require.ElementsMatch(t, []types.NamespacedName{waveName("b"), waveName("c")}, w.woken)
+	require.Equal(t, configrollout.Decision{Verdict: configrollout.Halted, Agent: "a"}, w.pending("b"))
+	require.Equal(t, 2, w.halts(waveName("a")))
+	require.Zero(t, w.halts(waveName("b")))
+}
+
+func TestAnAgentAtRestTakesNoMemory(t *testing.T) {
+	w := newWaveWorld("a")
+	require.Equal(t, configrollout.Roll, w.pending("a").Verdict)
+	w.atRest("a")
+	w.atRest("b")
+	require.Empty(t, w.members)
+	require.Empty(t, w.decisions)
+	require.Nil(t, w.seen)
+}
+
+func TestAScaledDeploymentIsNoNewRollout(t *testing.T) {
+	deployment := func(generation int64, revision, reason string) *appsv1.Deployment {
+		return &appsv1.Deployment{
+			ObjectMeta: metav1.ObjectMeta{Generation: generation},
+			Spec:       appsv1.DeploymentSpec{Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{v1alpha1.AnnotationConfigRevision: revision}}}},
+			Status: appsv1.DeploymentStatus{ObservedGeneration: 1, Conditions: []appsv1.DeploymentCondition{
+				{Type: appsv1.DeploymentProgressing, Reason: reason}}},
+		}
+	}
+	for reason, want := range map[string]configrollout.Phase{
+		"ProgressDeadlineExceeded": configrollout.Failed,
+		"NewReplicaSetAvailable":   configrollout.Complete,
+		"ReplicaSetUpdated":        configrollout.Rolling,
+	} {
+		state := &configState{}
+		require.Equal(t, want, state.phaseOf(deployment(1, "r", reason)), reason)
+		require.Equal(t, want, state.phaseOf(deployment(2, "r", reason)), "%s: scaled, and not observed yet", reason)
+		require.Equal(t, configrollout.Rolling, state.phaseOf(deployment(2, "s", reason)), "%s: rolled, and not observed yet", reason)
+	}
+}
+
+func TestWhenAnAgentIsBusyUnreadyOrIdle(t *testing.T) {
+	deployment := func(replicas int32, reason string) *appsv1.Deployment {
+		return &appsv1.Deployment{Spec: appsv1.DeploymentSpec{Replicas: &replicas}, Status: appsv1.DeploymentStatus{
+			Conditions: []appsv1.DeploymentCondition{{Type: appsv1.DeploymentProgressing, Reason: reason}}}}
+	}
+	const complete, rolling = "NewReplicaSetAvailable", "ReplicaSetUpdated"
+	for name, row := range map[string]struct {
+		deployment          *appsv1.Deployment
+		status              metav1.ConditionStatus
+		ready               string
+		idle, busy, unready bool
+	}{
+		"ready":                            {deployment(2, complete), metav1.ConditionTrue, v1alpha1.ReasonRolloutComplete, false, false, false},
+		"rolling":                          {deployment(2, rolling), metav1.ConditionFalse, v1alpha1.ReasonRolloutInProgress, false, true, false},
+		"rolling, and its status is older": {deployment(2, rolling), metav1.ConditionTrue, v1alpha1.ReasonRolloutComplete, false, true, false},
+		"a rollout that fails":             {deployment(2, rolling), metav1.ConditionFalse, v1alpha1.ReasonCrashLooping, false, false, true},
+		"lost pods":                        {deployment(2, complete), metav1.ConditionFalse, v1alpha1.ReasonReplicasUnavailable, false, false, true},
+		"scaled to zero":                   {deployment(0, rolling), metav1.ConditionFalse, v1alpha1.ReasonRolloutInProgress, true, false, false},
+	} {
+		agent := agenttest.New("a")
+		agent.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: row.status, Reason: row.ready}}
+		of := &config{}
+		member := of.asMember(agent, row.deployment, &configState{})
+		require.Equal(t, []bool{row.idle, row.busy, row.unready}, []bool{member.Idle, member.Busy, member.Unready}, name)
+	}
+	paused := deployment(2, rolling)
+	paused.Spec.Paused = true
+	of := &config{}
+	require.True(t, of.asMember(agenttest.New("a"), paused, &configState{}).Idle)
+	require.True(t, of.asMember(agenttest.New("a"), nil, &configState{}).Idle)
+	missing := &config{difference: configrollout.Difference{Changes: []configrollout.Change{{}}, Missing: []string{"ConfigMap c"}}}
+	require.Empty(t, missing.asMember(agenttest.New("a"), deployment(2, complete), &configState{}).Changes, "a pod that does not start must not replace one that runs")
+}
+
+func TestOnlyAnnotationsLeaveTheRolloutAsItIs(t *testing.T) {
+	at := func(generation, observed int64, replicas int32) *appsv1.Deployment {
+		return &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Generation: generation}, Spec: appsv1.DeploymentSpec{Replicas: ptr.To(replicas)},
+			Status: appsv1.DeploymentStatus{ObservedGeneration: observed}}
+	}
+	state := &configState{}
+	state.noteAnnotated(at(4, 4, 2), at(5, 4, 3))
+	scaled := &child{object: at(5, 4, 3), exists: true}
+	state.excuseAnnotated(scaled)
+	require.Equal(t, int64(4), scaled.object.(*appsv1.Deployment).Status.ObservedGeneration, "another spec must be observed")
+
+	state.noteAnnotated(at(5, 5, 3), at(6, 5, 3))
+	for _, row := range []struct{ generation, observed, want int64 }{{6, 5, 6}, {6, 6, 6}, {6, 4, 4}, {7, 6, 6}, {5, 4, 4}} {
+		annotated := &child{object: at(row.generation, row.observed, 3), exists: true}
+		state.excuseAnnotated(annotated)
+		require.Equal(t, row.want, annotated.object.(*appsv1.Deployment).Status.ObservedGeneration, "%+v", row)
+	}
+}
