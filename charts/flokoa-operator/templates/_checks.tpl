@@ -15,6 +15,11 @@
 {{- if eq .Values.serviceAccount.name "default" }}
 {{- fail "serviceAccount.name must not be default, because every pod that names no ServiceAccount would get the operator's permissions: choose another name" }}
 {{- end }}
+{{- range $namespace, $secrets := .Values.configRollouts.secrets }}
+{{- if and $.Values.watchNamespaces (not (has $namespace $.Values.watchNamespaces)) }}
+{{- fail (printf "configRollouts.secrets must not contain namespace %s, because the operator reconciles no Agent there: add it to watchNamespaces, or remove it" $namespace) }}
+{{- end }}
+{{- end }}
 {{- range .Values.watchNamespaces }}
 {{- if hasPrefix "kube-" . }}
 {{- fail (printf "watchNamespaces must not contain %s, because kube-* namespaces are reserved for Kubernetes: remove it, and create Agents in another namespace" .) }}

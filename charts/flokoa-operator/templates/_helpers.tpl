@@ -59,3 +59,14 @@ appVersion.
 {{- else }}:{{ default .Chart.AppVersion .Values.image.tag }}
 {{- end }}
 {{- end }}
+
+{{/* The Secrets whose changes roll Agents, as the operator's flag lists them. */}}
+{{- define "flokoa-operator.configRolloutSecrets" -}}
+{{- $all := list }}
+{{- range $namespace, $secrets := .Values.configRollouts.secrets }}
+{{- range $secrets }}
+{{- $all = append $all (printf "%s/%s" $namespace .) }}
+{{- end }}
+{{- end }}
+{{- join "," $all }}
+{{- end }}
