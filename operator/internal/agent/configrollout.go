@@ -320,6 +320,6 @@ func (c *Controller) recordConfigRollout(agent *v1alpha1.Agent, of config, rolle
 	if waiting := c.configs.waves.halts(client.ObjectKeyFromObject(agent)); waiting > 0 {
 		state.haltReported = state.revision
 		c.record(agent, corev1.EventTypeWarning, v1alpha1.ReasonConfigRolloutHalted,
-			"this Agent did not become ready with its changed configuration, so %d others do not roll: repair this Agent, or take the change back", waiting)
+			"this Agent did not become ready with its changed configuration, so other Agents that read it do not roll (%d): repair this Agent, or take the change back", waiting)
 	}
 }

@@ -24,6 +24,7 @@ var (
 	gaugeStalled = gauge("stalled", "1 while only a change from outside can make progress (condition Stalled), else 0.")
 	gaugeHA      = gauge("highly_available", "1 while the Agent meets every requirement of high availability (condition HighlyAvailable), else 0.")
 	gaugeMissing = gauge("missing_requirement", "1 for each requirement of high availability that the Agent does not meet.", "requirement")
+	gaugeConfig  = gauge("config_outdated", "1 for the reason for which the pods run with another configuration than the current one (condition ConfigOutdated).", "reason")
 	gaugeReason  = gauge("not_ready_reason", "1 for the reason for which the Agent is not Ready.", "reason")
 )
 
@@ -45,7 +46,7 @@ type collector struct {
 
 // Describe lists the gauges.
 func (collector) Describe(out chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{gaugeDesired, gaugeReady, gaugeAvail, gaugeIsReady, gaugeStalled, gaugeHA, gaugeMissing, gaugeReason} {
+	for _, desc := range []*prometheus.Desc{gaugeDesired, gaugeReady, gaugeAvail, gaugeIsReady, gaugeStalled, gaugeHA, gaugeMissing, gaugeReason, gaugeConfig} {
 		out <- desc
 	}
 }
@@ -102,6 +103,9 @@ func measure(agent *v1alpha1.Agent, missing []string, emit func(desc *prometheus
 	}
 	if ready := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady); ready != nil && ready.Status != metav1.ConditionTrue {
 		emit(gaugeReason, 1, ready.Reason)
+	}
+	if outdated := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionConfigOutdated); outdated != nil && outdated.Status == metav1.ConditionTrue {
+		emit(gaugeConfig, 1, outdated.Reason)
 	}
 }
 

@@ -151,6 +151,29 @@ replicas_ready{agent="a",namespace="default"} 0
 stalled{agent="a",namespace="default"} 0
 `,
 		},
+		"another configuration than the current one": {
+			agenttest.New("a", condition(v1alpha1.ConditionConfigOutdated, metav1.ConditionTrue, v1alpha1.ReasonConfigRolloutHalted, "")),
+			nil,
+			`config_outdated{agent="a",namespace="default",reason="ConfigRolloutHalted"} 1
+highly_available{agent="a",namespace="default"} 0
+ready{agent="a",namespace="default"} 0
+replicas_available{agent="a",namespace="default"} 0
+replicas_desired{agent="a",namespace="default"} 1
+replicas_ready{agent="a",namespace="default"} 0
+stalled{agent="a",namespace="default"} 0
+`,
+		},
+		"a configuration that is not observed": {
+			agenttest.New("a", condition(v1alpha1.ConditionConfigOutdated, metav1.ConditionUnknown, v1alpha1.ReasonSecretsNotObserved, "")),
+			nil,
+			`highly_available{agent="a",namespace="default"} 0
+ready{agent="a",namespace="default"} 0
+replicas_available{agent="a",namespace="default"} 0
+replicas_desired{agent="a",namespace="default"} 1
+replicas_ready{agent="a",namespace="default"} 0
+stalled{agent="a",namespace="default"} 0
+`,
+		},
 		"minReplicas above the replicas of the spec": {
 			agenttest.New("a", agenttest.Replicas(1), counts(4, 4), func(a *v1alpha1.Agent) {
 				a.Spec.Autoscaling = &v1alpha1.Autoscaling{MinReplicas: ptr.To[int32](4), MaxReplicas: 9}
@@ -258,6 +281,7 @@ func TestUnreadableCacheExportsNothing(t *testing.T) {
 func TestGaugesFollowPrometheusConventions(t *testing.T) {
 	all := &cache{agents: []*v1alpha1.Agent{agenttest.New("a",
 		condition(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonQuotaExceeded, ""),
+		condition(v1alpha1.ConditionConfigOutdated, metav1.ConditionTrue, v1alpha1.ReasonOnNextRollout, ""),
 		condition(v1alpha1.ConditionHighlyAvailable, metav1.ConditionFalse, v1alpha1.ReasonMissingRequirements, "replicas: 1"))}, missing: []string{"replicas"}}
 	problems, err := testutil.CollectAndLint(all.collector())
 	require.NoError(t, err)

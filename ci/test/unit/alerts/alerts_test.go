@@ -31,6 +31,7 @@ func TestAlertsFireAndResolve(t *testing.T) {
 		incomplete  = `FlokoaAgentNotFullyAvailable{agent="a", namespace="flokoa-production", severity="warning"}`
 		fragile     = `FlokoaAgentNotHighlyAvailable{agent="a", namespace="flokoa-production", severity="warning"}`
 		stuck       = `FlokoaAgentRolloutStuck{agent="a", namespace="flokoa-production", severity="warning"}`
+		halted      = `FlokoaConfigRolloutHalted{namespace="flokoa-production", severity="warning"}`
 		unscraped   = `FlokoaOperatorNotReconciling{cause="NotScraped", job="flokoa-operator-metrics", namespace="flokoa-system", severity="critical"}`
 		leaderless  = `FlokoaOperatorNotReconciling{cause="NoLeader", job="flokoa-operator-metrics", namespace="flokoa-system", severity="critical"}`
 		overrun     = `FlokoaOperatorNotReconciling{cause="QueueNotDrained", job="flokoa-operator-metrics", namespace="flokoa-system", severity="critical"}`
@@ -50,6 +51,12 @@ func TestAlertsFireAndResolve(t *testing.T) {
 		want      []string
 	}{
 		"all is well": {agent: running()},
+
+		"a configuration waits for its turn": {agent: but(series{`config_outdated{reason="ConfigRolloutPending"}`: during(41, "1")})},
+		"a configuration is halted for ten minutes": {
+			agent: but(series{`config_outdated{reason="ConfigRolloutHalted"}`: during(2, "_") + during(10, "1") + gone(29)}),
+			want:  []string{"6m30s fires " + halted, "11m30s ends " + halted},
+		},
 
 		"an operator is close to its memory limit": {
 			agent: running(),
@@ -218,6 +225,7 @@ func firingAlerts(t *testing.T) map[string]rules.Alert {
 	down := but(series{
 		"replicas_available": during(41, "0"), "highly_available": during(41, "0"), "stalled": during(41, "1"),
 		`not_ready_reason{reason="CrashLooping"}`:          during(41, "1"),
+		`config_outdated{reason="ConfigRolloutHalted"}`:    during(41, "1"),
 		`missing_requirement{requirement="image"}`:         during(41, "1"),
 		`missing_requirement{requirement="anti-affinity"}`: during(41, "1"),
 	})

@@ -165,7 +165,7 @@ func fleet() world {
 			}),
 			"dev/stuck": but(series{
 				"replicas_available": during(41, "2"), "replicas_ready": during(41, "2"), "ready": during(41, "0"), "stalled": during(41, "1"), "highly_available": during(41, "0"),
-				`not_ready_reason{reason="ProgressDeadlineExceeded"}`: during(41, "1"),
+				`not_ready_reason{reason="ProgressDeadlineExceeded"}`: during(41, "1"), `config_outdated{reason="ConfigRolloutPending"}`: during(41, "1"),
 			}),
 			"dev/suspended": but(series{
 				"replicas_desired": during(41, "0"), "replicas_available": during(41, "0"), "replicas_ready": during(41, "0"), "highly_available": during(41, "0"),
