@@ -106,9 +106,11 @@ func TestASharedConfigMapRollsAFleetInWaves(t *testing.T) {
 	standby, err := startStandby(t.Context())
 	require.NoError(t, err)
 
+	second := time.NewTicker(time.Second)
+	defer second.Stop()
 	for i := range 10 { // ten changes in ten seconds
 		s.setConfig(fmt.Sprint("debug-", i))
-		time.Sleep(time.Second)
+		<-second.C
 	}
 	s.eventually("a part of the Agents has rolled", waitTimeout, func() error {
 		if rolled, _ := wave.rolled(); rolled < agents/4 {

@@ -124,12 +124,11 @@ func (b Baseline) Compare(references References, contents Contents) Difference {
 
 // has reports whether a baseline knows an object.
 func (b Baseline) has(object Object) bool {
-	known := false
 	if object.Kind == Secret {
-		_, known = b.Secrets[object.Name]
-	} else {
-		_, known = b.ConfigMaps[object.Name]
+		_, known := b.Secrets[object.Name]
+		return known
 	}
+	_, known := b.ConfigMaps[object.Name]
 	return known
 }
 

@@ -110,7 +110,9 @@ func (f *fleet) write(t *testing.T, object client.Object, patch string) {
 // passes reconciles all Agents in order, again and again, until a change has long settled. The order is that of a queue.
 func (f *fleet) passes(t *testing.T) {
 	t.Helper()
-	for end := time.Now().Add(5 * quiet); time.Now().Before(end); time.Sleep(quiet / 4) {
+	pause := time.NewTicker(quiet / 4)
+	defer pause.Stop()
+	for end := time.Now().Add(5 * quiet); time.Now().Before(end); <-pause.C {
 		for _, of := range f.agents {
 			_, err := f.Reconcile(t.Context(), reconcile.Request{NamespacedName: client.ObjectKeyFromObject(of)})
 			require.NoError(t, err)
