@@ -266,7 +266,11 @@ func (c *Controller) configure(desired render.Children, live *appsv1.Deployment,
 	case len(of.references) == 0:
 		return configured{}
 	case of.baseline.Template != template:
-		return configured{annotation: of.baseline.Take(template, of.references, of.contents).Encode(), taken: true}
+		next := of.baseline.Take(template, of.references, of.contents)
+		if of.member.Phase == configrollout.Rolling || of.member.Phase == configrollout.Failed {
+			next.Rollout = of.baseline.Rollout // a restart is no proof that the change works
+		}
+		return configured{annotation: next.Encode(), taken: true}
 	case of.rolls():
 		setRevision(desired, configrollout.Revision(of.references, of.contents))
 		next := of.baseline.Take(template, of.references, of.contents).StartRollout(of.difference.Changes, of.member.StartsUnready())

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -61,6 +62,9 @@ func (g *gated) Reconcile(ctx context.Context, request reconcile.Request) (recon
 	if !yields || g.reader.Get(ctx, request.NamespacedName, agent) != nil {
 		g.reported.Delete(request.NamespacedName)
 		return g.inner.Reconcile(ctx, request)
+	}
+	if inner, ok := g.inner.(interface{ forgetConfig(types.NamespacedName) }); ok {
+		inner.forgetConfig(request.NamespacedName) // it holds no slot of this operator
 	}
 	if agent.Status.ObservedGeneration > 0 || operator == "" || !agent.DeletionTimestamp.IsZero() { // the CRD's default is -1
 		return reconcile.Result{}, nil

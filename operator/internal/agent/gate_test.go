@@ -19,6 +19,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
+	"github.com/flokoa/flokoa/operator/internal/configrollout"
+	"github.com/flokoa/flokoa/operator/internal/configwatch"
 )
 
 // yieldsTo is a precedence that yields every namespace to an operator; nil yields none.
@@ -128,4 +130,15 @@ func TestRecreatedAgentHasItsOwnEvent(t *testing.T) {
 func TestWithoutPrecedenceThereIsNoGate(t *testing.T) {
 	inner := &Controller{}
 	require.Same(t, inner, gate(nil, nil, inner))
+}
+
+func TestAnAgentOfAnotherOperatorHoldsNoSlot(t *testing.T) {
+	operator, w := "platform/other", newWaveWorld("a")
+	require.Equal(t, configrollout.Roll, w.pending("a").Verdict)
+	inner := &Controller{configs: &configs{configwatch.NewStore(configwatch.Settle{}, nil, nil, nil), w.waves}}
+	stored := &v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "a"}, Status: v1alpha1.AgentStatus{ObservedGeneration: 1}}
+	gate := &gated{precedence: yieldsTo{&operator}, inner: inner, reader: oneAgent{agent: stored}}
+	_, err := gate.Reconcile(t.Context(), reconcile.Request{NamespacedName: waveName("a")})
+	require.NoError(t, err)
+	require.Empty(t, w.members)
 }
