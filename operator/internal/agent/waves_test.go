@@ -186,3 +186,14 @@ func TestOnlyAnnotationsLeaveTheRolloutAsItIs(t *testing.T) {
 		require.Equal(t, row.want, annotated.object.(*appsv1.Deployment).Status.ObservedGeneration, "%+v", row)
 	}
 }
+
+func TestAnOlderAgentTakesNoSlotThatIsGranted(t *testing.T) {
+	w := newWaveWorld("a", "b", "c", "p")
+	for _, name := range []string{"a", "b", "c"} {
+		w.atRest(name)
+	}
+	w.in("p", configrollout.Complete)
+	require.Equal(t, configrollout.Roll, w.pending("b").Verdict)
+	require.Equal(t, configrollout.Roll, w.pending("c").Verdict)
+	require.Equal(t, configrollout.WaitForSlot, w.pending("a").Verdict, "a precedes them, but they are about to write")
+}
