@@ -10,10 +10,13 @@ import (
 	"github.com/stretchr/testify/require"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/rest"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -32,6 +35,8 @@ const quiet = 200 * time.Millisecond
 type fleet struct {
 	bench
 	agents []*v1alpha1.Agent
+	// account reads what Agents reference; nil for the administrator.
+	account *rest.Config
 }
 
 // newFleet returns a fleet of Agents whose first rollout is complete.
@@ -84,7 +89,11 @@ func (f *fleet) rollConfigs(t *testing.T, secrets ...string) {
 	}, func([]types.NamespacedName, time.Duration) {})
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
-	go func() { store.Watch(ctx, metadata.NewForConfigOrDie(config), []string{f.namespace}); close(ended) }()
+	account := config
+	if f.account != nil {
+		account = f.account
+	}
+	go func() { store.Watch(ctx, metadata.NewForConfigOrDie(account), []string{f.namespace}); close(ended) }()
 	t.Cleanup(func() { cancel(); <-ended })
 }
 
@@ -533,6 +542,34 @@ func TestASecretRollsThePodsOnlyIfItIsListed(t *testing.T) {
 	require.Empty(t, unlisted.rolled(t, before))
 	require.Equal(t, metav1.ConditionUnknown, unlisted.outdated(t, "a").Status)
 	require.Equal(t, v1alpha1.ReasonSecretsNotObserved, unlisted.outdated(t, "a").Reason)
+}
+
+// The Role is that of the chart for configRollouts.secrets.
+func TestARoleForOneSecretIsEnoughToObserveIt(t *testing.T) {
+	const user = "operator-of-one-secret"
+	install(t, "operator", readerRole, writerRole)
+	namespace := newNamespace(t)
+	role := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "flokoa-operator-config"}, Rules: []rbacv1.PolicyRule{{
+		APIGroups: []string{""}, Resources: []string{"secrets"}, ResourceNames: []string{"tokens"}, Verbs: []string{"get", "list", "watch"}}}}
+	require.NoError(t, api.Create(t.Context(), role))
+	require.NoError(t, api.Create(t.Context(), &rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: role.Name}, Subjects: []rbacv1.Subject{subject(user)},
+		RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: role.Name},
+	}))
+	f := fleet{account: account(t, user, readerRole, writerRole)}
+	f.bench = newBenchAs(t, namespace, f.account)
+	f.rollConfigs(t, "tokens")
+	f.writeConfig(t, "log-level", "info")
+	f.write(t, secretObject(f), `{"stringData":{"token":"guess-me-1"}}`)
+	f.add(t, []string{"a"}, readsToken)
+	f.passes(t)
+	before := f.revisions(t)
+	f.write(t, secretObject(f), `{"stringData":{"token":"guess-me-2"}}`)
+	f.passes(t)
+	require.Equal(t, "a", f.rolled(t, before))
+	secrets := metadata.NewForConfigOrDie(f.account).Resource(corev1.SchemeGroupVersion.WithResource("secrets")).Namespace(namespace)
+	_, err := secrets.List(t.Context(), metav1.ListOptions{})
+	require.True(t, apierrors.IsForbidden(err), "it may list no other Secret: %v", err)
 }
 
 func TestConfigRolloutsThatAreTurnedOffRestartNothing(t *testing.T) {
