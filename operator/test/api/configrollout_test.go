@@ -61,9 +61,10 @@ func (f *fleet) add(t *testing.T, names []string, options ...agenttest.Option) {
 	f.events.Events = make(chan string, 100)
 }
 
-// readsLogLevel has the container read the key log-level.
+// readsLogLevel has the container read the key log-level. It has no port: the control plane has addresses for few Services.
 func readsLogLevel(optional bool) agenttest.Option {
 	return agenttest.Container(func(c *corev1.Container) {
+		c.Ports = nil
 		c.Env = append(c.Env, corev1.EnvVar{Name: "LOG_LEVEL", ValueFrom: &corev1.EnvVarSource{ConfigMapKeyRef: &corev1.ConfigMapKeySelector{
 			LocalObjectReference: corev1.LocalObjectReference{Name: "config"}, Key: "log-level", Optional: &optional}}})
 	})
@@ -116,16 +117,19 @@ func (f *fleet) write(t *testing.T, object client.Object, patch string) {
 	require.NoError(t, api.Patch(t.Context(), object, client.RawPatch(types.MergePatchType, []byte(patch))))
 }
 
-// passes reconciles all Agents in order, again and again, until a change has long settled. The order is that of a queue.
+// passes waits until a change has settled, and reconciles all Agents in order, again and again. All of them see a change in the same round,
+// as in the operator, which enqueues them together.
 func (f *fleet) passes(t *testing.T) {
 	t.Helper()
+	<-time.After(3 * quiet)
 	pause := time.NewTicker(quiet / 4)
 	defer pause.Stop()
-	for end := time.Now().Add(5 * quiet); time.Now().Before(end); <-pause.C {
+	for range 8 {
 		for _, of := range f.agents {
 			_, err := f.Reconcile(t.Context(), reconcile.Request{NamespacedName: client.ObjectKeyFromObject(of)})
 			require.NoError(t, err)
 		}
+		<-pause.C
 	}
 }
 
