@@ -101,6 +101,35 @@ func TestChildrenAreWrittenOnceOnCreateAndOnceOnARoll(t *testing.T) {
 	}
 }
 
+func TestAConfigRolloutWritesNoMoreThanAnyOtherRollout(t *testing.T) {
+	t.Parallel()
+	s := newFixture(t)
+	s.setConfig("info")
+	s.create("a", readsConfig)
+	s.waitReady("a")
+	s.requireWrites("create", map[string]int{"patch deployments": 1, "patch services": 1}, 2, 1)
+
+	mark, err := auditLogEnd()
+	require.NoError(t, err)
+	s.since = mark
+	s.setConfig("debug")
+	s.eventually("the Agent rolls", waitTimeout, func() error {
+		if read(s, "a", &appsv1.Deployment{}).Spec.Template.Annotations[v1alpha1.AnnotationConfigRevision] == "" {
+			return errors.New("it has no revision")
+		}
+		return nil
+	})
+	s.requireWrites("config roll", map[string]int{"patch deployments": 1}, 3, 2)
+	s.waitReady("a")
+	reads := 0
+	for _, r := range s.requests() {
+		if r.Verb == "get" && r.ObjectRef.Resource == "configmaps" {
+			reads++
+		}
+	}
+	require.Equal(t, 1, reads, "reads of the ConfigMap")
+}
+
 // requireWrites is met when the operator wrote exactly these children, a status no more often than this, and so many Events.
 func (s *fixture) requireWrites(what string, children map[string]int, statuses, events int) {
 	s.Helper()

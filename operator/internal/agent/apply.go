@@ -19,7 +19,6 @@ import (
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
-	"github.com/flokoa/flokoa/operator/internal/configrollout"
 	"github.com/flokoa/flokoa/operator/internal/render"
 	"github.com/flokoa/flokoa/operator/internal/status"
 )
@@ -37,10 +36,9 @@ type applied struct {
 	rewritten []string
 	// templateDue is when a new pod template will be applied, zero if it is.
 	templateDue time.Time
-	// config is what the pass knows of the configuration. taken is true if new pods have it, and rolled are the changes that are the reason.
+	// config is what the pass knows of the configuration, and taken is true if new pods have it.
 	config config
 	taken  bool
-	rolled []configrollout.Change
 	err    error
 }
 
@@ -65,15 +63,17 @@ func (c *Controller) applyChildren(ctx context.Context, agent *v1alpha1.Agent, l
 	if !agent.DeletionTimestamp.IsZero() {
 		return outcome // the garbage collector deletes the children, in the foreground or after the last finalizer
 	}
-	if err := c.prepareTemplate(desired, observed.Deployment, &outcome, state); err != nil {
+	next, err := c.prepareTemplate(desired, observed.Deployment, &outcome, state)
+	if err != nil {
 		outcome.err = err
 		return outcome
 	}
 	outcome.conflict = c.findScaleConflict(ctx, observed.Deployment, desired.Deployment, state)
 	keepsPorts := render.KeepsPorts(agent, desired) // an apply overwrites what is desired
 	outcome.err = c.reconcileChildren(ctx, agent, live, desired)
-	if outcome.err != nil || !live.deployment.written {
-		outcome.taken, outcome.rolled = false, nil
+	if outcome.err == nil && live.deployment.written {
+		outcome.taken = next.taken
+		state.config.rolled = append(state.config.rolled, next.rolled...)
 	}
 	outcome.rewritten = live.rewritten()
 	state.synced = lastSynced{}
@@ -85,10 +85,10 @@ func (c *Controller) applyChildren(ctx context.Context, agent *v1alpha1.Agent, l
 
 // prepareTemplate gives the desired Deployment the configuration that its pods take, and delays a template that is not due. Pods with a
 // delayed template take nothing yet.
-func (c *Controller) prepareTemplate(desired render.Children, live *appsv1.Deployment, outcome *applied, state *state) (err error) {
-	next := c.configure(desired, live, &outcome.config, &state.config)
+func (c *Controller) prepareTemplate(desired render.Children, live *appsv1.Deployment, outcome *applied, state *state) (next configured, err error) {
+	next = c.configure(desired, live, &outcome.config, &state.config)
 	if outcome.templateDue, err = c.delayTemplate(desired, live, state); err != nil {
-		return err
+		return configured{}, err
 	}
 	if !outcome.templateDue.IsZero() {
 		next = configured{annotation: live.Annotations[v1alpha1.AnnotationConfigBaseline]}
@@ -96,8 +96,7 @@ func (c *Controller) prepareTemplate(desired render.Children, live *appsv1.Deplo
 	if next.annotation != "" {
 		desired.Deployment.WithAnnotations(map[string]string{v1alpha1.AnnotationConfigBaseline: next.annotation})
 	}
-	outcome.taken, outcome.rolled = next.taken, next.rolled
-	return nil
+	return next, nil
 }
 
 // reconcileChildren applies or deletes every child. A child that fails does not keep the others from being applied.

@@ -86,6 +86,8 @@ type configState struct {
 	phase    configrollout.Phase
 	// annotated is the generation of the Deployment after a write that changed its annotations only, 0 if there was none.
 	annotated int64
+	// rolled are the changes that rolled the pods and that no Event has reported yet. They outlast a pass that cannot write the status.
+	rolled []configrollout.Change
 	// haltReported is the revision whose failure an Event reported.
 	haltReported string
 }
@@ -313,10 +315,11 @@ func (of *config) report(taken bool) status.Config {
 	return report
 }
 
-// recordConfigRollout records an Event about changes that rolled the pods in this pass, or on which the Agent failed, so that others wait.
-func (c *Controller) recordConfigRollout(agent *v1alpha1.Agent, of config, rolled []configrollout.Change, state *configState) {
-	if len(rolled) > 0 {
-		c.record(agent, corev1.EventTypeNormal, reasonConfigChanged, "%s: rolling the pods", configrollout.Describe(rolled))
+// recordConfigRollout records an Event about changes that rolled the pods, or on which the Agent failed, so that others wait.
+func (c *Controller) recordConfigRollout(agent *v1alpha1.Agent, of config, state *configState) {
+	if len(state.rolled) > 0 {
+		c.record(agent, corev1.EventTypeNormal, reasonConfigChanged, "%s: rolling the pods", configrollout.Describe(state.rolled))
+		state.rolled = nil
 	}
 	if of.member.Phase != configrollout.Failed || state.haltReported == state.revision {
 		return

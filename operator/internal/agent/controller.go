@@ -79,7 +79,7 @@ func (c *Controller) Reconcile(ctx context.Context, request reconcile.Request) (
 	}
 	c.warnScaleConflict(agent, applied.conflict, state)
 	c.warnTemplateChange(agent, children.deployment.changedBy, state)
-	c.recordConfigRollout(agent, applied.config, applied.rolled, &state.config)
+	c.recordConfigRollout(agent, applied.config, &state.config)
 	return result(applied.err, soonest(recheck, delay, observed.TemplateDelay(), applied.config.recheck))
 }
 

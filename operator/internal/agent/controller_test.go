@@ -122,10 +122,27 @@ func TestLostHighAvailabilityAndDeadlocksAreRecorded(t *testing.T) {
 	}
 }
 
+// The Event ConfigChanged says more about the start of a rollout than RolloutInProgress, so a config rollout records two Events, too.
+func TestAConfigRolloutHasNoOtherEventForItsStart(t *testing.T) {
+	ready := func(reason string) written {
+		return written{status: with(&metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: reason})}
+	}
+	for name, row := range map[string]struct{ old, updated, want string }{
+		"the start": {v1alpha1.ReasonRolloutComplete, v1alpha1.ReasonRolloutInProgress, ""},
+		"the fix":   {v1alpha1.ReasonProgressDeadlineExceeded, v1alpha1.ReasonRolloutInProgress, ""},
+		"a failure": {v1alpha1.ReasonRolloutComplete, v1alpha1.ReasonApplyFailed, "Warning ApplyFailed "},
+	} {
+		require.Equal(t, row.want, recordedAfter(ready(row.old), ready(row.updated), true), name)
+	}
+}
+
 // recorded returns the Events about the transition from one written status to the next, empty for none.
-func recorded(old, updated written) string {
+func recorded(old, updated written) string { return recordedAfter(old, updated, false) }
+
+// recordedAfter returns the same. explained is true if another Event reports the start of a rollout.
+func recordedAfter(old, updated written, explained bool) string {
 	recorder := events.NewFakeRecorder(8)
-	New(nil, nil, recorder, false).recordEvents(agenttest.New("a"), old, updated)
+	New(nil, nil, recorder, false).recordEvents(agenttest.New("a"), old, updated, explained)
 	close(recorder.Events)
 	var all []string
 	for sent := range recorder.Events {

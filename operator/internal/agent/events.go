@@ -18,10 +18,11 @@ type written struct {
 }
 
 // recordEvents records an Event for each transition from one written status to the next: one for a new Agent, two for a rollout,
-// none for other numbers.
-func (c *Controller) recordEvents(agent *v1alpha1.Agent, old, updated written) {
+// none for other numbers. explained is true if the Event ConfigChanged reports the start of the rollout.
+func (c *Controller) recordEvents(agent *v1alpha1.Agent, old, updated written, explained bool) {
 	before, after := conditions(old, updated, v1alpha1.ConditionReady)
-	if after != nil && (before == nil || before.Reason != after.Reason) && !starts(before, after) {
+	explained = explained && after != nil && after.Reason == v1alpha1.ReasonRolloutInProgress
+	if after != nil && (before == nil || before.Reason != after.Reason) && !starts(before, after) && !explained {
 		c.recordCondition(agent, isWarning(after), after)
 	}
 	// The end of the rollout reports that the Agent became highly available; nothing else reports that it no longer is.

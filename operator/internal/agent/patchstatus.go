@@ -52,7 +52,7 @@ func (c *Controller) patchStatus(ctx context.Context, agent *v1alpha1.Agent, upd
 	case overwritten: // the Agent itself did not change
 		state.restored = observed.Now
 	case agent.DeletionTimestamp.IsZero():
-		c.recordEvents(agent, old, updated)
+		c.recordEvents(agent, old, updated, len(state.config.rolled) > 0)
 	}
 	return 0, nil
 }
