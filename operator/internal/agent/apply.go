@@ -63,7 +63,7 @@ func (c *Controller) applyChildren(ctx context.Context, agent *v1alpha1.Agent, l
 	if !agent.DeletionTimestamp.IsZero() {
 		return outcome // the garbage collector deletes the children, in the foreground or after the last finalizer
 	}
-	next, err := c.prepareTemplate(desired, observed.Deployment, &outcome, state)
+	next, err := c.prepareTemplate(ctx, desired, observed.Deployment, &outcome, state)
 	if err != nil {
 		outcome.err = err
 		return outcome
@@ -85,8 +85,8 @@ func (c *Controller) applyChildren(ctx context.Context, agent *v1alpha1.Agent, l
 
 // prepareTemplate gives the desired Deployment the configuration that its pods take, and delays a template that is not due. Pods with a
 // delayed template take nothing yet.
-func (c *Controller) prepareTemplate(desired render.Children, live *appsv1.Deployment, outcome *applied, state *state) (next configured, err error) {
-	next = c.configure(desired, live, &outcome.config, &state.config)
+func (c *Controller) prepareTemplate(ctx context.Context, desired render.Children, live *appsv1.Deployment, outcome *applied, state *state) (next configured, err error) {
+	next = c.configure(ctx, desired, live, &outcome.config, &state.config)
 	if outcome.templateDue, err = c.delayTemplate(desired, live, state); err != nil {
 		return configured{}, err
 	}

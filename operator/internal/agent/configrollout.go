@@ -251,7 +251,7 @@ type configured struct {
 
 // configure gives the rendered pod template its revision, and returns the baseline that goes with it. With another template than that of
 // the baseline, the pods roll anyway: they take every change along.
-func (c *Controller) configure(desired render.Children, live *appsv1.Deployment, of *config, state *configState) configured {
+func (c *Controller) configure(ctx context.Context, desired render.Children, live *appsv1.Deployment, of *config, state *configState) configured {
 	template, recorded := configrollout.Template(desired.TemplateDigest(), foreignAnnotations(desired, live)), ""
 	if live != nil {
 		recorded = live.Annotations[v1alpha1.AnnotationConfigBaseline]
@@ -268,6 +268,7 @@ func (c *Controller) configure(desired render.Children, live *appsv1.Deployment,
 	case len(of.references) == 0:
 		return configured{}
 	case of.baseline.Template != template:
+		c.readCurrent(ctx, of)
 		next := of.baseline.Take(template, of.references, of.contents)
 		if of.member.Phase == configrollout.Rolling || of.member.Phase == configrollout.Failed {
 			next.Rollout = of.baseline.Rollout // a restart is no proof that the change works
@@ -284,6 +285,16 @@ func (c *Controller) configure(desired render.Children, live *appsv1.Deployment,
 	default:
 		return configured{}
 	}
+}
+
+// readCurrent reads what has changed and not settled yet: pods that roll for another reason take it along. Otherwise an Agent that is
+// applied together with its ConfigMap would roll twice.
+func (c *Controller) readCurrent(ctx context.Context, of *config) {
+	current, err := c.configs.store.Current(ctx, types.NamespacedName(of.member.Name))
+	if err != nil {
+		log.FromContext(ctx).Error(err, "cannot read a referenced ConfigMap or Secret: the pods may roll once more when it can be read")
+	}
+	of.contents = current
 }
 
 // setRevision sets the revision of the pod template, if there is one.

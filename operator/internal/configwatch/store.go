@@ -109,6 +109,17 @@ func (s *Store) Follow(agent types.NamespacedName, objects []configrollout.Objec
 // Contents returns the content of the objects that an Agent follows, as far as it is known, and when to ask again, 0 for when the store
 // wakes the Agent. A change is not in it before it has settled. The last error of a read is returned with the other contents.
 func (s *Store) Contents(ctx context.Context, agent types.NamespacedName) (configrollout.Contents, time.Duration, error) {
+	return s.contents(ctx, agent, s.untilRead)
+}
+
+// Current is like Contents, but a change is in it at once: pods that start now do not wait until it has settled.
+func (s *Store) Current(ctx context.Context, agent types.NamespacedName) (configrollout.Contents, error) {
+	contents, _, err := s.contents(ctx, agent, s.untilRetry)
+	return contents, err
+}
+
+// contents returns the content of the objects that an Agent follows. until is how long an object must not be read yet.
+func (s *Store) contents(ctx context.Context, agent types.NamespacedName, until func(*object) time.Duration) (configrollout.Contents, time.Duration, error) {
 	s.mutex.Lock()
 	objects := s.agents[agent]
 	s.mutex.Unlock()
@@ -123,7 +134,7 @@ func (s *Store) Contents(ctx context.Context, agent types.NamespacedName) (confi
 		if o == nil {
 			continue
 		}
-		content, known, wait, err := s.contentOf(ctx, key, o)
+		content, known, wait, err := s.contentOf(ctx, key, o, until)
 		if known {
 			contents[of] = content
 		}
@@ -138,11 +149,11 @@ func (s *Store) Contents(ctx context.Context, agent types.NamespacedName) (confi
 }
 
 // contentOf returns the content of an object, and reads it if that is due.
-func (s *Store) contentOf(ctx context.Context, key Key, o *object) (content configrollout.Content, known bool, wait time.Duration, err error) {
+func (s *Store) contentOf(ctx context.Context, key Key, o *object, until func(*object) time.Duration) (content configrollout.Content, known bool, wait time.Duration, err error) {
 	o.reading.Lock()
 	defer o.reading.Unlock()
 	s.mutex.Lock()
-	wait = s.untilRead(o)
+	wait = until(o)
 	content, known = o.content, o.known
 	due := wait == 0 && (!known || o.moved)
 	lastMove := o.lastMove
@@ -173,10 +184,15 @@ func (s *Store) untilRead(o *object) time.Duration {
 			due = limit
 		}
 	}
-	if retry := o.failed.Add(retryRead); !o.failed.IsZero() && retry.After(due) {
-		due = retry
+	return max(due.Sub(s.now()), s.untilRetry(o))
+}
+
+// untilRetry is how long an object that could not be read is not read again, 0 if it could.
+func (s *Store) untilRetry(o *object) time.Duration {
+	if o.failed.IsZero() {
+		return 0
 	}
-	return max(due.Sub(s.now()), 0)
+	return max(o.failed.Add(retryRead).Sub(s.now()), 0)
 }
 
 // observe notes the version of an object that the watch reports, empty if it was deleted.

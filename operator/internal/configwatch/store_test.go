@@ -103,6 +103,33 @@ func TestAChangeSettlesBeforeItIsRead(t *testing.T) {
 	require.Equal(t, 2, w.reads)
 }
 
+func TestPodsThatStartNowTakeAChangeThatHasNotSettled(t *testing.T) {
+	w := newWorld()
+	w.Follow(one, []configrollout.Object{shared})
+	w.ask(t, one)
+	current := func() string {
+		contents, err := w.Current(t.Context(), one)
+		require.NoError(t, err)
+		return contents[shared].Version
+	}
+	w.write(key, "2", "v")
+	require.Equal(t, "2", current())
+	require.Equal(t, "2", current())
+	require.Equal(t, 2, w.reads, "once")
+	contents, next := w.ask(t, one)
+	require.Zero(t, next)
+	require.Equal(t, "2", contents[shared].Version, "it is not a change any more")
+
+	w.write(key, "3", "w")
+	w.failure = errors.New("no connection")
+	_, err := w.Current(t.Context(), one)
+	require.Error(t, err)
+	require.Equal(t, "2", current(), "an object that cannot be read is not read again at once")
+	require.Equal(t, 3, w.reads)
+	w.failure, w.clock = nil, w.clock.Add(retryRead)
+	require.Equal(t, "3", current())
+}
+
 func TestAnObjectThatKeepsChangingIsReadAfterAMinute(t *testing.T) {
 	w := newWorld()
 	w.Follow(one, []configrollout.Object{shared})

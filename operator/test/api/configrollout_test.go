@@ -458,6 +458,46 @@ func TestAnAgentsOwnChangeTakesTheConfigurationAlong(t *testing.T) {
 	require.Empty(t, f.outdated(t, "b"))
 }
 
+// A person applies an Agent together with its ConfigMap, and Reloader annotates the pod template when the ConfigMap changes.
+func TestARolloutTakesAChangeThatHasNotSettledAlong(t *testing.T) {
+	for name, roll := range map[string]func(f *fleet){
+		"the Agent changes": func(f *fleet) {
+			live := &v1alpha1.Agent{}
+			require.NoError(t, api.Get(t.Context(), client.ObjectKey{Namespace: f.namespace, Name: "a"}, live))
+			live.Spec.Runtime.Spec.Container.Image = "registry.example/agent:v2"
+			require.NoError(t, api.Update(t.Context(), live))
+		},
+		"another tool rolls the pods": func(f *fleet) {
+			live := f.deployment(t, "a")
+			live.Spec.Template.Annotations = map[string]string{"reloader.stakater.com/last-reloaded-from": "config"}
+			require.NoError(t, api.Update(t.Context(), live, client.FieldOwner("Reloader")))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFleet(t, "a")
+			f.passes(t)
+			before := f.revisions(t)
+			f.writeConfig(t, "log-level", "debug")
+			<-time.After(quiet / 4) // the watch reports the change
+			roll(&f)
+			_, err := f.Reconcile(t.Context(), reconcile.Request{NamespacedName: client.ObjectKeyFromObject(f.agents[0])})
+			require.NoError(t, err)
+			f.complete(t, "a")
+			rolled := f.deployment(t, "a").Spec.Template
+			f.passes(t)
+			f.complete(t, "a") // the Deployment controller observes an annotation
+			f.passes(t)
+			require.Equal(t, rolled, f.deployment(t, "a").Spec.Template, "one rollout for both")
+			require.Empty(t, f.rolled(t, before))
+			require.Empty(t, f.outdated(t, "a"))
+
+			f.writeConfig(t, "log-level", "info")
+			f.passes(t)
+			require.Equal(t, "a", f.rolled(t, before), "the value is reverted")
+		})
+	}
+}
+
 func TestAScaledAgentStillWaitsForItsTurn(t *testing.T) {
 	f := newFleet(t, "a", "b")
 	before := f.revisions(t)
