@@ -338,6 +338,6 @@ func (c *Controller) recordConfigRollout(agent *v1alpha1.Agent, of config, state
 	if waiting := c.configs.waves.halts(client.ObjectKeyFromObject(agent)); waiting > 0 {
 		state.haltReported = state.revision
 		c.record(agent, corev1.EventTypeWarning, v1alpha1.ReasonConfigRolloutHalted,
-			"this Agent did not become ready with its changed configuration, so other Agents that read it do not roll (%d): repair this Agent, or take the change back", waiting)
+			"this Agent did not become ready with its changed configuration, so other Agents that read it do not roll (%d): fix this Agent, or revert the change", waiting)
 	}
 }

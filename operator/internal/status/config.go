@@ -36,7 +36,7 @@ func configOutdated(agent *v1alpha1.Agent, config Config) (conditionResult, bool
 		return conditionTrue(v1alpha1.ReasonOnNextRollout, "%s: the pods take it with their next rollout, because spec.configRollout is %s: to roll them now, run kubectl rollout restart deployment/%s",
 			what, agent.Spec.ConfigRollout, agent.Name), true
 	case config.Decision.Verdict == configrollout.Halted:
-		return conditionTrue(v1alpha1.ReasonConfigRolloutHalted, "%s: the pods do not roll, because Agent %q rolled and did not become ready: repair that Agent, or take the change back",
+		return conditionTrue(v1alpha1.ReasonConfigRolloutHalted, "%s: the pods do not roll, because Agent %q rolled and did not become ready: fix that Agent, or revert the change",
 			what, config.Decision.Agent), true
 	default:
 		return conditionTrue(v1alpha1.ReasonConfigRolloutPending, "%s: the pods roll when %s", what, waitsFor(config.Decision)), true

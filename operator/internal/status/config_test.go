@@ -30,7 +30,7 @@ func TestConfigOutdatedSaysWhatChangedAndWhenItRolls(t *testing.T) {
 		"a rollout in progress": {threeReplicas(), decided(configrollout.WaitForRollout, ""),
 			"True ConfigRolloutPending: ConfigMap agent-config changed: log-level: the pods roll when the rollout in progress is complete"},
 		"halted": {threeReplicas(), decided(configrollout.Halted, "b"),
-			`True ConfigRolloutHalted: ConfigMap agent-config changed: log-level: the pods do not roll, because Agent "b" rolled and did not become ready: repair that Agent, or take the change back`},
+			`True ConfigRolloutHalted: ConfigMap agent-config changed: log-level: the pods do not roll, because Agent "b" rolled and did not become ready: fix that Agent, or revert the change`},
 		"on the next rollout": {threeReplicas(onNextRollout), decided(configrollout.Nothing, ""),
 			"True OnNextRollout: ConfigMap agent-config changed: log-level: the pods take it with their next rollout, because spec.configRollout is OnNextRollout: to roll them now, run kubectl rollout restart deployment/a"},
 		"deleted": {threeReplicas(), status.Config{Missing: []string{"ConfigMap agent-config"}, Changes: changes},
