@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -219,6 +220,26 @@ replicas: [{name: planner, count: 5}]
 configMapGenerator: [{name: settings, literals: [a=1]}]
 secretGenerator: [{name: registry, literals: [b=2]}]
 `}))
+}
+
+// A version of a ConfigMap or Secret has a name of its own, so a change of the content is a change of every Agent that reads it.
+func TestAnotherContentChangesEveryReferenceOfAnAgent(t *testing.T) {
+	generated := regexp.MustCompile(`(settings|registry)[-0-9a-z]*`)
+	agent := func(setting, password string) string {
+		return build(t, map[string]string{"kustomization.yaml": kustomization + fmt.Sprintf(`
+configMapGenerator: [{name: settings, literals: [a=%s]}]
+secretGenerator: [{name: registry, literals: [b=%s]}]
+`, setting, password)})
+	}
+	before, after := agent("1", "1"), agent("2", "2")
+	names, others := generated.FindAllString(before, -1), generated.FindAllString(after, -1)
+	require.Greater(t, len(names), 10)
+	require.Len(t, others, len(names))
+	for i := range names {
+		require.NotEqual(t, names[i], others[i], "reference %d", i)
+	}
+	require.Equal(t, generated.ReplaceAllString(before, "$1"), generated.ReplaceAllString(after, "$1"), "nothing else changes")
+	require.Equal(t, before, agent("1", "1"))
 }
 
 // With the schema, what a patch says of one variable, container or volume leaves the others alone; without, it replaces the list.
