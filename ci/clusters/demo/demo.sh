@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The demo: a real control plane on this machine, Flokoa installed from its charts, and an Agent of three replicas, watched until
-# all are available. Then one of its machines dies, and another stands in.
+# all are available. Then one of its machines dies, and another stands in. Meanwhile, a ConfigMap changes that three other Agents read.
 #
 #   ci/clusters/demo/demo.sh up      what `make demo` does; run again, it changes nothing that is in order
 #   ci/clusters/demo/demo.sh down    what `make demo-down` does
@@ -67,7 +67,7 @@ title() { printf '\n== %s\n' "$1"; }
 run() {
   local tool=$1 output
   shift
-  printf '$ %s %s\n' "$tool" "$*"
+  printf '$ %s%s\n' "$tool" "$(quote "$@")"
   if ! output=$(tool "$tool" "$@" 2>&1); then
     if [[ $output != *"already exists"* ]]; then
       printf '%s\n' "$output" >&2
@@ -76,6 +76,17 @@ run() {
     output="there already"
   fi
   sed -e '/^NOTES:/,$d' -e 's/^/  /' <<<"$output"
+}
+
+# quote ARGUMENT...: the arguments as a person types them, each after a space.
+quote() {
+  local argument
+  for argument in "$@"; do
+    case $argument in
+      *'{'*) printf " '%s'" "$argument" ;;
+      *) printf ' %s' "$argument" ;;
+    esac
+  done
 }
 
 tool() {
@@ -164,29 +175,43 @@ stop_operator() {
 
 # watch_agent shows `kubectl get agents -w` until all replicas are available.
 watch_agent() {
-  local fifo=$folder/watch line limit=$((SECONDS + patience)) watcher available=''
   title "Watching until AVAILABLE REPLICAS is $replicas"
-  printf '$ kubectl --namespace %s get agents -w\n' $team
+  if ! follow_agents all_available; then
+    tool kubectl --namespace $team describe agent $agent >&2
+    fail "not all replicas are available after $patience s; the state of the Agent is above, the operator's log is $folder/operator.log"
+  fi
+  printf '  %s of %s available after %s s\n' $replicas $replicas $SECONDS # of the whole demo
+}
+
+# all_available LINE: the Agent in a line of kubectl has all its replicas.
+all_available() {
+  local available
+  read -r _ _ _ _ available _ <<<"$1"
+  [[ $available == "$replicas" ]]
+}
+
+# follow_agents ENOUGH [ARGUMENT...] shows the lines of `kubectl get agents -w`, with more arguments of kubectl, until ENOUGH LINE succeeds.
+# It fails after $patience seconds.
+follow_agents() {
+  local enough=$1 fifo=$folder/watch line limit=$((SECONDS + patience)) watcher waiting=1
+  shift
+  printf '$ kubectl --namespace %s get agents%s -w\n' $team "${*:+ $*}"
   rm -f "$fifo" && mkfifo "$fifo"
-  "$KUBECTL" --namespace $team get agents -w >"$fifo" & # not through a function: the process to end later must be kubectl itself
+  "$KUBECTL" --namespace $team get agents "$@" -w >"$fifo" & # not through a function: the process to end later must be kubectl itself
   watcher=$!
   exec 8<"$fifo"
-  while ((SECONDS < limit)) && [[ $available != "$replicas" ]]; do
+  while ((SECONDS < limit && waiting)); do
     operator_lives || { tail -n 5 "$folder/operator.log" >&2 && fail "the operator ended; the lines above are the end of $folder/operator.log"; }
     if IFS= read -r -t 2 line <&8; then
       printf '  %s\n' "$line"
-      read -r _ _ _ _ available _ <<<"$line"
+      if "$enough" "$line"; then waiting=0; fi
     fi
   done
   exec 8<&-
   kill "$watcher" 2>/dev/null || true
   wait "$watcher" 2>/dev/null || true
   rm -f "$fifo"
-  if [[ $available != "$replicas" ]]; then
-    tool kubectl --namespace $team describe agent $agent >&2
-    fail "not all replicas are available after $patience s; the state of the Agent is above, the operator's log is $folder/operator.log"
-  fi
-  printf '  %s of %s available after %s s\n' "$available" $replicas $SECONDS # of the whole demo
+  return $waiting
 }
 
 where_pods_run() {
@@ -215,11 +240,44 @@ lose_node() {
   run kubectl label node "$node" simulation/lost= --overwrite
   await_ha False $losing $before
   printf '  noticed after %s s: the Service sends no more requests there, two replicas answer\n' $((SECONDS - before))
+  roll_configuration # nothing else happens for a minute
+  title "$agent again: its third replica"
   await_ha True $losing $before
   printf '  made good after %s s: a third replica runs elsewhere\n' $((SECONDS - before))
   where_pods_run
   title "$node comes back"
   run kubectl label node "$node" simulation/lost-
+}
+
+# roll_configuration changes a ConfigMap that three Agents read, and shows the order in which they roll.
+roll_configuration() {
+  local level=debug
+  title "Meanwhile: changing a ConfigMap that three Agents read"
+  run kubectl --namespace $team create configmap agent-config --from-literal=log-level=info
+  run kubectl --namespace $team apply --filename ci/clusters/demo/agents.yaml
+  run kubectl --namespace $team wait --for condition=Ready --timeout ${patience}s agent/planner agent/researcher agent/writer
+  # A second demo finds the level of the first one.
+  if [[ $(tool kubectl --namespace $team get configmap agent-config --output jsonpath='{.data.log-level}') == debug ]]; then level=info; fi
+  run kubectl --namespace $team patch configmap agent-config --patch "{\"data\":{\"log-level\":\"$level\"}}"
+  echo "  The operator first waits until the ConfigMap has been unchanged for 10 s. Then one Agent rolls. When it is ready, the others follow."
+  if ! follow_agents all_rolled --selector app.kubernetes.io/part-of=research; then
+    tool kubectl --namespace $team describe agents --selector app.kubernetes.io/part-of=research >&2
+    fail "not all Agents rolled within $patience s; their state is above, the operator's log is $folder/operator.log"
+  fi
+  sleep 1 # the last Event follows the status
+  echo "$ kubectl --namespace $team get events --field-selector involvedObject.kind=Agent --sort-by .eventTime | tail -n 6"
+  tool kubectl --namespace $team get events --field-selector involvedObject.kind=Agent --sort-by .eventTime | tail -n 6 | sed 's/^/  /'
+}
+
+# all_rolled LINE: with this line of kubectl, three Agents have started to roll and are complete.
+rolling='' rolled=''
+all_rolled() {
+  local name=${1%% *}
+  case $1 in
+    *RolloutInProgress*) rolling+=" $name " ;;
+    *RolloutComplete*) if [[ $rolling == *" $name "* && $rolled != *" $name "* ]]; then rolled+=" $name "; fi ;;
+  esac
+  [[ $(wc -w <<<"$rolled") -eq 3 ]]
 }
 
 # await_ha VALUE SECONDS BEGAN waits until the condition HighlyAvailable has a value, and prints the Agent whenever it changes,
