@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -25,44 +24,62 @@ type waves struct {
 	agents func() []types.NamespacedName
 	wake   wakeFunc
 
-	mutex     sync.Mutex
-	members   map[types.NamespacedName]configrollout.Member
-	decisions map[types.NamespacedName]configrollout.Decision
-	// seen are the Agents that had a pass, nil once all of them had one.
-	seen map[types.NamespacedName]bool
+	mutex   sync.Mutex
+	members map[types.NamespacedName]configrollout.Member
+	// plan is nil until it is needed.
+	plan *configrollout.Plan
+	// seen are the Agents that had a pass, nil once all of them had one, and listed is when they were last compared with all.
+	seen   map[types.NamespacedName]bool
+	listed time.Time
+	now    func() time.Time
 }
 
 func newWaves(limits configrollout.Limits, agents func() []types.NamespacedName, wake wakeFunc) *waves {
 	return &waves{
-		limits: limits, agents: agents, wake: wake,
-		members: map[types.NamespacedName]configrollout.Member{}, decisions: map[types.NamespacedName]configrollout.Decision{},
-		seen: map[types.NamespacedName]bool{},
+		limits: limits, agents: agents, wake: wake, now: time.Now,
+		members: map[types.NamespacedName]configrollout.Member{}, seen: map[types.NamespacedName]bool{},
 	}
 }
 
-// decide notes what a pass observed of an Agent, and returns what it does with its changes. An Agent that may roll holds its slot until
-// its next pass. Others whose decision changes are woken.
+// decide notes what a pass observed of an Agent, and returns what it does with its changes. Others whose decision changes are woken.
 func (w *waves) decide(agent types.NamespacedName, member configrollout.Member) configrollout.Decision {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
-	old, known := w.members[agent]
+	old := w.members[agent]
 	if member.Relevant() {
 		w.members[agent] = member
 	} else {
 		delete(w.members, agent)
 	}
-	starts := w.seen != nil
 	switch {
-	case !w.started(agent, member):
+	case !w.started(agent, &member):
 		return configrollout.Decision{Verdict: configrollout.WaitForStart}
-	case !starts && known == member.Relevant() && old.Same(member):
-		return w.decisions[agent]
-	case !starts && !known && !member.Relevant():
-		return configrollout.Decision{}
+	case member.Same(&old) && len(member.Changes) == 0:
+		return configrollout.Decision{} // no decision depends on this pass
+	case w.plan == nil || !w.update(&member, &old):
+		w.replan(agent)
 	}
-	w.plan(agent)
-	decision := w.decisions[agent]
+	return w.take(agent, member)
+}
+
+// update brings the plan up to date with an Agent where that is possible without all others: in a wave of thousands, planning again with
+// each pass takes minutes of CPU.
+func (w *waves) update(member, old *configrollout.Member) bool {
+	if member.Same(old) || w.plan.Requeue(member, old) {
+		return true
+	}
+	next, released := w.plan.Release(member, old)
+	if len(next) > 0 {
+		w.wake(next, 0)
+	}
+	return released
+}
+
+// take returns the decision about an Agent. One that may roll holds its slot until its next pass.
+func (w *waves) take(agent types.NamespacedName, member configrollout.Member) configrollout.Decision {
+	decision := w.plan.Decisions[agent]
 	if decision.Verdict == configrollout.Roll && !member.Idle {
+		w.plan.Remove(&member)
 		member.Phase, member.Rollout = configrollout.Rolling, configrollout.Baseline{}.StartRollout(member.Changes, member.StartsUnready()).Rollout
 		member.Changes = nil
 		w.members[agent] = member
@@ -70,32 +87,34 @@ func (w *waves) decide(agent types.NamespacedName, member configrollout.Member) 
 	return decision
 }
 
-// started notes the pass of an Agent, and reports whether all Agents had one. Only an Agent with changes needs to know.
-func (w *waves) started(agent types.NamespacedName, member configrollout.Member) bool {
+// started notes the pass of an Agent, and reports whether all Agents had one. Only an Agent with changes needs to know. All of them are
+// listed no more often than such an Agent asks: thousands may ask at the same time.
+func (w *waves) started(agent types.NamespacedName, member *configrollout.Member) bool {
 	if w.seen == nil {
 		return true
 	}
 	w.seen[agent] = true
-	if len(member.Changes) == 0 || slices.ContainsFunc(w.agents(), func(other types.NamespacedName) bool { return !w.seen[other] }) {
+	if len(member.Changes) == 0 || w.now().Sub(w.listed) < recheckStart {
+		return false
+	}
+	w.listed = w.now()
+	if slices.ContainsFunc(w.agents(), func(other types.NamespacedName) bool { return !w.seen[other] }) {
 		return false
 	}
 	w.seen = nil
 	return true
 }
 
-// plan decides about all Agents again, and wakes those whose decision changed, except the one whose pass this is.
-func (w *waves) plan(asks types.NamespacedName) {
-	decisions := map[types.NamespacedName]configrollout.Decision{}
-	for name, decision := range configrollout.Plan(slices.Collect(maps.Values(w.members)), w.limits) {
-		decisions[types.NamespacedName(name)] = decision
-	}
+// replan decides about all Agents again, and wakes those whose decision changed, except the one whose pass this is.
+func (w *waves) replan(asks types.NamespacedName) {
+	old := w.plan
+	w.plan = configrollout.NewPlan(w.members, w.limits)
 	var woken []types.NamespacedName
-	for agent, decision := range decisions {
-		if agent != asks && w.decisions[agent] != decision {
+	for agent, decision := range w.plan.Decisions {
+		if agent != asks && (old == nil || old.Decisions[agent] != decision) {
 			woken = append(woken, agent)
 		}
 	}
-	w.decisions = decisions
 	if len(woken) > 0 {
 		w.wake(woken, 0)
 	}
@@ -105,18 +124,26 @@ func (w *waves) plan(asks types.NamespacedName) {
 func (w *waves) forget(agent types.NamespacedName) {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
-	if _, known := w.members[agent]; known {
-		delete(w.members, agent)
-		w.plan(agent)
+	if _, known := w.members[agent]; !known {
+		return
 	}
+	delete(w.members, agent)
+	if w.plan == nil || len(w.plan.Decisions) == 0 {
+		w.plan = nil // nobody waits for it
+		return
+	}
+	w.replan(agent)
 }
 
 // halts returns how many other Agents wait because a change failed on an Agent.
 func (w *waves) halts(agent types.NamespacedName) int {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
+	if w.plan == nil {
+		return 0
+	}
 	count := 0
-	for other, decision := range w.decisions {
+	for other, decision := range w.plan.Decisions {
 		if other.Namespace == agent.Namespace && decision == (configrollout.Decision{Verdict: configrollout.Halted, Agent: agent.Name}) {
 			count++
 		}

@@ -21,6 +21,8 @@ type waveWorld struct {
 	*waves
 	all   []types.NamespacedName
 	woken []types.NamespacedName
+	// clock advances with each look at it.
+	clock time.Duration
 }
 
 func newWaveWorld(names ...string) *waveWorld {
@@ -30,6 +32,10 @@ func newWaveWorld(names ...string) *waveWorld {
 	}
 	w.waves = newWaves(configrollout.Limits{PerNamespace: 2, Total: 2}, func() []types.NamespacedName { return w.all },
 		func(agents []types.NamespacedName, _ time.Duration) { w.woken = append(w.woken, agents...) })
+	w.now = func() time.Time {
+		w.clock += recheckStart
+		return time.Unix(0, 0).Add(w.clock)
+	}
 	return w
 }
 
@@ -109,7 +115,7 @@ func TestAnAgentAtRestTakesNoMemory(t *testing.T) {
 	w.atRest("a")
 	w.atRest("b")
 	require.Empty(t, w.members)
-	require.Empty(t, w.decisions)
+	require.Empty(t, w.plan.Decisions)
 	require.Nil(t, w.seen)
 }
 
@@ -196,4 +202,35 @@ func TestAnOlderAgentTakesNoSlotThatIsGranted(t *testing.T) {
 	require.Equal(t, configrollout.Roll, w.pending("b").Verdict)
 	require.Equal(t, configrollout.Roll, w.pending("c").Verdict)
 	require.Equal(t, configrollout.WaitForSlot, w.pending("a").Verdict, "a precedes them, but they are about to write")
+}
+
+func TestAWokenAgentKeepsItsSlotFromAnOlderOne(t *testing.T) {
+	w := newWaveWorld("a", "b", "x", "y", "z", "p")
+	for _, name := range []string{"a", "b", "z"} {
+		w.atRest(name)
+	}
+	w.in("p", configrollout.Complete)
+	w.in("x", configrollout.Rolling)
+	w.in("y", configrollout.Rolling)
+	require.Equal(t, configrollout.WaitForSlot, w.pending("b").Verdict)
+	w.in("x", configrollout.Complete)
+	require.Equal(t, []types.NamespacedName{waveName("b")}, w.woken)
+	require.Equal(t, configrollout.Roll, w.pending("b").Verdict)
+	w.pending("z")
+	w.pending("a")
+	w.decide(waveName("z"), configrollout.Member{Name: waveName("z"), Busy: true, Changes: []configrollout.Change{{Object: waveConfig, Revision: "2"}}}) // plans again
+	require.Equal(t, configrollout.WaitForSlot, w.pending("a").Verdict, "a precedes b, which is about to write")
+}
+
+func TestAgentsAreListedOncePerSecond(t *testing.T) {
+	w, listed := newWaveWorld("a", "b"), 0
+	w.agents = func() []types.NamespacedName { listed++; return w.all }
+	w.now = func() time.Time { return time.Unix(1, 0) }
+	for range 100 {
+		require.Equal(t, configrollout.WaitForStart, w.pending("a").Verdict)
+	}
+	require.Equal(t, 1, listed)
+	w.atRest("b")
+	w.now = func() time.Time { return time.Unix(1, 0).Add(recheckStart) }
+	require.Equal(t, configrollout.Roll, w.pending("a").Verdict)
 }

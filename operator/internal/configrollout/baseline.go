@@ -26,7 +26,7 @@ type Baseline struct {
 // Rollout marks a rollout that a changed configuration caused.
 type Rollout struct {
 	// Objects are the revisions that caused it, by the kind and name of the object.
-	Objects map[string]string `json:"objects"`
+	Objects map[Object]string `json:"objects"`
 	// Unready is true if the Agent was not ready before: its failure says nothing about the change.
 	Unready bool `json:"unready,omitempty"`
 }
@@ -59,6 +59,10 @@ type Change struct {
 	Revision string
 	// Keys are those that changed, in order; none if that is not known.
 	Keys []string
+}
+
+func (c Change) same(other Change) bool {
+	return c.Object == other.Object && c.Revision == other.Revision
 }
 
 // String says what changed, as events and conditions do.
@@ -222,25 +226,12 @@ func versionOf(use Use, content Content) string {
 
 // StartRollout returns a baseline whose pods roll because of changes.
 func (b Baseline) StartRollout(changes []Change, unready bool) Baseline {
-	objects := map[string]string{}
+	objects := map[Object]string{}
 	for _, change := range changes {
-		objects[change.Object.Kind+"/"+change.Object.Name] = change.Revision
+		objects[change.Object] = change.Revision
 	}
 	b.Rollout = &Rollout{Objects: objects, Unready: unready}
 	return b
-}
-
-// Causes are the objects that caused a rollout, and their revisions.
-func (r *Rollout) Causes() map[Object]string {
-	if r == nil {
-		return nil
-	}
-	causes := map[Object]string{}
-	for text, revision := range r.Objects {
-		kind, name, _ := strings.Cut(text, "/")
-		causes[Object{kind, name}] = revision
-	}
-	return causes
 }
 
 // Revision is what the pod template of a config rollout carries. It is opaque: it changes with every version of what the pods read, and

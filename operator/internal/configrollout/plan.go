@@ -5,10 +5,12 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // Name is the namespace and name of an Agent.
-type Name struct{ Namespace, Name string }
+type Name = types.NamespacedName
 
 // Phase is how far the last config rollout of an Agent is.
 type Phase int
@@ -70,22 +72,88 @@ type Decision struct {
 	Agent   string
 }
 
-// Plan decides about every Agent with changes. An Agent that another decision makes roll counts as rolling.
+// Plan is what every Agent with changes does. An Agent that another decision makes roll counts as rolling.
 //
 // A change rolls one Agent first. When it is complete there, others follow, the oldest first, as the limits allow. A change that failed
 // on an Agent rolls no other. An Agent that was not ready before says nothing about a change: it goes last, and neither its success nor
 // its failure counts.
-func Plan(members []Member, limits Limits) map[Name]Decision {
-	w := observe(members)
-	decisions := map[Name]Decision{}
-	for _, member := range inOrder(members) {
-		decision := w.decide(member, limits)
-		decisions[member.Name] = decision
-		if decision.Verdict == Roll && !member.Idle {
-			w.roll(member, Rollout{Unready: member.StartsUnready()}, changed(member.Changes))
+//
+// A fleet may be large: in a wave, Requeue and Release change a plan, so that not every pass of an Agent needs a new one.
+type Plan struct {
+	// Decisions are those about the Agents with changes.
+	Decisions map[Name]Decision
+	limits    Limits
+	world     *world
+	// queue is the same Agents in the order in which they roll.
+	queue []*Member
+}
+
+// NewPlan decides about all Agents with changes.
+func NewPlan(members map[Name]Member, limits Limits) *Plan {
+	p := &Plan{map[Name]Decision{}, limits, observe(members), inOrder(members)}
+	for _, member := range p.queue {
+		p.decide(member)
+	}
+	return p
+}
+
+// decide decides about an Agent, and counts it if it rolls.
+func (p *Plan) decide(member *Member) Decision {
+	decision := p.world.decide(member, p.limits)
+	p.Decisions[member.Name] = decision
+	if decision.Verdict == Roll && !member.Idle {
+		p.world.roll(member.Name, Baseline{}.StartRollout(member.Changes, member.StartsUnready()).Rollout)
+	}
+	return decision
+}
+
+// Requeue decides about an Agent whose changes are not those of before. It takes no slot that another Agent was promised. It reports false,
+// and does nothing, if a decision about another may depend on the Agent: it rolls or failed, or is about to roll.
+func (p *Plan) Requeue(member, before *Member) bool {
+	rolls := member.Phase == Rolling || member.Phase == Failed || p.Decisions[member.Name].Verdict == Roll
+	if rolls || !member.sameRollout(before) {
+		return false
+	}
+	p.Remove(before)
+	if len(member.Changes) > 0 {
+		place, _ := slices.BinarySearchFunc(p.queue, member, (*Member).compare)
+		p.queue = slices.Insert(p.queue, place, member)
+		p.decide(member)
+	}
+	return true
+}
+
+// Remove drops the decision about an Agent. An Agent that rolls keeps its slot.
+func (p *Plan) Remove(member *Member) {
+	if place, queued := slices.BinarySearchFunc(p.queue, member, (*Member).compare); queued {
+		p.queue = slices.Delete(p.queue, place, place+1)
+	}
+	delete(p.Decisions, member.Name)
+}
+
+// Release gives the slot of an Agent that completed its rollout to the next one, and returns that, if any. It reports false, and does
+// nothing, if there is other news of the Agent, or more than the slot depends on it.
+func (p *Plan) Release(member, before *Member) (next []Name, released bool) {
+	if !member.completes(before) || !p.world.redundant(member) || p.namedIn(member.Name.Name) {
+		return nil, false
+	}
+	p.world.release(member.Name)
+	for _, candidate := range p.queue {
+		if p.Decisions[candidate.Name].Verdict == WaitForSlot && p.decide(candidate).Verdict == Roll {
+			return []Name{candidate.Name}, true
 		}
 	}
-	return decisions
+	return nil, true
+}
+
+// namedIn reports whether any decision may depend on an Agent of this name.
+func (p *Plan) namedIn(agent string) bool {
+	for _, decision := range p.Decisions {
+		if decision.Agent == agent {
+			return true
+		}
+	}
+	return false
 }
 
 // in is an object in a namespace.
@@ -98,27 +166,26 @@ type in struct {
 type world struct {
 	total        int
 	perNamespace map[string]int
-	rolling      map[Name]bool
+	rolling      map[Name]*Rollout
 	// first is an Agent that rolls because of an object, failed is one on which that failed, and proven are the revisions that are
 	// complete on some Agent.
 	first, failed map[in]string
 	proven        map[in]map[string]bool
 }
 
-func observe(members []Member) *world {
+func observe(members map[Name]Member) *world {
 	w := &world{
-		perNamespace: map[string]int{}, rolling: map[Name]bool{},
+		perNamespace: map[string]int{}, rolling: map[Name]*Rollout{},
 		first: map[in]string{}, failed: map[in]string{}, proven: map[in]map[string]bool{},
 	}
 	for _, member := range members {
-		causes := member.Rollout.Causes()
 		switch member.Phase {
 		case Rolling:
-			w.roll(member, *member.Rollout, causes)
+			w.roll(member.Name, member.Rollout)
 		case Failed:
-			w.fail(member, causes)
+			w.fail(&member)
 		case Complete:
-			w.prove(member, causes)
+			w.prove(&member)
 		case None:
 		}
 	}
@@ -126,32 +193,47 @@ func observe(members []Member) *world {
 }
 
 // roll counts an Agent as rolling.
-func (w *world) roll(member Member, rollout Rollout, causes map[Object]string) {
-	if !w.rolling[member.Name] {
-		w.rolling[member.Name] = true
+func (w *world) roll(name Name, rollout *Rollout) {
+	if w.rolling[name] == nil {
 		w.total++
-		w.perNamespace[member.Name.Namespace]++
+		w.perNamespace[name.Namespace]++
 	}
+	w.rolling[name] = rollout
+	w.findFirst(name, rollout)
+}
+
+// findFirst notes a rolling Agent as the first one of what it rolls because of, unless there is one whose name precedes.
+func (w *world) findFirst(name Name, rollout *Rollout) {
 	if rollout.Unready {
 		return
 	}
-	for object := range causes {
-		at := in{member.Name.Namespace, object}
-		if first := w.first[at]; first == "" || member.Name.Name < first {
-			w.first[at] = member.Name.Name
+	for object := range rollout.Objects {
+		at := in{name.Namespace, object}
+		if first := w.first[at]; first == "" || name.Name < first {
+			w.first[at] = name.Name
 		}
 	}
 }
 
+// release counts an Agent as rolling no more.
+func (w *world) release(name Name) {
+	delete(w.rolling, name)
+	w.total--
+	w.perNamespace[name.Namespace]--
+	clear(w.first)
+	for other, rollout := range w.rolling {
+		w.findFirst(other, rollout)
+	}
+}
+
 // fail halts what an Agent failed with. An Agent for which the object has changed since does not halt the change, which may be the fix.
-func (w *world) fail(member Member, causes map[Object]string) {
+func (w *world) fail(member *Member) {
 	if member.Rollout.Unready {
 		return
 	}
-	current := changed(member.Changes)
-	for object := range causes {
+	for object := range member.Rollout.Objects {
 		at := in{member.Name.Namespace, object}
-		if _, again := current[object]; again {
+		if member.hasChange(object) {
 			continue
 		}
 		if failed := w.failed[at]; failed == "" || member.Name.Name < failed {
@@ -160,11 +242,11 @@ func (w *world) fail(member Member, causes map[Object]string) {
 	}
 }
 
-func (w *world) prove(member Member, causes map[Object]string) {
+func (w *world) prove(member *Member) {
 	if member.Rollout.Unready {
 		return
 	}
-	for object, revision := range causes {
+	for object, revision := range member.Rollout.Objects {
 		at := in{member.Name.Namespace, object}
 		if w.proven[at] == nil {
 			w.proven[at] = map[string]bool{}
@@ -173,53 +255,66 @@ func (w *world) prove(member Member, causes map[Object]string) {
 	}
 }
 
-// changed returns the revisions of changed objects.
-func changed(changes []Change) map[Object]string {
-	revisions := map[Object]string{}
-	for _, change := range changes {
-		revisions[change.Object] = change.Revision
+// redundant reports whether an Agent that completed its rollout rolled in this world, and proves only what is proven already.
+func (w *world) redundant(member *Member) bool {
+	if w.rolling[member.Name] == nil {
+		return false
 	}
-	return revisions
+	for object, revision := range member.Rollout.Objects {
+		if !member.Rollout.Unready && !w.proven[in{member.Name.Namespace, object}][revision] {
+			return false
+		}
+	}
+	return true
+}
+
+// hasChange reports whether an object changed.
+func (m *Member) hasChange(object Object) bool {
+	return slices.ContainsFunc(m.Changes, func(change Change) bool { return change.Object == object })
 }
 
 // fixes reports whether the last config rollout of an Agent is not complete, and one of the objects that caused it has changed again.
-func (m Member) fixes() bool {
+func (m *Member) fixes() bool {
 	if m.Phase != Rolling && m.Phase != Failed || m.Rollout.Unready {
 		return false
 	}
-	causes := m.Rollout.Causes()
-	return slices.ContainsFunc(m.Changes, func(change Change) bool { _, caused := causes[change.Object]; return caused })
+	return slices.ContainsFunc(m.Changes, func(change Change) bool { _, caused := m.Rollout.Objects[change.Object]; return caused })
 }
 
 // StartsUnready reports whether an Agent whose pods roll now was not ready before, for another reason than its configuration.
-func (m Member) StartsUnready() bool { return m.Unready && !m.fixes() }
+func (m *Member) StartsUnready() bool { return m.Unready && !m.fixes() }
 
-// inOrder returns the Agents with changes, in the order in which they roll: first those that the last change of the same object broke,
-// then the oldest, and last those that are not ready.
-func inOrder(members []Member) []Member {
-	var waiting []Member
+// rank orders Agents: first those that the last change of the same object broke, and last those that are not ready.
+func (m *Member) rank() int {
+	switch {
+	case m.fixes():
+		return 0
+	case m.Unready:
+		return 2
+	default:
+		return 1
+	}
+}
+
+// compare orders Agents as they roll: by rank, then the oldest first.
+func (m *Member) compare(other *Member) int {
+	return cmp.Or(m.rank()-other.rank(), m.Created.Compare(other.Created),
+		cmp.Compare(m.Name.Namespace, other.Name.Namespace), cmp.Compare(m.Name.Name, other.Name.Name))
+}
+
+// inOrder returns the Agents with changes, in the order in which they roll.
+func inOrder(members map[Name]Member) []*Member {
+	var waiting []*Member
 	for _, member := range members {
 		if len(member.Changes) > 0 {
-			waiting = append(waiting, member)
+			waiting = append(waiting, &member)
 		}
 	}
-	rank := func(member Member) int {
-		switch {
-		case member.fixes():
-			return 0
-		case member.Unready:
-			return 2
-		default:
-			return 1
-		}
-	}
-	slices.SortFunc(waiting, func(a, b Member) int {
-		return cmp.Or(rank(a)-rank(b), a.Created.Compare(b.Created), cmp.Compare(a.Name.Namespace, b.Name.Namespace), cmp.Compare(a.Name.Name, b.Name.Name))
-	})
+	slices.SortFunc(waiting, (*Member).compare)
 	return waiting
 }
 
-func (w *world) decide(member Member, limits Limits) Decision {
+func (w *world) decide(member *Member, limits Limits) Decision {
 	name := member.Name
 	if member.Idle {
 		return Decision{Verdict: Roll}
@@ -236,17 +331,31 @@ func (w *world) decide(member Member, limits Limits) Decision {
 			return Decision{WaitForFirst, first}
 		}
 	}
-	if !w.rolling[name] && (w.total >= limits.Total || w.perNamespace[name.Namespace] >= limits.PerNamespace) {
+	if (w.total >= limits.Total || w.perNamespace[name.Namespace] >= limits.PerNamespace) && w.rolling[name] == nil {
 		return Decision{Verdict: WaitForSlot}
 	}
 	return Decision{Verdict: Roll}
 }
 
 // Relevant reports whether a decision about any Agent may depend on this one.
-func (m Member) Relevant() bool { return len(m.Changes) > 0 || m.Phase != None }
+func (m *Member) Relevant() bool { return len(m.Changes) > 0 || m.Phase != None }
 
 // Same reports whether two observations of an Agent lead to the same decisions.
-func (m Member) Same(other Member) bool {
-	return m.Name == other.Name && m.Phase == other.Phase && m.Idle == other.Idle && m.Busy == other.Busy && m.Unready == other.Unready &&
-		maps.Equal(changed(m.Changes), changed(other.Changes)) && maps.Equal(m.Rollout.Causes(), other.Rollout.Causes())
+func (m *Member) Same(other *Member) bool {
+	same := m.sameRollout(other) && slices.EqualFunc(m.Changes, other.Changes, Change.same)
+	return same && (len(m.Changes) == 0 || m.Idle == other.Idle && m.Busy == other.Busy && m.Unready == other.Unready)
+}
+
+// completes reports whether the only news of an Agent is that its rollout is complete.
+func (m *Member) completes(before *Member) bool {
+	rolled := *m
+	rolled.Phase = before.Phase
+	return before.Phase == Rolling && m.Phase == Complete && len(m.Changes) == 0 && rolled.Same(before)
+}
+
+func (m *Member) sameRollout(other *Member) bool {
+	if m.Rollout == nil || other.Rollout == nil {
+		return m.Phase == other.Phase && m.Rollout == other.Rollout
+	}
+	return m.Phase == other.Phase && m.Rollout.Unready == other.Rollout.Unready && maps.Equal(m.Rollout.Objects, other.Rollout.Objects)
 }

@@ -2,7 +2,6 @@ package configrollout
 
 import (
 	"fmt"
-	"slices"
 	"testing"
 	"time"
 
@@ -13,7 +12,7 @@ type option func(*Member)
 
 // member is an Agent in the namespace n that was created as long after the others as its name says.
 func member(name string, options ...option) Member {
-	m := Member{Name: Name{"n", name}, Created: time.Unix(int64(name[len(name)-1]), 0)}
+	m := Member{Name: Name{Namespace: "n", Name: name}, Created: time.Unix(int64(name[len(name)-1]), 0)}
 	for _, option := range options {
 		option(&m)
 	}
@@ -80,17 +79,17 @@ func TestWhichAgentsRollNext(t *testing.T) {
 		"an idle Agent holds no slot":                 {[]Member{proof, member("1", pending, idle), member("2", pending), member("3", pending), member("4", pending)}, map[string]Decision{"1": roll, "2": roll, "3": roll, "4": roll}},
 		"namespaces share the total":                  {[]Member{proof, member("p", last(Complete, "2", a), namespace("m")), member("1", pending), member("2", pending), member("3", pending), member("4", pending, namespace("m")), member("5", pending, namespace("m"))}, map[string]Decision{"1": roll, "2": roll, "3": roll, "4": roll, "5": slot}},
 	} {
-		decisions := map[string]Decision{}
-		for name, decision := range Plan(row.members, Limits{PerNamespace: 3, Total: 4}) {
-			decisions[name.Name] = decision
+		members := map[Name]Member{}
+		for _, m := range row.members {
+			members[m.Name] = m
 		}
-		require.Equal(t, row.want, decisions, name)
-		slices.Reverse(row.members)
-		decisions = map[string]Decision{}
-		for name, decision := range Plan(row.members, Limits{PerNamespace: 3, Total: 4}) {
-			decisions[name.Name] = decision
+		for range 5 { // the order of a map is random, and does not matter
+			decisions := map[string]Decision{}
+			for name, decision := range NewPlan(members, Limits{PerNamespace: 3, Total: 4}).Decisions {
+				decisions[name.Name] = decision
+			}
+			require.Equal(t, row.want, decisions, name)
 		}
-		require.Equal(t, row.want, decisions, "%s: the order of the Agents does not matter", name)
 	}
 }
 
@@ -105,11 +104,7 @@ func TestAWaveRollsEveryAgentOnceWithinTheLimits(t *testing.T) {
 	rolls := 0
 	for steps := 0; ; steps++ {
 		require.Less(t, steps, 500, "the wave ends")
-		all := []Member{}
-		for _, m := range members {
-			all = append(all, m)
-		}
-		for name, decision := range Plan(all, limits) {
+		for name, decision := range NewPlan(members, limits).Decisions {
 			if decision.Verdict == Roll {
 				rolls++
 				m := members[name]
@@ -139,28 +134,178 @@ func TestAWaveRollsEveryAgentOnceWithinTheLimits(t *testing.T) {
 
 func TestAnAgentIsUnreadyBeforeItsRollout(t *testing.T) {
 	object := Object{ConfigMap, "a"}
-	require.False(t, member("1", changes("2", object)).StartsUnready())
-	require.True(t, member("1", changes("2", object), unready).StartsUnready())
-	require.False(t, member("1", changes("2", object), unready, last(Failed, "1", object)).StartsUnready(), "the change before broke it")
-	require.True(t, member("1", changes("2", object), unready, last(Failed, "1", object), unreadyBefore).StartsUnready())
-	require.True(t, member("1", changes("2", object), unready, last(Complete, "1", object)).StartsUnready())
+	for name, row := range map[string]struct {
+		member Member
+		want   bool
+	}{
+		"ready":                    {member("1", changes("2", object)), false},
+		"unready":                  {member("1", changes("2", object), unready), true},
+		"the change before did it": {member("1", changes("2", object), unready, last(Failed, "1", object)), false},
+		"it was unready before":    {member("1", changes("2", object), unready, last(Failed, "1", object), unreadyBefore), true},
+		"it had the change before": {member("1", changes("2", object), unready, last(Complete, "1", object)), true},
+	} {
+		require.Equal(t, row.want, row.member.StartsUnready(), name)
+	}
 }
 
 func TestMembersThatLeadToTheSameDecisions(t *testing.T) {
 	object := Object{ConfigMap, "a"}
 	same := member("1", changes("2", object), last(Rolling, "1", object))
-	require.True(t, same.Same(member("1", changes("2", object), last(Rolling, "1", object))))
-	for name, other := range map[string]Member{
-		"another change": member("1", changes("3", object), last(Rolling, "1", object)),
-		"another phase":  member("1", changes("2", object), last(Failed, "1", object)),
-		"another cause":  member("1", changes("2", object), last(Rolling, "1", Object{Secret, "a"})),
-		"idle":           member("1", changes("2", object), last(Rolling, "1", object), idle),
-		"busy":           member("1", changes("2", object), last(Rolling, "1", object), busy),
-		"unready":        member("1", changes("2", object), last(Rolling, "1", object), unready),
+	for name, row := range map[string]struct {
+		other Member
+		want  bool
+	}{
+		"the same":       {member("1", changes("2", object), last(Rolling, "1", object)), true},
+		"another change": {member("1", changes("3", object), last(Rolling, "1", object)), false},
+		"no change":      {member("1", last(Rolling, "1", object)), false},
+		"another phase":  {member("1", changes("2", object), last(Failed, "1", object)), false},
+		"another cause":  {member("1", changes("2", object), last(Rolling, "1", Object{Secret, "a"})), false},
+		"no cause":       {member("1", changes("2", object)), false},
+		"unready before": {member("1", changes("2", object), last(Rolling, "1", object), unreadyBefore), false},
+		"idle":           {member("1", changes("2", object), last(Rolling, "1", object), idle), false},
+		"busy":           {member("1", changes("2", object), last(Rolling, "1", object), busy), false},
+		"unready":        {member("1", changes("2", object), last(Rolling, "1", object), unready), false},
 	} {
-		require.False(t, same.Same(other), name)
+		require.Equal(t, row.want, same.Same(&row.other), name)
+		require.Equal(t, row.want, row.other.Same(&same), name)
 	}
-	require.False(t, member("1").Relevant())
-	require.True(t, member("1", changes("2", object)).Relevant())
-	require.True(t, member("1", last(Complete, "2", object)).Relevant())
+	rolling, makesProgress := member("1", last(Rolling, "1", object)), member("1", last(Rolling, "1", object), busy)
+	require.True(t, rolling.Same(&makesProgress), "without changes, nothing depends on it")
+}
+
+func TestWhichMembersAreRelevant(t *testing.T) {
+	object := Object{ConfigMap, "a"}
+	for name, row := range map[string]struct {
+		member Member
+		want   bool
+	}{
+		"at rest":  {member("1"), false},
+		"changed":  {member("1", changes("2", object)), true},
+		"complete": {member("1", last(Complete, "2", object)), true},
+	} {
+		require.Equal(t, row.want, row.member.Relevant(), name)
+	}
+}
+
+func planOf(members ...Member) *Plan {
+	all := map[Name]Member{}
+	for _, m := range members {
+		all[m.Name] = m
+	}
+	return NewPlan(all, Limits{PerNamespace: 3, Total: 4})
+}
+
+func TestAnAgentTakesItsPlaceInTheQueue(t *testing.T) {
+	a := Object{ConfigMap, "a"}
+	rolling, proof := last(Rolling, "2", a), member("p", last(Complete, "2", a))
+	p := planOf(proof, member("5", rolling), member("6", rolling), member("7", rolling),
+		member("2", changes("2", a)), member("4", changes("2", a)), member("8", changes("2", a)), member("9", changes("2", a)))
+	for _, row := range []struct{ before, now Member }{
+		{member("3"), member("3", changes("2", a))},
+		{member("1"), member("1", changes("2", a))},
+		{member("4", changes("2", a)), member("4", changes("3", a))},
+		{member("8", changes("2", a)), member("8")},
+		{member("9", changes("2", a)), member("9", changes("2", a), busy)},
+	} {
+		require.True(t, p.Requeue(&row.now, &row.before))
+	}
+	slot := Decision{Verdict: WaitForSlot}
+	name := func(name string) Name { return member(name).Name }
+	require.Equal(t, map[Name]Decision{name("1"): slot, name("2"): slot, name("3"): slot, name("4"): {WaitForFirst, "5"}, name("9"): {Verdict: WaitForRollout}}, p.Decisions)
+	again := member("4", changes("2", a))
+	require.True(t, p.Requeue(&again, ptrTo(member("4", changes("3", a)))))
+
+	var order []string
+	for _, name := range []string{"5", "6", "7", "1", "2", "3"} {
+		p.Remove(ptrTo(member(name, changes("2", a)))) // it rolls
+		next, released := p.Release(ptrTo(member(name, last(Complete, "2", a))), ptrTo(member(name, rolling)))
+		require.True(t, released)
+		for _, name := range next {
+			order = append(order, name.Name)
+		}
+	}
+	require.Equal(t, []string{"1", "2", "3", "4"}, order)
+	require.Len(t, p.queue, 2, "what rolls does not wait")
+}
+
+func ptrTo(m Member) *Member { return &m }
+
+func TestAnAgentThatOthersDependOnIsNotRequeued(t *testing.T) {
+	a := Object{ConfigMap, "a"}
+	pending := changes("2", a)
+	for name, row := range map[string]struct {
+		before, now Member
+		want        bool
+	}{
+		"it was not known":            {Member{}, member("1", pending), true},
+		"it has the change before":    {member("1", last(Complete, "1", a)), member("1", pending, last(Complete, "1", a)), true},
+		"it is known no more":         {member("1", last(Complete, "1", a)), member("1", pending), false},
+		"it becomes complete":         {member("1", last(Rolling, "1", a)), member("1", pending, last(Complete, "1", a)), false},
+		"it rolls":                    {member("1", last(Rolling, "1", a)), member("1", pending, last(Rolling, "1", a)), false},
+		"it may fix what it broke":    {member("1", last(Failed, "1", a)), member("1", pending, last(Failed, "1", a)), false},
+		"it is complete with another": {member("1", last(Complete, "1", Object{Secret, "a"})), member("1", pending, last(Complete, "1", a)), false},
+		"it is about to roll":         {member("1", changes("1", a)), member("1"), false},
+	} {
+		require.Equal(t, row.want, planOf(row.before).Requeue(&row.now, &row.before), name)
+	}
+}
+
+func TestASlotIsReleasedIfNothingElseDependsOnIt(t *testing.T) {
+	a, b := Object{ConfigMap, "a"}, Object{ConfigMap, "b"}
+	rolling, complete, proof := last(Rolling, "2", a), member("1", last(Complete, "2", a)), member("p", last(Complete, "2", a))
+	unproven := member("1", last(Complete, "2", a), unreadyBefore)
+	for name, row := range map[string]struct {
+		members  []Member
+		complete Member
+		want     bool
+	}{
+		"others have the change":                 {[]Member{proof, member("1", rolling)}, complete, true},
+		"it is the first with the change":        {[]Member{member("1", rolling), member("2", changes("2", a))}, complete, false},
+		"it is the first with one of two":        {[]Member{proof, member("1", last(Rolling, "2", a, b))}, member("1", last(Complete, "2", a, b)), false},
+		"another waits for it with a new one":    {[]Member{proof, member("1", rolling), member("2", changes("3", a))}, complete, false},
+		"it did not roll":                        {[]Member{proof}, complete, false},
+		"it was not ready, so it proves nothing": {[]Member{member("1", rolling, unreadyBefore)}, unproven, true},
+	} {
+		before := row.complete
+		before.Phase = Rolling
+		next, released := planOf(row.members...).Release(&row.complete, &before)
+		require.Equal(t, row.want, released, name)
+		require.Empty(t, next, name)
+	}
+}
+
+func TestTheNextFirstAgentIsOneThatStillRolls(t *testing.T) {
+	a := Object{ConfigMap, "a"}
+	p := planOf(member("p", last(Complete, "2", a)), member("1", last(Rolling, "2", a)), member("2", last(Rolling, "2", a)))
+	for _, row := range []struct {
+		complete, joins string
+		want            Decision
+	}{{"1", "3", Decision{WaitForFirst, "2"}}, {"2", "4", Decision{Verdict: Roll}}} {
+		joins := member(row.joins, changes("3", a))
+		_, released := p.Release(ptrTo(member(row.complete, last(Complete, "2", a))), ptrTo(member(row.complete, last(Rolling, "2", a))))
+		require.True(t, released)
+		require.True(t, p.Requeue(&joins, &Member{}))
+		require.Equal(t, row.want, p.Decisions[joins.Name])
+		p.Remove(&joins)
+	}
+}
+
+func TestAMemberCompletesIfThatIsTheOnlyNews(t *testing.T) {
+	object := Object{ConfigMap, "a"}
+	rolling := member("1", last(Rolling, "1", object), busy)
+	for name, row := range map[string]struct {
+		before, now Member
+		want        bool
+	}{
+		"complete":                  {rolling, member("1", last(Complete, "1", object)), true},
+		"it still rolls":            {rolling, member("1", last(Rolling, "1", object)), false},
+		"it failed":                 {rolling, member("1", last(Failed, "1", object)), false},
+		"complete with another":     {rolling, member("1", last(Complete, "2", object)), false},
+		"it was complete":           {member("1", last(Complete, "1", object)), member("1", last(Complete, "1", object)), false},
+		"it has another change":     {rolling, member("1", last(Complete, "1", object), changes("2", object)), false},
+		"another change waits":      {member("1", last(Rolling, "1", object), changes("2", object)), member("1", last(Complete, "1", object), changes("2", object)), false},
+		"another change is settled": {member("1", last(Rolling, "1", object), changes("2", object)), member("1", last(Complete, "1", object)), false},
+	} {
+		require.Equal(t, row.want, row.now.completes(&row.before), name)
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/ptr"
@@ -24,6 +25,15 @@ type Object struct{ Kind, Name string }
 
 // String returns the kind and the name, as messages show an object.
 func (o Object) String() string { return o.Kind + " " + o.Name }
+
+// MarshalText returns the kind and the name as an annotation holds them.
+func (o Object) MarshalText() ([]byte, error) { return []byte(o.Kind + "/" + o.Name), nil }
+
+// UnmarshalText reads what MarshalText returns.
+func (o *Object) UnmarshalText(text []byte) error {
+	o.Kind, o.Name, _ = strings.Cut(string(text), "/")
+	return nil
+}
 
 // compareObjects orders objects by kind and name.
 func compareObjects(a, b Object) int {

@@ -59,7 +59,7 @@ var pureImports = []string{
 	"github.com/flokoa/flokoa/operator/api/v1alpha1", "github.com/flokoa/flokoa/operator/internal/configrollout",
 	"github.com/flokoa/flokoa/operator/internal/render",
 	"k8s.io/api", "k8s.io/apimachinery/pkg/api", "k8s.io/apimachinery/pkg/apis/meta/v1", "k8s.io/apimachinery/pkg/labels",
-	"k8s.io/apimachinery/pkg/util/intstr", "k8s.io/apimachinery/pkg/util/validation",
+	"k8s.io/apimachinery/pkg/types", "k8s.io/apimachinery/pkg/util/intstr", "k8s.io/apimachinery/pkg/util/validation",
 	"k8s.io/client-go/applyconfigurations", "k8s.io/component-helpers/scheduling/corev1", "k8s.io/klog/v2", "k8s.io/utils/ptr",
 }
 
