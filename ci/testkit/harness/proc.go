@@ -14,8 +14,9 @@ import (
 // ErrNoProc is returned on machines without /proc.
 var ErrNoProc = errors.New("this machine has no /proc")
 
-// Memory is what a process holds, in KiB: now, and the most it ever did.
-type Memory struct{ RSS, Peak int }
+// Memory is what a process holds, in KiB: now, and the most it ever did. Anonymous is what it has allocated; the rest of RSS are pages of the
+// program's file, of which the kernel maps now more, now fewer.
+type Memory struct{ RSS, Peak, Anonymous int }
 
 // MemoryOf reads what a process holds; ErrNoProc where that cannot be known.
 func MemoryOf(pid int) (Memory, error) {
@@ -23,7 +24,7 @@ func MemoryOf(pid int) (Memory, error) {
 	if err != nil {
 		return Memory{}, ErrNoProc
 	}
-	return Memory{RSS: kib(status, "VmRSS"), Peak: kib(status, "VmHWM")}, nil
+	return Memory{RSS: kib(status, "VmRSS"), Peak: kib(status, "VmHWM"), Anonymous: kib(status, "RssAnon")}, nil
 }
 
 func kib(status []byte, field string) int {

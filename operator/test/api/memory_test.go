@@ -129,17 +129,12 @@ func settledMemory(t *testing.T, pid, limit int) int {
 	return least
 }
 
-// anonymousMemory is what a process has allocated, in KiB. The rest of its resident memory are pages of the program's file, of which
-// the kernel maps now more, now fewer.
+// anonymousMemory is what a process has allocated, in KiB.
 func anonymousMemory(t *testing.T, pid int) int {
 	t.Helper()
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	memory, err := harness.MemoryOf(pid)
 	require.NoError(t, err)
-	_, rest, _ := strings.Cut(string(status), "RssAnon:")
-	kib := 0
-	_, err = fmt.Sscan(rest, &kib)
-	require.NoError(t, err)
-	return kib
+	return memory.Anonymous
 }
 
 // createLargeObjects creates what a stranger may create in a namespace: objects with the label of an Agent, close to the largest that
