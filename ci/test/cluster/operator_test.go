@@ -31,8 +31,8 @@ func buildOperator(ctx context.Context) (err error) {
 type process = harness.Operator
 
 // startOperator starts one and waits until it leads.
-func startOperator(ctx context.Context) (*process, error) {
-	p, err := startStandby(ctx)
+func startOperator(ctx context.Context, flags ...string) (*process, error) {
+	p, err := startStandby(ctx, flags...)
 	if err != nil {
 		return nil, err
 	}

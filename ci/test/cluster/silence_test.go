@@ -28,13 +28,29 @@ const (
 
 // replaceOperator stops the operator and starts another in its place, also when the first did not stop well: other tests
 // need one.
-func replaceOperator(t *testing.T) {
+func replaceOperator(t *testing.T, flags ...string) {
 	t.Helper()
-	stopped := stopGracefully(t.Context(), operator)
-	var err error
-	operator, err = startOperator(t.Context())
-	require.NoError(t, err)
-	require.NoError(t, stopped)
+	require.NoError(t, swapOperator(t.Context(), flags...))
+}
+
+func swapOperator(ctx context.Context, flags ...string) error {
+	stopped := stopGracefully(ctx, operator)
+	next, err := startOperator(ctx, flags...)
+	if err == nil {
+		operator = next
+	}
+	return errors.Join(stopped, err)
+}
+
+// useFlags replaces the operator by one with more flags than every other test's. If the test does not replace it again, its end does.
+func useFlags(t *testing.T, flags ...string) {
+	t.Helper()
+	replaceOperator(t, flags...)
+	t.Cleanup(func() {
+		if len(operator.Flags) > 0 {
+			require.NoError(t, swapOperator(context.WithoutCancel(t.Context())))
+		}
+	})
 }
 
 // consistently polls for a while whether something holds all the time.
@@ -75,21 +91,26 @@ func TestAnIdleOperatorIsSmall(t *testing.T) {
 func TestChildrenAreWrittenOnceOnCreateAndOnceOnARoll(t *testing.T) {
 	for _, r := range []struct {
 		name             string
-		replicas         int32
+		spec             change
 		children         map[string]int
 		statuses, rolled int
+		// reads is how often a ConfigMap is read: once for what an Agent references, never where it references none.
+		reads int
 	}{
 		// The beginning and the end; of a roll that takes longer than half a minute, how far it has come.
-		{"one replica", 1, map[string]int{"patch deployments": 1, "patch services": 1}, 2, 3},
+		{"one replica", replicas(1), map[string]int{"patch deployments": 1, "patch services": 1}, 2, 3, 0},
 		// The beginning, and each of the three that comes to answer; a roll of three goes on for longer.
-		{"three replicas", 3, map[string]int{"patch deployments": 1, "patch services": 1, "patch poddisruptionbudgets": 1}, 4, 5},
+		{"three replicas", replicas(3), map[string]int{"patch deployments": 1, "patch services": 1, "patch poddisruptionbudgets": 1}, 4, 5, 0},
+		{"configuration", readsConfig, map[string]int{"patch deployments": 1, "patch services": 1}, 2, 3, 1},
 	} {
 		t.Run(r.name, func(t *testing.T) {
 			t.Parallel()
 			s := newFixture(t)
-			s.create("a", replicas(r.replicas))
+			s.setConfig("info")
+			s.create("a", r.spec)
 			s.waitReady("a")
 			s.requireWrites("create", r.children, r.statuses, 1)
+			s.requireConfigReads("create", r.reads)
 
 			mark, err := auditLogEnd()
 			require.NoError(t, err)
@@ -97,6 +118,7 @@ func TestChildrenAreWrittenOnceOnCreateAndOnceOnARoll(t *testing.T) {
 			s.setImage("a", "registry.example/agent:v2")
 			s.waitReady("a")
 			s.requireWrites("roll", map[string]int{"patch deployments": 1}, r.rolled, 2)
+			s.requireConfigReads("roll", 0)
 		})
 	}
 }
@@ -147,6 +169,19 @@ func (s *fixture) requireWrites(what string, children map[string]int, statuses, 
 	require.Equal(s, events, sent, "%s: Events", what)
 }
 
+// requireConfigReads is met when the operator read ConfigMaps so often, and no Secret.
+func (s *fixture) requireConfigReads(what string, configMaps int) {
+	s.Helper()
+	read := map[string]int{}
+	for _, r := range s.requests() {
+		if !r.IsWrite() {
+			read[r.ObjectRef.Resource]++
+		}
+	}
+	require.Equal(s, configMaps, read["configmaps"], "%s: ConfigMaps read", what)
+	require.Zero(s, read["secrets"], "%s: Secrets read", what)
+}
+
 // settledCounts waits until the operator has nothing more to write in this namespace, and counts what it wrote. None of it was
 // refused: all that may fail is the read that finds a name to be free.
 func (s *fixture) settledCounts() map[string]int {
@@ -186,28 +221,39 @@ func TestARestartWithTwoHundredSettledAgentsWritesNothing(t *testing.T) {
 	before := versions(s)
 	require.Len(t, before, 4*agents)
 
-	replaceOperator(t)
-	require.NoError(t, operator.WaitFor(t.Context(), "its queue is drained", waitTimeout, func(ctx context.Context) bool {
+	s.requireSilentRestart(agents)
+	require.Equal(t, before, versions(s), "resourceVersions")
+	s.note("after the restart: %.0f passes, no write, RSS %.1f MiB",
+		operator.Metric(t.Context(), "controller_runtime_reconcile_total", `controller="agent"`), float64(operator.RSSKiB())/1024)
+}
+
+// requireSilentRestart replaces the operator. It is met when the new one has had a pass of each Agent without a write, and then sends no
+// request.
+func (s *fixture) requireSilentRestart(agents float64, flags ...string) {
+	s.Helper()
+	began, err := auditLogEnd()
+	require.NoError(s, err)
+	replaceOperator(s.T, flags...)
+	require.NoError(s, operator.WaitFor(s.Context(), "its queue is drained", waitTimeout, func(ctx context.Context) bool {
 		return operator.Metric(ctx, "controller_runtime_reconcile_total", `controller="agent"`) >= agents &&
 			operator.Metric(ctx, "workqueue_depth", `name="agent"`) == 0 &&
 			operator.Metric(ctx, "controller_runtime_active_workers", `controller="agent"`) == 0
 	}))
 	s.consistently("the operator writes nothing", func() error {
-		requests, err := requestsSince(s.since)
-		require.NoError(t, err)
+		requests, err := requestsSince(began)
+		require.NoError(s, err)
 		for _, r := range requests {
-			if r.SentBy(operator.Credential) && r.IsWrite() {
+			if r.SentBy(operator.Credential) && (r.IsWrite() || r.ObjectRef.Resource == "events") {
 				return fmt.Errorf("%s", r)
 			}
 		}
 		return nil
 	})
-	require.Equal(t, before, versions(s), "resourceVersions")
 	mark, err := auditLogEnd()
-	require.NoError(t, err)
+	require.NoError(s, err)
 	s.consistentlyFor(10*time.Second, "the operator sends no request", func() error {
 		requests, err := requestsSince(mark)
-		require.NoError(t, err)
+		require.NoError(s, err)
 		for _, r := range requests {
 			if r.ObjectRef.Resource != "leases" && r.Verb != "watch" {
 				return fmt.Errorf("%s", r)
@@ -215,8 +261,6 @@ func TestARestartWithTwoHundredSettledAgentsWritesNothing(t *testing.T) {
 		}
 		return nil
 	})
-	s.note("after the restart: %.0f passes, no write, RSS %.1f MiB",
-		operator.Metric(t.Context(), "controller_runtime_reconcile_total", `controller="agent"`), float64(operator.RSSKiB())/1024)
 }
 
 // allChildren gives an Agent every child there is.
