@@ -2,8 +2,11 @@ package apitest_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -140,6 +143,12 @@ func (f *fleet) deployment(t *testing.T, name string) *appsv1.Deployment {
 	return live
 }
 
+// baseline returns what the pods of an Agent took, encoded.
+func (f *fleet) baseline(t *testing.T, name string) string {
+	t.Helper()
+	return f.deployment(t, name).Annotations[v1alpha1.AnnotationConfigBaseline]
+}
+
 // revisions returns the revision of each Agent's pods, empty if no configuration ever rolled them.
 func (f *fleet) revisions(t *testing.T) map[string]string {
 	t.Helper()
@@ -226,6 +235,7 @@ func TestAChangedConfigMapRollsOneAgentFirst(t *testing.T) {
 	f.requireQuiet(t)
 	before := f.revisions(t)
 	require.Equal(t, map[string]string{"a": "", "b": "", "c": "", "d": ""}, before)
+	eventsOf(f)
 
 	f.writeConfig(t, "log-level", "debug")
 	f.passes(t)
@@ -252,6 +262,43 @@ func TestAChangedConfigMapRollsOneAgentFirst(t *testing.T) {
 	after := f.revisions(t)
 	f.requireQuiet(t)
 	require.Equal(t, after, f.revisions(t), "each Agent rolls once")
+}
+
+// unreachableStatus fails every write of a status while it is true.
+type unreachableStatus struct {
+	http.RoundTripper
+	fails *atomic.Bool
+}
+
+func (u unreachableStatus) RoundTrip(request *http.Request) (*http.Response, error) {
+	if u.fails.Load() && request.Method == http.MethodPatch && strings.HasSuffix(request.URL.Path, "/status") {
+		return nil, errors.New("no connection")
+	}
+	return u.RoundTripper.RoundTrip(request)
+}
+
+func TestAConfigRolloutIsReportedOnceTheStatusIsWritten(t *testing.T) {
+	fails := &atomic.Bool{}
+	account := rest.CopyConfig(config)
+	account.Wrap(func(next http.RoundTripper) http.RoundTripper { return unreachableStatus{next, fails} })
+	f := fleet{bench: newBenchAs(t, newNamespace(t), account)}
+	f.rollConfigs(t)
+	f.writeConfig(t, "log-level", "info")
+	f.add(t, []string{"a"})
+	f.passes(t)
+	eventsOf(f)
+	before := f.revisions(t)
+	fails.Store(true)
+	f.writeConfig(t, "log-level", "debug")
+	require.Eventually(t, func() bool {
+		_, err := f.Reconcile(t.Context(), reconcile.Request{NamespacedName: client.ObjectKeyFromObject(f.agents[0])})
+		return err != nil
+	}, 10*time.Second, quiet/4)
+	require.Equal(t, "a", f.rolled(t, before))
+	require.Empty(t, eventsOf(f))
+	fails.Store(false)
+	f.passes(t)
+	require.Equal(t, []string{"Normal ConfigChanged ConfigMap config changed: log-level: rolling the pods"}, eventsOf(f))
 }
 
 func eventsOf(f fleet) []string {
@@ -418,7 +465,7 @@ func TestAHaltedWaveIsHaltedAfterARestart(t *testing.T) {
 	require.Equal(t, "a b c", f.rolled(t, before), "it goes on when the Agent recovers")
 }
 
-func TestABadValueHaltsTheWaveUntilItIsTakenBack(t *testing.T) {
+func TestABadValueHaltsTheWaveUntilItIsReverted(t *testing.T) {
 	f := newFleet(t, "a", "b", "c")
 	before := f.revisions(t)
 	f.writeConfig(t, "log-level", "wrong")
@@ -429,7 +476,7 @@ func TestABadValueHaltsTheWaveUntilItIsTakenBack(t *testing.T) {
 	stuck := f.revisions(t)
 	f.writeConfig(t, "log-level", "info")
 	f.passes(t)
-	require.Equal(t, "a", f.rolled(t, stuck), "taken back: only the Agent that took it rolls")
+	require.Equal(t, "a", f.rolled(t, stuck), "reverted: only the Agent that took it rolls")
 	f.complete(t, "a")
 	f.passes(t)
 	require.Equal(t, "a", f.rolled(t, before))
@@ -476,12 +523,15 @@ func TestARolloutTakesAChangeThatHasNotSettledAlong(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := newFleet(t, "a")
 			f.passes(t)
-			before := f.revisions(t)
+			before, baseline := f.revisions(t), f.baseline(t, "a")
 			f.writeConfig(t, "log-level", "debug")
 			<-time.After(quiet / 4) // the watch reports the change
 			roll(&f)
-			_, err := f.Reconcile(t.Context(), reconcile.Request{NamespacedName: client.ObjectKeyFromObject(f.agents[0])})
-			require.NoError(t, err)
+			require.Eventually(t, func() bool {
+				_, err := f.Reconcile(t.Context(), reconcile.Request{NamespacedName: client.ObjectKeyFromObject(f.agents[0])})
+				require.NoError(t, err)
+				return f.baseline(t, "a") != baseline
+			}, 10*time.Second, 10*time.Millisecond, "the rollout starts")
 			f.complete(t, "a")
 			rolled := f.deployment(t, "a").Spec.Template
 			f.passes(t)
@@ -623,7 +673,7 @@ func TestConfigRolloutsThatAreTurnedOffRestartNothing(t *testing.T) {
 	f.passes(t)
 	f.complete(t, "a")
 	f.passes(t)
-	before, baseline := f.revisions(t), f.deployment(t, "a").Annotations[v1alpha1.AnnotationConfigBaseline]
+	before, baseline := f.revisions(t), f.baseline(t, "a")
 	require.NotEmpty(t, before["a"])
 	f.bench = newBenchIn(t, f.namespace)
 	f.requireQuietFromTheStart(t)
@@ -633,5 +683,5 @@ func TestConfigRolloutsThatAreTurnedOffRestartNothing(t *testing.T) {
 	require.NoError(t, api.Update(t.Context(), live))
 	f.passes(t)
 	require.Equal(t, before, f.revisions(t))
-	require.Equal(t, baseline, f.deployment(t, "a").Annotations[v1alpha1.AnnotationConfigBaseline])
+	require.Equal(t, baseline, f.baseline(t, "a"))
 }
