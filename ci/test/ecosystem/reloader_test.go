@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 	appsv1 "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/flokoa/flokoa/ci/testkit/harness"
 )
@@ -93,6 +94,16 @@ func (s *fixture) podNames() map[string]bool {
 	return names
 }
 
+// requirePodsStay requires that exactly these pods run until a change has settled.
+func (s *fixture) requirePodsStay(names map[string]bool, why string) {
+	s.Helper()
+	err := wait.PollUntilContextTimeout(s.Context(), time.Second, settled, true, func(context.Context) (bool, error) {
+		require.Equal(s, names, s.podNames(), why)
+		return false, nil
+	})
+	require.True(s, wait.Interrupted(err), "%v", err)
+}
+
 // changeConfig changes the ConfigMap, and then the pod template, as Reloader does when it sees the change.
 func (s *fixture) changeConfig(template string) {
 	s.Helper()
@@ -121,9 +132,7 @@ func TestReloaderByAnnotationRestartsTheAgentOnce(t *testing.T) {
 	forEachWay(t, func(s *fixture, _ bool, before map[string]bool) {
 		s.changeConfig(`{"metadata":{"annotations":{"` + reloadedFrom + `":"{\"name\":\"order-agent\"}"}}}`)
 		s.waitForNewPods(before)
-		rolled := s.podNames()
-		time.Sleep(settled)
-		require.Equal(s, rolled, s.podNames(), "the operator takes the change as done")
+		s.requirePodsStay(s.podNames(), "the operator takes the change as done")
 		require.Contains(s, s.deployment("order-agent").Spec.Template.Annotations, reloadedFrom)
 		require.Empty(s, s.events("order-agent", "ConfigChanged"))
 		for _, condition := range s.agent("order-agent").Status.Conditions {
@@ -150,8 +159,7 @@ func TestReloaderByVariableIsReverted(t *testing.T) {
 			return
 		}
 		s.waitForReplicas("order-agent", 3, metav1.ConditionTrue, "RolloutComplete")
-		time.Sleep(settled)
-		require.Equal(s, before, s.podNames(), "no pod was replaced for good")
+		s.requirePodsStay(before, "no pod was replaced for good")
 	})
 }
 
