@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"log/slog"
 	"net/url"
 	"os"
 	"strconv"
@@ -16,6 +17,7 @@ type config struct {
 	cardFile        string // the path at which Flokoa mounts spec.card
 	name, url       string // set by Flokoa for every agent
 	version, pod    string // response headers
+	logLevel        slog.Level
 	model           modelConfig
 	drain, shutdown time.Duration
 }
@@ -38,6 +40,9 @@ func readConfig(getenv func(string) string) (config, error) {
 		name:     cmp.Or(getenv("FLOKOA_AGENT_NAME"), "agent"),
 		version:  cmp.Or(getenv("AGENT_VERSION"), version),
 		pod:      pod,
+	}
+	if err := c.logLevel.UnmarshalText([]byte(cmp.Or(getenv("LOG_LEVEL"), "info"))); err != nil {
+		return config{}, fmt.Errorf("LOG_LEVEL: %q is not a log level: use debug, info, warn, or error", getenv("LOG_LEVEL"))
 	}
 	c.url = cmp.Or(getenv("FLOKOA_AGENT_URL"), "http://localhost:"+c.port)
 	if c.drain, err = seconds(getenv, "DRAIN_SECONDS", 10); err != nil {

@@ -28,21 +28,24 @@ import (
 var version = "dev"
 
 func main() {
-	log := slog.New(slog.NewJSONHandler(os.Stderr, nil))
-	if err := run(log); err != nil {
+	level := new(slog.LevelVar)
+	log := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+	if err := run(log, level); err != nil {
 		log.Error("the agent failed", "error", err.Error())
 		os.Exit(1)
 	}
 }
 
-// run serves from the start, so that probes get an answer while the card loads. It returns after a graceful shutdown.
-func run(log *slog.Logger) error {
+// run serves from the start, so that probes get an answer while the card loads. It returns after a graceful shutdown. The level of the log
+// is that of the settings once they are read.
+func run(log *slog.Logger, level *slog.LevelVar) error {
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT) // never reset: a second signal does not cut the drain short
 	settings, err := readConfig(os.Getenv)
 	if err != nil {
 		return err
 	}
+	level.Set(settings.logLevel)
 	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", ":"+settings.port)
 	if err != nil {
 		return fmt.Errorf("PORT: %w", err)

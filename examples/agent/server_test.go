@@ -77,6 +77,14 @@ func TestEachResponseNamesPodAndVersion(t *testing.T) {
 	}
 }
 
+func TestTheLogHasNothingBelowItsLevel(t *testing.T) {
+	p := launch(t, map[string]string{"LOG_LEVEL": "warn"})
+	p.await(t, "no model: OPENAI_BASE_URL is not set, so the agent repeats each question")
+	require.NoError(t, p.command.Process.Signal(syscall.SIGTERM))
+	require.Zero(t, p.ended(t))
+	require.NotContains(t, p.log.String(), `"level":"INFO"`)
+}
+
 func TestInvalidSettingsFailAtStartup(t *testing.T) {
 	with := func(name, value string) map[string]string {
 		return map[string]string{"OPENAI_BASE_URL": "http://127.0.0.1:1/v1", "MODEL": "stub", "API_KEY": key, name: value}
@@ -92,6 +100,7 @@ func TestInvalidSettingsFailAtStartup(t *testing.T) {
 		"no address":                 {with("OPENAI_BASE_URL", "api.openai.com"), "OPENAI_BASE_URL: use a URL like"},
 		"a key in the address":       {with("OPENAI_BASE_URL", "https://"+key+"@api.openai.com/v1"), "OPENAI_BASE_URL: use a URL like"},
 		"a key of two lines":         {with("API_KEY", key+"\n"+key), "API_KEY contains a character that is not allowed in an HTTP header"},
+		"an unknown log level":       {with("LOG_LEVEL", "verbose"), `LOG_LEVEL: "verbose" is not a log level: use debug, info, warn, or error`},
 		"no port":                    {with("PORT", "http-8080"), "PORT: listen tcp"},
 		"a card that is no JSON":     {with("AGENT_CARD_FILE", cardFile(t, "{")), "is not a JSON object"},
 		"a card without a version":   {with("AGENT_CARD_FILE", cardFile(t, `{"name":"a","description":"b"}`)), "version is missing; A2A requires it"},
