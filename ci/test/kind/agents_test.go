@@ -28,6 +28,7 @@ func TestAnAgentLosesNoRequestDuringDisruptions(t *testing.T) {
 		{"changes that do not work", "production", failingChanges},
 		{"scaled by its CPU", "staging", scaledByCPU}, // production refuses fewer than three replicas
 		{"the guide's manifest, rolled", "production", guideImageUpdated},
+		{"the guide's configuration, changed", configEnvironment, guideConfigurationChanged},
 		{"four replicas, rolled", "production", fourReplicasUpdated},
 		{"scaled by hand", "staging", scaledByHand},
 		{"a pod deleted and a container killed", "production", podsKilled},
@@ -41,21 +42,29 @@ func TestAnAgentLosesNoRequestDuringDisruptions(t *testing.T) {
 	}
 }
 
-// The guide's manifest is applied unchanged, and changed by the guide's patch.
-func guideImageUpdated(s *fixture) {
-	manifest := "examples/agents/production-agent.yaml"
-	s.kubectl("apply", "--filename", manifest)
-	s.cleanUpAgent("production-agent")
+// guideAgent is the name of the Agent in the guide's manifest.
+const guideAgent = "production-agent"
+
+// applyGuide applies the guide's manifest unchanged.
+func (s *fixture) applyGuide() {
+	s.Helper()
+	s.kubectl("apply", "--filename", "examples/agents/production-agent.yaml")
+	s.cleanUpAgent(guideAgent)
 	if cluster.kind == "" {
 		s.Logf("the guide's image is not here: it is replaced by %s", oldImage())
-		s.setImage("production-agent", oldImage())
+		s.setImage(guideAgent, oldImage())
 	}
-	s.waitReady("production-agent")
-	l := s.startLoad("production-agent")
+}
+
+// The guide's Agent is changed by the guide's patch.
+func guideImageUpdated(s *fixture) {
+	s.applyGuide()
+	s.waitReady(guideAgent)
+	l := s.startLoad(guideAgent)
 	o := l.measure("its image is patched, 3 replicas (the guide's Agent)", 3, neverBelow(3), func() {
-		s.kubectl("patch", "agent", "production-agent", "--type=json",
+		s.kubectl("patch", "agent", guideAgent, "--type=json",
 			"-p", `[{"op": "replace", "path": "/spec/runtime/spec/container/image", "value": "`+newImage()+`"}]`)
-		s.waitReady("production-agent")
+		s.waitReady(guideAgent)
 	})
 	requireVersions(s.T, o, "v2.0.0", "v2.1.0")
 }

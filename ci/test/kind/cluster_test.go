@@ -128,8 +128,8 @@ func requireUnusedCluster(ctx context.Context) error {
 	return nil
 }
 
-// install puts the charts that a cluster has once onto it.
-func install(ctx context.Context) error {
+// installDefinitions installs the CRDs and the policies, which a cluster has once.
+func installDefinitions(ctx context.Context) error {
 	if err := makeNamespaces(ctx, system); err != nil {
 		return err
 	}
@@ -138,17 +138,22 @@ func install(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := manifests.Install(ctx, cluster.kubeconfig, fromRoot("charts/flokoa-operator"), "flokoa-operator", system, operatorValues()); err != nil {
-		return err
-	}
 	// Kubernetes looks twice a minute for kinds to count; a quota made before it found Agents would count them five minutes later.
 	return waitAgentsCounted(ctx)
+}
+
+// installOperator runs after the environments exist: the chart creates a Role in the namespace of each Secret whose changes roll Agents.
+func installOperator(ctx context.Context) error {
+	return manifests.Install(ctx, cluster.kubeconfig, fromRoot("charts/flokoa-operator"), "flokoa-operator", system, operatorValues())
 }
 
 func operatorValues() map[string]any {
 	registry, repository, _ := strings.Cut(image("flokoa-operator", ""), "/")
 	repository = strings.TrimSuffix(repository, ":")
-	return map[string]any{"image": map[string]any{"registry": registry, "repository": repository, "tag": "test"}}
+	return map[string]any{
+		"image":          map[string]any{"registry": registry, "repository": repository, "tag": "test"},
+		"configRollouts": map[string]any{"secrets": map[string]any{"flokoa-" + configEnvironment: []any{"agent-secrets"}}},
+	}
 }
 
 // image is the full name of one of the images that ci/test/kind/images.sh makes.

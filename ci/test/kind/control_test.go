@@ -19,13 +19,7 @@ func TestAgentsServeWithoutTheControlPlane(t *testing.T) {
 	s := newFixture(t, "production")
 	s.create("steady", 3)
 	l := s.startLoad("steady")
-	untouched := s.containerRestarts("steady")
-	same := criterion{"0 failed, no pod restarted", func(o outcome) (string, error) {
-		if lives := s.containerRestarts("steady"); fmt.Sprint(lives) != fmt.Sprint(untouched) {
-			return "", fmt.Errorf("the pods were %v and are %v", untouched, lives)
-		}
-		return neverBelow(3).holds(o)
-	}}
+	same := s.noRestart("steady", 3)
 	l.measure("the operator's leader is killed and another leads", 3, same, func() {
 		was := s.leader()
 		s.kubectl("--namespace", system, "delete", "pod", podOf(was), "--grace-period=0", "--force")
@@ -50,6 +44,18 @@ func TestAgentsServeWithoutTheControlPlane(t *testing.T) {
 	// Whoever leads now works: a change is carried out. Kubernetes' own controllers take a while to come back, too.
 	s.setImage("steady", newImage())
 	s.waitReadyWithin(2*waitTimeout, "steady")
+}
+
+// noRestart: not one failed request, and the pods are those of now, with no container started again.
+func (s *fixture) noRestart(agent string, replicas int32) criterion {
+	s.Helper()
+	before := s.containerRestarts(agent)
+	return criterion{"0 failed, no pod restarted", func(o outcome) (string, error) {
+		if after := s.containerRestarts(agent); fmt.Sprint(after) != fmt.Sprint(before) {
+			return "", fmt.Errorf("the pods were %v and are %v", before, after)
+		}
+		return neverBelow(replicas).holds(o)
+	}}
 }
 
 // leader is who holds the operator's lease: a pod's name and an id.

@@ -151,6 +151,17 @@ func (s *fixture) patch(name, patch string) {
 	require.NoError(s, api.Patch(s.Context(), agent, client.RawPatch(types.JSONPatchType, []byte(patch))))
 }
 
+// update changes an Agent that exists.
+func (s *fixture) update(name string, changes ...change) {
+	s.Helper()
+	agent := s.agent(name)
+	before := agent.DeepCopy()
+	for _, change := range changes {
+		change(agent)
+	}
+	require.NoError(s, api.Patch(s.Context(), agent, client.MergeFrom(before)))
+}
+
 // setImage gives an Agent another image.
 func (s *fixture) setImage(name, image string) {
 	s.Helper()

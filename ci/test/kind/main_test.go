@@ -72,9 +72,10 @@ func setUp(ctx context.Context) error {
 		{"nothing of others in the way", requireUnusedCluster},
 		{"left by an earlier run", tearDown},
 		{"CPU metrics", installCPUMetrics},
-		{"charts installed", install},
+		{"CRDs and policies", installDefinitions},
 		{"callers and provider", startCallers},
 		{"environments", installEnvironments},
+		{"operator", installOperator},
 		{"operator ready", waitOperatorReady},
 	})
 }
