@@ -49,7 +49,7 @@ type configs struct {
 // wake enqueues some. The returned store must watch what is followed.
 func (c *Controller) RollConfigs(settings ConfigRollouts, agents func() []types.NamespacedName, wake func([]types.NamespacedName, time.Duration)) *configwatch.Store {
 	store := configwatch.NewStore(settings.Settle, c.readConfig, settings.Secrets, wake)
-	c.configs = &configs{store, newWaves(settings.Limits, agents, wake)}
+	c.configs = &configs{store, newWaves(settings.Limits, settings.Settle.Quiet/10, agents, wake)}
 	return store
 }
 
@@ -145,7 +145,7 @@ func (c *Controller) observeConfig(ctx context.Context, agent *v1alpha1.Agent, d
 	of.difference = of.baseline.Compare(of.references, of.contents)
 	of.member = of.asMember(agent, deployment, &state.config)
 	of.decision = c.configs.waves.decide(key, of.member)
-	if of.decision.Verdict == configrollout.WaitForStart && len(of.member.Changes) > 0 {
+	if verdict := of.decision.Verdict; len(of.member.Changes) > 0 && (verdict == configrollout.WaitForStart || verdict == configrollout.Gathering) {
 		of.recheck = soonest(of.recheck, recheckStart)
 	}
 	return of
@@ -338,6 +338,7 @@ func (c *Controller) recordConfigRollout(agent *v1alpha1.Agent, of config, state
 	if waiting := c.configs.waves.halts(client.ObjectKeyFromObject(agent)); waiting > 0 {
 		state.haltReported = state.revision
 		c.record(agent, corev1.EventTypeWarning, v1alpha1.ReasonConfigRolloutHalted,
-			"this Agent did not become ready with its changed configuration, so other Agents that read it do not roll (%d): fix this Agent, or revert the change", waiting)
+			"this Agent did not become ready with the changed %s, so other Agents that read it do not roll (%d): fix this Agent, or revert the change",
+			of.member.Rollout.Causes(), waiting)
 	}
 }

@@ -79,7 +79,7 @@ func newWaveFleet(agents, namespaces int, limits configrollout.Limits) *waveFlee
 		f.members[name] = configrollout.Member{
 			Name: name, Created: time.Unix(int64(i*7919%agents), 0), Changes: []configrollout.Change{{Object: waveConfig, Revision: "2"}}}
 	}
-	f.waves = newWaves(limits, func() []types.NamespacedName { return f.names },
+	f.waves = newWaves(limits, 0, func() []types.NamespacedName { return f.names },
 		func(agents []types.NamespacedName, _ time.Duration) { f.woken = append(f.woken, agents...) })
 	for _, name := range f.names {
 		f.decide(name, configrollout.Member{Name: name}) // its first pass finds nothing

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -31,13 +32,23 @@ type waves struct {
 	// seen are the Agents that had a pass, nil once all of them had one, and listed is when they were last compared with all.
 	seen   map[types.NamespacedName]bool
 	listed time.Time
-	now    func() time.Time
+	// gather is for how long the Agents with a new change come together before the first one rolls, and gathers are the new changes.
+	gather  time.Duration
+	gathers map[gathering]time.Time
+	now     func() time.Time
 }
 
-func newWaves(limits configrollout.Limits, agents func() []types.NamespacedName, wake wakeFunc) *waves {
+// gathering is a new content of an object in a namespace.
+type gathering struct {
+	namespace string
+	object    configrollout.Object
+	revision  string
+}
+
+func newWaves(limits configrollout.Limits, gather time.Duration, agents func() []types.NamespacedName, wake wakeFunc) *waves {
 	return &waves{
-		limits: limits, agents: agents, wake: wake, now: time.Now,
-		members: map[types.NamespacedName]configrollout.Member{}, seen: map[types.NamespacedName]bool{},
+		limits: limits, gather: gather, agents: agents, wake: wake, now: time.Now,
+		members: map[types.NamespacedName]configrollout.Member{}, seen: map[types.NamespacedName]bool{}, gathers: map[gathering]time.Time{},
 	}
 }
 
@@ -54,6 +65,8 @@ func (w *waves) decide(agent types.NamespacedName, member configrollout.Member) 
 	switch {
 	case !w.started(agent, &member):
 		return configrollout.Decision{Verdict: configrollout.WaitForStart}
+	case w.gathering(&member):
+		return configrollout.Decision{Verdict: configrollout.Gathering}
 	case member.Same(&old) && len(member.Changes) == 0:
 		return configrollout.Decision{} // no decision depends on this pass
 	case w.plan == nil || !w.update(&member, &old):
@@ -62,10 +75,34 @@ func (w *waves) decide(agent types.NamespacedName, member configrollout.Member) 
 	return w.take(agent, member)
 }
 
+// gathering reports whether an Agent has a change that is new. The Agents that read an object find its change one after another, and without
+// a pause the first to find it would roll first, rather than the oldest one that is ready.
+func (w *waves) gathering(member *configrollout.Member) bool {
+	if len(member.Changes) == 0 {
+		if w.plan == nil || len(w.plan.Decisions) == 0 {
+			clear(w.gathers)
+		}
+		return false
+	}
+	gathers := false
+	for _, change := range member.Changes {
+		of := gathering{member.Name.Namespace, change.Object, change.Revision}
+		if w.gathers[of].IsZero() {
+			w.gathers[of] = w.now()
+		}
+		gathers = gathers || w.now().Sub(w.gathers[of]) < w.gather
+	}
+	return gathers
+}
+
 // update brings the plan up to date with an Agent where that is possible without all others: in a wave of thousands, planning again with
 // each pass takes minutes of CPU.
 func (w *waves) update(member, old *configrollout.Member) bool {
-	if member.Same(old) || w.plan.Requeue(member, old) {
+	if member.Same(old) {
+		_, planned := w.plan.Decisions[member.Name]
+		return planned // else it has gathered, and so have others
+	}
+	if w.plan.Requeue(member, old) {
 		return true
 	}
 	next, released := w.plan.Release(member, old)
@@ -110,11 +147,20 @@ func (w *waves) replan(asks types.NamespacedName) {
 	old := w.plan
 	w.plan = configrollout.NewPlan(w.members, w.limits)
 	var woken []types.NamespacedName
+	halts := map[types.NamespacedName]bool{}
 	for agent, decision := range w.plan.Decisions {
-		if agent != asks && (old == nil || old.Decisions[agent] != decision) {
+		if old != nil && old.Decisions[agent] == decision {
+			continue
+		}
+		if agent != asks {
 			woken = append(woken, agent)
 		}
+		if decision.Verdict == configrollout.Halted {
+			halts[types.NamespacedName{Namespace: agent.Namespace, Name: decision.Agent}] = true
+		}
 	}
+	delete(halts, asks)
+	woken = slices.AppendSeq(woken, maps.Keys(halts)) // they report that others wait
 	if len(woken) > 0 {
 		w.wake(woken, 0)
 	}

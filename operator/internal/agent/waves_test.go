@@ -30,7 +30,7 @@ func newWaveWorld(names ...string) *waveWorld {
 	for _, name := range names {
 		w.all = append(w.all, waveName(name))
 	}
-	w.waves = newWaves(configrollout.Limits{PerNamespace: 2, Total: 2}, func() []types.NamespacedName { return w.all },
+	w.waves = newWaves(configrollout.Limits{PerNamespace: 2, Total: 2}, 0, func() []types.NamespacedName { return w.all },
 		func(agents []types.NamespacedName, _ time.Duration) { w.woken = append(w.woken, agents...) })
 	w.now = func() time.Time {
 		w.clock += recheckStart
@@ -66,6 +66,31 @@ func TestNoAgentRollsBeforeAllWereSeen(t *testing.T) {
 	require.Equal(t, configrollout.WaitForStart, w.pending("a").Verdict)
 	w.atRest("c")
 	require.Equal(t, configrollout.Decision{Verdict: configrollout.WaitForFirst, Agent: "b"}, w.pending("a"), "b already rolled before the start")
+}
+
+// The Agents find a change one after another: the one that is looked at first is not the oldest.
+func TestTheOldestOfTheReadyAgentsRollsFirst(t *testing.T) {
+	w := newWaveWorld("unready", "oldest", "young", "other")
+	finds := func(name string, age time.Duration, unready bool) configrollout.Decision {
+		return w.decide(waveName(name), configrollout.Member{
+			Name: waveName(name), Created: time.Unix(0, 0).Add(-age), Unready: unready, Changes: []configrollout.Change{{Object: waveConfig, Revision: "2"}}})
+	}
+	for _, name := range []string{"unready", "young", "oldest"} {
+		w.atRest(name)
+	}
+	require.Equal(t, configrollout.Roll, w.decide(waveName("other"), configrollout.Member{
+		Name: waveName("other"), Changes: []configrollout.Change{{Object: configrollout.Object{Kind: configrollout.ConfigMap, Name: "another"}, Revision: "1"}}}).Verdict)
+	w.gather = 4 * recheckStart
+	require.Equal(t, configrollout.Gathering, finds("unready", time.Hour, true).Verdict)
+	require.Equal(t, configrollout.Gathering, finds("young", time.Second, false).Verdict)
+	require.Equal(t, configrollout.Gathering, finds("oldest", time.Minute, false).Verdict)
+	w.clock += w.gather
+	for range 2 {
+		finds("young", time.Second, false)
+		finds("unready", time.Hour, true)
+	}
+	require.Equal(t, configrollout.Roll, finds("oldest", time.Minute, false).Verdict)
+	require.Equal(t, configrollout.Decision{Verdict: configrollout.WaitForFirst, Agent: "oldest"}, finds("young", time.Second, false))
 }
 
 func TestAnAgentThatMayRollHoldsItsSlotAtOnce(t *testing.T) {
@@ -107,6 +132,14 @@ func TestAFailureWakesThoseThatWait(t *testing.T) {
 	require.Equal(t, configrollout.Decision{Verdict: configrollout.Halted, Agent: "a"}, w.pending("b"))
 	require.Equal(t, 2, w.halts(waveName("a")))
 	require.Zero(t, w.halts(waveName("b")))
+}
+
+func TestAFailureBeforeTheStartIsReportedByTheAgentThatFailed(t *testing.T) {
+	w := newWaveWorld("a", "b")
+	w.in("a", configrollout.Failed)
+	w.pending("b") // b and a had a pass
+	require.Equal(t, configrollout.Halted, w.pending("b").Verdict)
+	require.Contains(t, w.woken, waveName("a"), "nobody waited when it had its pass")
 }
 
 func TestAnAgentAtRestTakesNoMemory(t *testing.T) {

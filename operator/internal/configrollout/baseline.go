@@ -31,6 +31,15 @@ type Rollout struct {
 	Unready bool `json:"unready,omitempty"`
 }
 
+// Causes names the objects that caused a rollout.
+func (r *Rollout) Causes() string {
+	var names []string
+	for _, object := range slices.SortedFunc(maps.Keys(r.Objects), compareObjects) {
+		names = append(names, object.String())
+	}
+	return strings.Join(names, ", ")
+}
+
 // The versions of a Secret that does not exist.
 const (
 	noVersion = ""

@@ -62,6 +62,8 @@ const (
 	WaitForSlot
 	// WaitForStart is for an Agent that waits until the operator knows all others, after it started.
 	WaitForStart
+	// Gathering is for an Agent whose change is so new that others that read the object may not have found it.
+	Gathering
 	// Halted is for an Agent that waits because the change failed on another one.
 	Halted
 )

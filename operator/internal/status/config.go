@@ -26,15 +26,16 @@ type Config struct {
 // report.
 func configOutdated(agent *v1alpha1.Agent, config Config) (conditionResult, bool) {
 	what := configrollout.Describe(config.Changes)
+	reported := meta.FindStatusCondition(agent.Status.Conditions, v1alpha1.ConditionConfigOutdated) != nil
 	switch {
 	case len(config.Missing) > 0:
 		return conditionTrue(v1alpha1.ReasonConfigMissing, "%s does not exist: running pods keep what they have, and a new pod does not start: create it again",
 			strings.Join(config.Missing, ", ")), true
-	case len(config.Changes) == 0:
-		return secretsNotObserved(agent, config.Unobserved)
+	case len(config.Changes) == 0, config.Decision.Verdict == configrollout.Gathering && !reported: // within a second there is more to say
+		return secretsNotObserved(agent, config.Unobserved, reported)
 	case agent.Spec.ConfigRollout == v1alpha1.ConfigRolloutOnNextRollout:
-		return conditionTrue(v1alpha1.ReasonOnNextRollout, "%s: the pods take it with their next rollout, because spec.configRollout is %s: to roll them now, run kubectl rollout restart deployment/%s",
-			what, agent.Spec.ConfigRollout, agent.Name), true
+		return conditionTrue(v1alpha1.ReasonOnNextRollout, "%s: the pods take it with their next rollout, because spec.configRollout is %s: to roll them now, set it to %s",
+			what, agent.Spec.ConfigRollout, v1alpha1.ConfigRolloutAutomatic), true
 	case config.Decision.Verdict == configrollout.Halted:
 		return conditionTrue(v1alpha1.ReasonConfigRolloutHalted, "%s: the pods do not roll, because Agent %q rolled and did not become ready: fix that Agent, or revert the change",
 			what, config.Decision.Agent), true
@@ -59,12 +60,11 @@ func waitsFor(decision configrollout.Decision) string {
 
 // secretsNotObserved says that a Secret may change without a rollout. An Agent of an earlier version has no such condition, and gets it with
 // its next generation: an upgrade of the operator writes no status.
-func secretsNotObserved(agent *v1alpha1.Agent, secrets []string) (conditionResult, bool) {
-	known := meta.FindStatusCondition(agent.Status.Conditions, v1alpha1.ConditionConfigOutdated) != nil
-	if len(secrets) == 0 || !known && agent.Status.ObservedGeneration == agent.Generation {
+func secretsNotObserved(agent *v1alpha1.Agent, secrets []string, reported bool) (conditionResult, bool) {
+	if len(secrets) == 0 || !reported && agent.Status.ObservedGeneration == agent.Generation {
 		return conditionResult{}, false
 	}
 	return conditionResult{metav1.ConditionUnknown, v1alpha1.ReasonSecretsNotObserved, fmt.Sprintf(
-		"a change of Secret %s does not roll the pods, because the operator may not read it: run kubectl rollout restart deployment/%s, or list it in configRollouts.secrets of the chart flokoa-operator",
-		strings.Join(secrets, ", "), agent.Name)}, true
+		"a change of Secret %s does not roll the pods, because the operator may not read it: change an annotation in spec.runtime.spec.podMetadata to roll them, or list it in configRollouts.secrets of the chart flokoa-operator",
+		strings.Join(secrets, ", "))}, true
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	appsv1 "k8s.io/api/apps/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 	"github.com/flokoa/flokoa/operator/internal/configrollout"
@@ -17,6 +18,8 @@ func TestConfigOutdatedSaysWhatChangedAndWhenItRolls(t *testing.T) {
 		return status.Config{Changes: changes, Decision: configrollout.Decision{Verdict: verdict, Agent: agent}, Unobserved: []string{"s"}}
 	}
 	onNextRollout := func(a *v1alpha1.Agent) { a.Spec.ConfigRollout = v1alpha1.ConfigRolloutOnNextRollout }
+	reported := threeReplicas()
+	reported.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionConfigOutdated, Status: metav1.ConditionTrue}}
 	for name, row := range map[string]struct {
 		agent  *v1alpha1.Agent
 		config status.Config
@@ -32,11 +35,14 @@ func TestConfigOutdatedSaysWhatChangedAndWhenItRolls(t *testing.T) {
 		"halted": {threeReplicas(), decided(configrollout.Halted, "b"),
 			`True ConfigRolloutHalted: ConfigMap agent-config changed: log-level: the pods do not roll, because Agent "b" rolled and did not become ready: fix that Agent, or revert the change`},
 		"on the next rollout": {threeReplicas(onNextRollout), decided(configrollout.Nothing, ""),
-			"True OnNextRollout: ConfigMap agent-config changed: log-level: the pods take it with their next rollout, because spec.configRollout is OnNextRollout: to roll them now, run kubectl rollout restart deployment/a"},
+			"True OnNextRollout: ConfigMap agent-config changed: log-level: the pods take it with their next rollout, because spec.configRollout is OnNextRollout: to roll them now, set it to Automatic"},
+		"new": {threeReplicas(), status.Config{Changes: changes, Decision: configrollout.Decision{Verdict: configrollout.Gathering}}, ""},
+		"new again": {reported, status.Config{Changes: changes, Decision: configrollout.Decision{Verdict: configrollout.Gathering}},
+			"True ConfigRolloutPending: ConfigMap agent-config changed: log-level: the pods roll when the operator applies it"},
 		"deleted": {threeReplicas(), status.Config{Missing: []string{"ConfigMap agent-config"}, Changes: changes},
 			"True ConfigMissing: ConfigMap agent-config does not exist: running pods keep what they have, and a new pod does not start: create it again"},
 		"a Secret that is not observed": {threeReplicas(), status.Config{Unobserved: []string{"agent-secrets"}},
-			"Unknown SecretsNotObserved: a change of Secret agent-secrets does not roll the pods, because the operator may not read it: run kubectl rollout restart deployment/a, or list it in configRollouts.secrets of the chart flokoa-operator"},
+			"Unknown SecretsNotObserved: a change of Secret agent-secrets does not roll the pods, because the operator may not read it: change an annotation in spec.runtime.spec.podMetadata to roll them, or list it in configRollouts.secrets of the chart flokoa-operator"},
 	} {
 		row.agent.Status.ObservedGeneration = -1
 		got, _ := status.Of(row.agent, status.Observed{Deployment: deployment(), Config: row.config}, nil)

@@ -440,7 +440,7 @@ func (f *fleet) requireHalted(t *testing.T, before map[string]string) {
 		require.Equal(t, v1alpha1.ReasonConfigRolloutHalted, f.outdated(t, name).Reason)
 		require.Contains(t, f.outdated(t, name).Message, `Agent "a" rolled and did not become ready`)
 	}
-	require.Contains(t, strings.Join(eventsOf(*f), "\n"), "Warning ConfigRolloutHalted this Agent did not become ready with its changed configuration, so other Agents that read it do not roll (2)")
+	require.Contains(t, strings.Join(eventsOf(*f), "\n"), "Warning ConfigRolloutHalted this Agent did not become ready with the changed ConfigMap config, so other Agents that read it do not roll (2)")
 }
 
 func TestAHaltedWaveIsHaltedAfterARestart(t *testing.T) {
