@@ -31,6 +31,8 @@ const (
 	// maxGrowthKiB is how much an operator's memory may grow with the large objects of a stranger: a part of each, and what a burst
 	// leaves fragmented, which varies by several MiB. Whole, the Agents alone are more than 40 MiB, and the others more than 140.
 	maxGrowthKiB = 16 * 1024
+	// noiseKiB is by how much memory falls again and again on a busy machine without coming to rest.
+	noiseKiB = 256
 	// releaseTimeout bounds how long the operator may take to return memory to the OS after a burst.
 	releaseTimeout = time.Minute
 )
@@ -116,13 +118,14 @@ func bump(t *testing.T, agent *v1alpha1.Agent) {
 // settledMemory waits until the memory of a process is at most the limit, or until it no longer falls. It returns it in KiB.
 func settledMemory(t *testing.T, pid, limit int) int {
 	t.Helper()
-	least, since, patience := 1<<30, time.Now(), 6*time.Second // three times the operator checks for memory to release
+	least, falling, since, patience := 1<<30, 1<<30, time.Now(), 6*time.Second // three times the operator checks for memory to release
 	if limit > 0 {
 		patience = 30 * time.Second
 	}
 	require.Eventually(t, func() bool {
-		if now := anonymousMemory(t, pid); now < least {
-			least, since = now, time.Now()
+		least = min(least, anonymousMemory(t, pid))
+		if least+noiseKiB < falling {
+			falling, since = least, time.Now()
 		}
 		return least <= limit || time.Since(since) > patience
 	}, releaseTimeout, 200*time.Millisecond)
