@@ -56,6 +56,8 @@ type object struct {
 	// moved is true while the watch has reported another version than that of the content: first at firstMove, and last at lastMove.
 	moved               bool
 	firstMove, lastMove time.Time
+	// fetching is true while the object is read. What the watch reports meanwhile may be about a later version than the one read.
+	fetching bool
 	// failed is when the object last could not be read, zero if it could.
 	failed time.Time
 }
@@ -156,6 +158,7 @@ func (s *Store) contentOf(ctx context.Context, key Key, o *object, until func(*o
 	wait = until(o)
 	content, known = o.content, o.known
 	due := wait == 0 && (!known || o.moved)
+	o.fetching = due
 	lastMove := o.lastMove
 	s.mutex.Unlock()
 	if !due {
@@ -164,6 +167,7 @@ func (s *Store) contentOf(ctx context.Context, key Key, o *object, until func(*o
 	read, err := s.read(ctx, key, content)
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
+	o.fetching = false
 	if err != nil {
 		o.failed = s.now()
 		return content, known, retryRead, err
@@ -199,12 +203,12 @@ func (s *Store) untilRetry(o *object) time.Duration {
 func (s *Store) observe(key Key, version string) {
 	s.mutex.Lock()
 	o := s.objects[key]
-	if o == nil || !o.known {
+	if o == nil || !o.known && !o.fetching {
 		s.mutex.Unlock()
 		return
 	}
 	was, now := o.moved, s.now()
-	o.moved = version != o.content.Version
+	o.moved = o.fetching || version != o.content.Version
 	switch {
 	case o.moved && was:
 		o.lastMove = now

@@ -156,26 +156,60 @@ func TestAVersionThatComesBackNeedsNoRead(t *testing.T) {
 	require.Equal(t, 1, w.reads)
 }
 
+// duringARead has something happen while the response of a read is on its way.
+func (w *world) duringARead(t *testing.T, happens func()) (configrollout.Contents, time.Duration) {
+	t.Helper()
+	inner := w.read
+	w.read = func(ctx context.Context, key Key, before configrollout.Content) (configrollout.Content, error) {
+		content, err := inner(ctx, key, before)
+		w.clock = w.clock.Add(time.Second)
+		happens()
+		return content, err
+	}
+	defer func() { w.read = inner }()
+	return w.ask(t, one)
+}
+
 func TestAMoveDuringAReadIsNotLost(t *testing.T) {
 	w := newWorld()
 	w.Follow(one, []configrollout.Object{shared})
 	w.ask(t, one)
 	w.write(key, "2", "v")
 	w.clock = w.clock.Add(settle.Quiet)
-	inner := w.read
-	w.read = func(ctx context.Context, key Key, before configrollout.Content) (configrollout.Content, error) {
-		content, err := inner(ctx, key, before)
-		w.clock = w.clock.Add(time.Second)
-		w.write(key, "3", "w")
-		return content, err
-	}
-	contents, next := w.ask(t, one)
+	contents, next := w.duringARead(t, func() { w.write(key, "3", "w") })
 	require.Equal(t, "2", contents[shared].Version)
 	require.Equal(t, settle.Quiet, next)
-	w.read, w.clock = inner, w.clock.Add(next)
+	w.clock = w.clock.Add(next)
 	contents, next = w.ask(t, one)
 	require.Equal(t, "3", contents[shared].Version)
 	require.Zero(t, next)
+}
+
+func TestAMoveDuringTheFirstReadIsNotLost(t *testing.T) {
+	w := newWorld()
+	w.write(key, "1", "v")
+	w.Follow(one, []configrollout.Object{shared})
+	w.observe(key, "1")
+	require.Empty(t, w.woken, "nobody has read it")
+	contents, next := w.duringARead(t, func() { w.write(key, "2", "w") })
+	require.Equal(t, "1", contents[shared].Version)
+	require.Equal(t, settle.Quiet, next)
+	w.clock = w.clock.Add(next)
+	contents, _ = w.ask(t, one)
+	require.Equal(t, "2", contents[shared].Version)
+}
+
+func TestADeletionDuringAReadIsNotLost(t *testing.T) {
+	w := newWorld()
+	w.Follow(one, []configrollout.Object{shared})
+	w.ask(t, one) // it does not exist
+	w.write(key, "1", "v")
+	w.clock = w.clock.Add(settle.Quiet)
+	contents, next := w.duringARead(t, func() { delete(w.content, key); w.observe(key, "") })
+	require.True(t, contents[shared].Exists)
+	w.clock = w.clock.Add(next)
+	contents, _ = w.ask(t, one)
+	require.False(t, contents[shared].Exists)
 }
 
 func TestAFailedReadLeavesWhatIsKnown(t *testing.T) {
