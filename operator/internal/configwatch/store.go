@@ -56,6 +56,10 @@ type object struct {
 	// moved is true while the watch has reported another version than that of the content: first at firstMove, and last at lastMove.
 	moved               bool
 	firstMove, lastMove time.Time
+	// early is what the object held at earlyMove, before it had settled, and ahead are the Agents whose pods took it.
+	early     configrollout.Content
+	earlyMove time.Time
+	ahead     map[types.NamespacedName]bool
 	// fetching is true while the object is read. What the watch reports meanwhile may be about a later version than the one read.
 	fetching bool
 	// failed is when the object last could not be read, zero if it could.
@@ -88,6 +92,7 @@ func (s *Store) Follow(agent types.NamespacedName, objects []configrollout.Objec
 	for _, of := range before {
 		key := Key{agent.Namespace, of}
 		if o := s.objects[key]; o != nil && !slices.Contains(objects, of) {
+			delete(o.ahead, agent)
 			if delete(o.followers, agent); len(o.followers) == 0 {
 				delete(s.objects, key)
 			}
@@ -111,17 +116,18 @@ func (s *Store) Follow(agent types.NamespacedName, objects []configrollout.Objec
 // Contents returns the content of the objects that an Agent follows, as far as it is known, and when to ask again, 0 for when the store
 // wakes the Agent. A change is not in it before it has settled. The last error of a read is returned with the other contents.
 func (s *Store) Contents(ctx context.Context, agent types.NamespacedName) (configrollout.Contents, time.Duration, error) {
-	return s.contents(ctx, agent, s.untilRead)
+	return s.contents(ctx, agent, s.contentOf)
 }
 
-// Current is like Contents, but a change is in it at once: pods that start now do not wait until it has settled.
+// Current is like Contents, but a change is in it at once: pods that start now do not wait until it has settled. It has not settled for
+// other Agents, and is unknown to this one until it has: otherwise its pods would roll with each further change.
 func (s *Store) Current(ctx context.Context, agent types.NamespacedName) (configrollout.Contents, error) {
-	contents, _, err := s.contents(ctx, agent, s.untilRetry)
+	contents, _, err := s.contents(ctx, agent, s.currentOf)
 	return contents, err
 }
 
-// contents returns the content of the objects that an Agent follows. until is how long an object must not be read yet.
-func (s *Store) contents(ctx context.Context, agent types.NamespacedName, until func(*object) time.Duration) (configrollout.Contents, time.Duration, error) {
+// contents returns what a function returns for each of the objects that an Agent follows. The function may hold back one at a time.
+func (s *Store) contents(ctx context.Context, agent types.NamespacedName, get func(context.Context, request) (answer, error)) (configrollout.Contents, time.Duration, error) {
 	s.mutex.Lock()
 	objects := s.agents[agent]
 	s.mutex.Unlock()
@@ -136,12 +142,14 @@ func (s *Store) contents(ctx context.Context, agent types.NamespacedName, until 
 		if o == nil {
 			continue
 		}
-		content, known, wait, err := s.contentOf(ctx, key, o, until)
-		if known {
-			contents[of] = content
+		o.reading.Lock()
+		got, err := get(ctx, request{agent, key, o})
+		o.reading.Unlock()
+		if got.known {
+			contents[of] = got.content
 		}
-		if wait > 0 && (next == 0 || wait < next) {
-			next = wait
+		if got.wait > 0 && (next == 0 || got.wait < next) {
+			next = got.wait
 		}
 		if err != nil {
 			failure = err
@@ -150,33 +158,91 @@ func (s *Store) contents(ctx context.Context, agent types.NamespacedName, until 
 	return contents, next, failure
 }
 
+// request is about an object that an Agent follows.
+type request struct {
+	agent  types.NamespacedName
+	key    Key
+	object *object
+}
+
+// answer has the content of an object, if it is known, and when to ask again.
+type answer struct {
+	content configrollout.Content
+	known   bool
+	wait    time.Duration
+}
+
 // contentOf returns the content of an object, and reads it if that is due.
-func (s *Store) contentOf(ctx context.Context, key Key, o *object, until func(*object) time.Duration) (content configrollout.Content, known bool, wait time.Duration, err error) {
-	o.reading.Lock()
-	defer o.reading.Unlock()
+func (s *Store) contentOf(ctx context.Context, of request) (answer, error) {
 	s.mutex.Lock()
-	wait = until(o)
-	content, known = o.content, o.known
-	due := wait == 0 && (!known || o.moved)
-	o.fetching = due
-	lastMove := o.lastMove
+	o := of.object
+	known := answer{o.content, o.known && (!o.moved || !o.ahead[of.agent]), s.untilRead(o)}
+	due := known.wait == 0 && (!o.known || o.moved)
 	s.mutex.Unlock()
 	if !due {
-		return content, known, wait, nil
+		return known, nil
 	}
-	read, err := s.read(ctx, key, content)
+	read, movedAgain, err := s.fetch(ctx, of)
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	o.fetching = false
 	if err != nil {
-		o.failed = s.now()
-		return content, known, retryRead, err
+		known.wait = retryRead
+		return known, err
 	}
-	o.content, o.known, o.failed = read, true, time.Time{}
-	if o.moved = o.moved && !o.lastMove.Equal(lastMove); o.moved { // reported during the read: it may be about a later version
+	o.content, o.known, o.early, o.ahead = read, true, configrollout.Content{}, nil
+	if o.moved = movedAgain; movedAgain {
 		o.firstMove = o.lastMove
 	}
-	return read, true, s.untilRead(o), nil
+	return answer{read, true, s.untilRead(o)}, nil
+}
+
+// currentOf is like contentOf, except that the Agent gets a change that has not settled.
+func (s *Store) currentOf(ctx context.Context, of request) (answer, error) {
+	s.mutex.Lock()
+	o := of.object
+	unsettled := s.untilRead(o) > 0 && s.untilRetry(o) == 0
+	due := len(o.ahead) == 0 || !o.earlyMove.Equal(o.lastMove)
+	earlyMove := o.lastMove
+	s.mutex.Unlock()
+	if !unsettled {
+		return s.contentOf(ctx, of)
+	}
+	if due {
+		read, _, err := s.fetch(ctx, of)
+		if err != nil {
+			return answer{}, err
+		}
+		s.mutex.Lock()
+		o.early, o.earlyMove = read, earlyMove
+		s.mutex.Unlock()
+	}
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	if o.ahead == nil {
+		o.ahead = map[types.NamespacedName]bool{}
+	}
+	o.ahead[of.agent] = true
+	return answer{content: o.early, known: true}, nil
+}
+
+// fetch reads an object from the API server, and reports whether the watch reported a move meanwhile: it may be about a later version.
+func (s *Store) fetch(ctx context.Context, of request) (content configrollout.Content, movedAgain bool, err error) {
+	o := of.object
+	s.mutex.Lock()
+	o.fetching = true
+	lastMove, before := o.lastMove, o.content
+	if len(o.ahead) > 0 {
+		before = o.early
+	}
+	s.mutex.Unlock()
+	content, err = s.read(ctx, of.key, before)
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	o.fetching, o.failed = false, time.Time{}
+	if err != nil {
+		o.failed = s.now()
+	}
+	return content, o.moved && !o.lastMove.Equal(lastMove), err
 }
 
 // untilRead is how long an object must not be read yet, 0 if it may be, or need not be.

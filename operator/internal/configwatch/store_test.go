@@ -103,31 +103,96 @@ func TestAChangeSettlesBeforeItIsRead(t *testing.T) {
 	require.Equal(t, 2, w.reads)
 }
 
+// current returns the version that the pods of an Agent take when they start now, empty if that is unknown.
+func (w *world) current(t *testing.T, agent types.NamespacedName) string {
+	t.Helper()
+	contents, err := w.Current(t.Context(), agent)
+	require.NoError(t, err)
+	return contents[shared].Version
+}
+
 func TestPodsThatStartNowTakeAChangeThatHasNotSettled(t *testing.T) {
 	w := newWorld()
 	w.Follow(one, []configrollout.Object{shared})
+	w.Follow(two, []configrollout.Object{shared})
 	w.ask(t, one)
-	current := func() string {
-		contents, err := w.Current(t.Context(), one)
-		require.NoError(t, err)
-		return contents[shared].Version
-	}
 	w.write(key, "2", "v")
-	require.Equal(t, "2", current())
-	require.Equal(t, "2", current())
+	require.Equal(t, "2", w.current(t, one))
+	require.Equal(t, "2", w.current(t, one))
+	require.Equal(t, "2", w.current(t, two))
 	require.Equal(t, 2, w.reads, "once")
 	contents, next := w.ask(t, one)
+	require.Equal(t, settle.Quiet, next)
+	require.NotContains(t, contents, shared, "it must not count as a change to what was before")
+
+	w.clock = w.clock.Add(next)
+	contents, next = w.ask(t, one)
 	require.Zero(t, next)
-	require.Equal(t, "2", contents[shared].Version, "it is not a change any more")
+	require.Equal(t, "2", contents[shared].Version)
 
 	w.write(key, "3", "w")
 	w.failure = errors.New("no connection")
 	_, err := w.Current(t.Context(), one)
 	require.Error(t, err)
-	require.Equal(t, "2", current(), "an object that cannot be read is not read again at once")
-	require.Equal(t, 3, w.reads)
+	require.Equal(t, "2", w.current(t, one), "an object that cannot be read is not read again at once")
+	require.Equal(t, 4, w.reads)
 	w.failure, w.clock = nil, w.clock.Add(retryRead)
-	require.Equal(t, "3", current())
+	require.Equal(t, "3", w.current(t, one))
+}
+
+func TestAChangeSettlesAlthoughPodsThatStartTakeIt(t *testing.T) {
+	w := newWorld()
+	for _, agent := range []types.NamespacedName{one, two} {
+		w.Follow(agent, []configrollout.Object{shared})
+		w.ask(t, agent)
+	}
+	for i := range 60 { // somebody restarts the pods of an Agent again and again
+		w.write(key, w.clock.String(), w.clock.String())
+		require.Equal(t, w.clock.String(), w.current(t, one))
+		contents, next := w.ask(t, two)
+		require.NotZero(t, next, "after %d s", i)
+		require.False(t, contents[shared].Exists, "the content is that from before")
+		w.clock = w.clock.Add(time.Second)
+	}
+	contents, _ := w.ask(t, two)
+	require.True(t, contents[shared].Exists, "after a minute")
+}
+
+func TestAVersionThatComesBackIsKnownToPodsThatTookAnother(t *testing.T) {
+	w := newWorld()
+	w.write(key, "2", "v")
+	w.Follow(one, []configrollout.Object{shared})
+	w.ask(t, one)
+	w.observe(key, "1") // the watch is behind the read
+	require.Equal(t, "2", w.current(t, one))
+	w.observe(key, "2")
+	contents, next := w.ask(t, one)
+	require.Zero(t, next)
+	require.Equal(t, "2", contents[shared].Version)
+}
+
+func TestPodsThatTookASecretEarlyAreNotOutdatedByItsLabels(t *testing.T) {
+	tokens := Key{"n", secret}
+	w := newWorld(tokens)
+	version, data := "1", "a"
+	w.read = func(_ context.Context, _ Key, before configrollout.Content) (configrollout.Content, error) {
+		return configrollout.SecretContent(version, map[string][]byte{"k": []byte(data)}, func(b []byte) string { return string(b) }, before), nil
+	}
+	references := configrollout.References{secret: {All: true}}
+	w.Follow(one, references.Objects())
+	contents, _ := w.ask(t, one)
+	baseline := configrollout.Baseline{}.Take("", references, contents)
+	version, data = "2", "b"
+	w.observe(tokens, version)
+	contents, err := w.Current(t.Context(), one)
+	require.NoError(t, err)
+	baseline = baseline.Take("", references, contents)
+	version = "3" // its labels change
+	w.observe(tokens, version)
+	w.clock = w.clock.Add(settle.Quiet)
+	contents, _ = w.ask(t, one)
+	require.Equal(t, "3", contents[secret].Version)
+	require.Empty(t, baseline.Compare(references, contents).Changes)
 }
 
 func TestAnObjectThatKeepsChangingIsReadAfterAMinute(t *testing.T) {
