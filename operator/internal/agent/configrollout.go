@@ -118,8 +118,8 @@ type config struct {
 	difference configrollout.Difference
 	member     configrollout.Member
 	decision   configrollout.Decision
-	// unobserved are the names of the Secrets that the operator may not read.
-	unobserved []string
+	// unobserved are the Secrets that the operator may not read.
+	unobserved []status.UnobservedSecret
 	// recheck is when to ask again, 0 for never.
 	recheck time.Duration
 }
@@ -137,8 +137,9 @@ func (c *Controller) observeConfig(ctx context.Context, agent *v1alpha1.Agent, d
 		log.FromContext(ctx).Error(err, "cannot read a referenced ConfigMap or Secret: its changes are not observed until then")
 	}
 	for _, object := range of.references.Objects() {
-		if !c.configs.store.Observes(configwatch.Key{Namespace: agent.Namespace, Object: object}) {
-			of.unobserved = append(of.unobserved, object.Name)
+		key := configwatch.Key{Namespace: agent.Namespace, Object: object}
+		if listed := c.configs.store.Observes(key); !listed || c.configs.store.Denied(key) {
+			of.unobserved = append(of.unobserved, status.UnobservedSecret{Name: object.Name, Listed: listed})
 		}
 	}
 	of.findBaseline(deployment, &state.config)

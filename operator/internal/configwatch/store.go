@@ -4,10 +4,12 @@ package configwatch
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/flokoa/flokoa/operator/internal/configrollout"
@@ -44,6 +46,14 @@ type Store struct {
 	objects map[Key]*object
 	agents  map[types.NamespacedName][]configrollout.Object
 	secrets map[Key]bool
+	// denied is what the operator may not do with the listed Secrets.
+	denied map[access]bool
+}
+
+// access is what an object is asked for: its content, or, if watch is true, its versions.
+type access struct {
+	Key
+	watch bool
 }
 
 // object is a referenced object.
@@ -70,7 +80,7 @@ type object struct {
 func NewStore(settle Settle, read Read, secrets []Key, wake func(agents []types.NamespacedName, after time.Duration)) *Store {
 	s := &Store{
 		settle: settle, read: read, wake: wake, now: time.Now,
-		objects: map[Key]*object{}, agents: map[types.NamespacedName][]configrollout.Object{}, secrets: map[Key]bool{},
+		objects: map[Key]*object{}, agents: map[types.NamespacedName][]configrollout.Object{}, secrets: map[Key]bool{}, denied: map[access]bool{},
 	}
 	for _, secret := range secrets {
 		s.secrets[secret] = true
@@ -80,6 +90,14 @@ func NewStore(settle Settle, read Read, secrets []Key, wake func(agents []types.
 
 // Observes reports whether changes of an object are observed.
 func (s *Store) Observes(key Key) bool { return key.Kind == configrollout.ConfigMap || s.secrets[key] }
+
+// Denied reports whether the operator has no permission to get, list, or watch a Secret that is listed. The Agents that reference it wake
+// when that changes.
+func (s *Store) Denied(secret Key) bool {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	return s.denied[access{secret, false}] || s.denied[access{secret, true}]
+}
 
 // Follow sets which objects an Agent references; none if it is gone. The store forgets an object that no Agent references.
 func (s *Store) Follow(agent types.NamespacedName, objects []configrollout.Object) {
@@ -177,7 +195,7 @@ func (s *Store) contentOf(ctx context.Context, of request) (answer, error) {
 	s.mutex.Lock()
 	o := of.object
 	known := answer{o.content, o.known && (!o.moved || !o.ahead[of.agent]), s.untilRead(o)}
-	due := known.wait == 0 && (!o.known || o.moved)
+	due := known.wait == 0 && (!o.known || o.moved || s.denied[access{of.key, false}])
 	s.mutex.Unlock()
 	if !due {
 		return known, nil
@@ -236,6 +254,7 @@ func (s *Store) fetch(ctx context.Context, of request) (content configrollout.Co
 	}
 	s.mutex.Unlock()
 	content, err = s.read(ctx, of.key, before)
+	s.notePermission(access{of.key, false}, err)
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	o.fetching, o.failed = false, time.Time{}
@@ -243,6 +262,25 @@ func (s *Store) fetch(ctx context.Context, of request) (content configrollout.Co
 		o.failed = s.now()
 	}
 	return content, o.moved && !o.lastMove.Equal(lastMove), err
+}
+
+// notePermission notes whether the operator may access a listed Secret, and wakes the Agents that reference it if that changed. Another
+// error than Forbidden does not tell.
+func (s *Store) notePermission(to access, err error) {
+	if !s.secrets[to.Key] || err != nil && !apierrors.IsForbidden(err) {
+		return
+	}
+	s.mutex.Lock()
+	changed := s.denied[to] != (err != nil)
+	s.denied[to] = err != nil
+	var followers []types.NamespacedName
+	if o := s.objects[to.Key]; o != nil && changed {
+		followers = slices.Collect(maps.Keys(o.followers))
+	}
+	s.mutex.Unlock()
+	if len(followers) > 0 {
+		s.wake(followers, 0)
+	}
 }
 
 // untilRead is how long an object must not be read yet, 0 if it may be, or need not be.
@@ -284,9 +322,7 @@ func (s *Store) observe(key Key, version string) {
 	starts := o.moved && !was
 	var followers []types.NamespacedName
 	if starts {
-		for agent := range o.followers {
-			followers = append(followers, agent)
-		}
+		followers = slices.Collect(maps.Keys(o.followers))
 	}
 	s.mutex.Unlock()
 	if starts {

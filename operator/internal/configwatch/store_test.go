@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/flokoa/flokoa/operator/internal/configrollout"
@@ -296,6 +298,39 @@ func TestAFailedReadLeavesWhatIsKnown(t *testing.T) {
 	contents, next = w.ask(t, one)
 	require.Len(t, contents, 1)
 	require.Zero(t, next)
+}
+
+func TestAMissingPermissionToReadASecretIsToldToItsAgents(t *testing.T) {
+	tokens := Key{"n", secret}
+	w := newWorld(tokens)
+	w.write(tokens, "1", "v")
+	for _, agent := range []types.NamespacedName{one, two} {
+		w.Follow(agent, []configrollout.Object{shared, secret})
+		w.ask(t, agent)
+	}
+	forbid := func(failure error) {
+		w.failure, w.woken = failure, nil
+		w.clock = w.clock.Add(time.Minute)
+		_, _, _ = w.Contents(t.Context(), one)
+	}
+	w.write(tokens, "2", "w")
+	forbid(errors.New("busy"))
+	require.False(t, w.Denied(tokens), "it is only busy")
+	forbid(apierrors.NewForbidden(corev1.Resource("secrets"), "secret", nil))
+	require.True(t, w.Denied(tokens))
+	require.ElementsMatch(t, []types.NamespacedName{one, two}, w.woken)
+	forbid(w.failure)
+	require.Empty(t, w.woken, "they know")
+	forbid(errors.New("busy"))
+	require.True(t, w.Denied(tokens))
+	w.observe(tokens, "1") // the watch is behind
+	forbid(nil)
+	require.False(t, w.Denied(tokens))
+	require.ElementsMatch(t, []types.NamespacedName{one, two}, w.woken)
+
+	w.write(key, "2", "v")
+	forbid(apierrors.NewForbidden(corev1.Resource("configmaps"), "shared", nil))
+	require.False(t, w.Denied(key), "nobody lists a ConfigMap")
 }
 
 func TestADeletedObjectIsReadAgain(t *testing.T) {

@@ -89,6 +89,7 @@ func (p *pages) ListWithContext(ctx context.Context, options metav1.ListOptions)
 	for {
 		page, err := p.client.List(ctx, p.options(options))
 		if err != nil {
+			p.noteWatch(err)
 			return nil, err
 		}
 		for i := range page.Items {
@@ -111,7 +112,14 @@ func (p *pages) Watch(options metav1.ListOptions) (watch.Interface, error) {
 
 // WatchWithContext watches the metadata of all objects: the API server cannot select those that are followed.
 func (p *pages) WatchWithContext(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
-	return p.client.Watch(ctx, p.options(options))
+	events, err := p.client.Watch(ctx, p.options(options))
+	p.noteWatch(err)
+	return events, err
+}
+
+// noteWatch notes whether a listed Secret could be watched. That it could be listed does not tell that.
+func (p *pages) noteWatch(err error) {
+	p.store.notePermission(access{Key{p.scope.namespace, configrollout.Object{Kind: p.scope.kind, Name: p.scope.name}}, true}, err)
 }
 
 // versionOnly is the part of metadata that a store reads.

@@ -2,6 +2,7 @@ package configwatch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
@@ -26,6 +28,15 @@ type server struct {
 	lists     []metav1.ListOptions
 	watches   chan metav1.ListOptions
 	resources []string
+	// denies is the verb that RBAC denies.
+	denies string
+}
+
+func (s *server) deny(verb string) error {
+	if s.denies == verb {
+		return apierrors.NewForbidden(corev1.Resource("secrets"), "secret", errors.New("no Role"))
+	}
+	return nil
 }
 
 func newServer(names ...string) *server {
@@ -65,6 +76,9 @@ func (g getter) Namespace(string) metadata.ResourceInterface { return namespaced
 
 func (n namespaced) List(_ context.Context, options metav1.ListOptions) (*metav1.PartialObjectMetadataList, error) {
 	n.lists = append(n.lists, options)
+	if err := n.deny("list"); err != nil {
+		return nil, err
+	}
 	from, _ := strconv.Atoi(options.Continue)
 	to := min(from+int(options.Limit), len(n.objects))
 	page := &metav1.PartialObjectMetadataList{Items: n.objects[from:to]}
@@ -77,7 +91,7 @@ func (n namespaced) List(_ context.Context, options metav1.ListOptions) (*metav1
 
 func (n namespaced) Watch(_ context.Context, options metav1.ListOptions) (watch.Interface, error) {
 	n.watches <- options
-	return n.events, nil
+	return n.events, n.deny("watch")
 }
 
 func TestAListKeepsOnlyTheVersionsOfWhatIsFollowed(t *testing.T) {
@@ -155,4 +169,26 @@ func TestASecretIsWatchedByItsName(t *testing.T) {
 	require.Equal(t, []string{"secrets"}, s.resources)
 	cancel()
 	<-ended
+}
+
+func TestAMissingPermissionToWatchASecretIsToldToItsAgents(t *testing.T) {
+	tokens := Key{"n", secret}
+	w := newWorld(tokens)
+	w.Follow(one, []configrollout.Object{secret})
+	s := newServer("secret")
+	source := &pages{store: w.Store, scope: scope{configrollout.Secret, "n", "secret"}, client: namespaced{server: s}}
+	for i, row := range []struct {
+		denies string
+		denied bool
+	}{{"", false}, {"watch", true}, {"list", true}, {"", false}, {"list", true}, {"watch", true}} {
+		before := w.Denied(tokens)
+		w.woken, s.denies = nil, row.denies
+		if _, err := source.ListWithContext(t.Context(), metav1.ListOptions{}); err == nil {
+			require.Equal(t, before, w.Denied(tokens), "a list does not tell whether it may watch: it must not wake Agents each time")
+			_, err = source.WatchWithContext(t.Context(), metav1.ListOptions{})
+			require.Equal(t, row.denied, err != nil)
+		}
+		require.Equal(t, row.denied, w.Denied(tokens), i)
+		require.Equal(t, before != row.denied, len(w.woken) == 1, i)
+	}
 }

@@ -19,7 +19,13 @@ type Config struct {
 	// Missing is what keeps a new pod from starting.
 	Missing []string
 	// Unobserved are the Secrets that the operator may not read.
-	Unobserved []string
+	Unobserved []UnobservedSecret
+}
+
+// UnobservedSecret is a Secret that the operator may not read, because it is not listed, or without the permission to.
+type UnobservedSecret struct {
+	Name   string
+	Listed bool
 }
 
 // configOutdated reports whether the pods run with another configuration than the current one. It returns false if there is nothing to
@@ -59,12 +65,27 @@ func waitsFor(decision configrollout.Decision) string {
 }
 
 // secretsNotObserved says that a Secret may change without a rollout. An Agent of an earlier version has no such condition, and gets it with
-// its next generation: an upgrade of the operator writes no status.
-func secretsNotObserved(agent *v1alpha1.Agent, secrets []string, reported bool) (conditionResult, bool) {
-	if len(secrets) == 0 || !reported && agent.Status.ObservedGeneration == agent.Generation {
-		return conditionResult{}, false
+// its next generation: an upgrade of the operator writes no status. A missing permission is a mistake, and told at once.
+func secretsNotObserved(agent *v1alpha1.Agent, secrets []UnobservedSecret, reported bool) (conditionResult, bool) {
+	var listed, unlisted []string
+	for _, secret := range secrets {
+		switch {
+		case secret.Listed:
+			listed = append(listed, secret.Name)
+		case reported || agent.Status.ObservedGeneration != agent.Generation:
+			unlisted = append(unlisted, secret.Name)
+		}
 	}
-	return conditionResult{metav1.ConditionUnknown, v1alpha1.ReasonSecretsNotObserved, fmt.Sprintf(
-		"a change of Secret %s does not roll the pods, because the operator may not read it: change an annotation in spec.runtime.spec.podMetadata to roll them, or list it in configRollouts.secrets of the chart flokoa-operator",
-		strings.Join(secrets, ", "))}, true
+	var messages []string
+	if len(listed) > 0 {
+		messages = append(messages, fmt.Sprintf("a change of Secret %s does not roll the pods: configRollouts.secrets of the chart flokoa-operator lists it, "+
+			"but the operator has no permission to get, list, and watch it: run helm upgrade for flokoa-operator to create the missing Role, or grant the permission",
+			strings.Join(listed, ", ")))
+	}
+	if len(unlisted) > 0 {
+		messages = append(messages, fmt.Sprintf("a change of Secret %s does not roll the pods, because the operator may not read it: "+
+			"change an annotation in spec.runtime.spec.podMetadata to roll them, or list it in configRollouts.secrets of the chart flokoa-operator",
+			strings.Join(unlisted, ", ")))
+	}
+	return conditionResult{metav1.ConditionUnknown, v1alpha1.ReasonSecretsNotObserved, strings.Join(messages, "; ")}, len(messages) > 0
 }

@@ -15,7 +15,7 @@ import (
 func TestConfigOutdatedSaysWhatChangedAndWhenItRolls(t *testing.T) {
 	changes := []configrollout.Change{{Object: configrollout.Object{Kind: configrollout.ConfigMap, Name: "agent-config"}, Keys: []string{"log-level"}}}
 	decided := func(verdict configrollout.Verdict, agent string) status.Config {
-		return status.Config{Changes: changes, Decision: configrollout.Decision{Verdict: verdict, Agent: agent}, Unobserved: []string{"s"}}
+		return status.Config{Changes: changes, Decision: configrollout.Decision{Verdict: verdict, Agent: agent}, Unobserved: []status.UnobservedSecret{{Name: "s"}}}
 	}
 	onNextRollout := func(a *v1alpha1.Agent) { a.Spec.ConfigRollout = v1alpha1.ConfigRolloutOnNextRollout }
 	reported := threeReplicas()
@@ -41,8 +41,11 @@ func TestConfigOutdatedSaysWhatChangedAndWhenItRolls(t *testing.T) {
 			"True ConfigRolloutPending: ConfigMap agent-config changed: log-level: the pods roll when the operator applies it"},
 		"deleted": {threeReplicas(), status.Config{Missing: []string{"ConfigMap agent-config"}, Changes: changes},
 			"True ConfigMissing: ConfigMap agent-config does not exist: running pods keep what they have, and a new pod does not start: create it again"},
-		"a Secret that is not observed": {threeReplicas(), status.Config{Unobserved: []string{"agent-secrets"}},
+		"a Secret that is not observed": {threeReplicas(), status.Config{Unobserved: []status.UnobservedSecret{{Name: "agent-secrets"}}},
 			"Unknown SecretsNotObserved: a change of Secret agent-secrets does not roll the pods, because the operator may not read it: change an annotation in spec.runtime.spec.podMetadata to roll them, or list it in configRollouts.secrets of the chart flokoa-operator"},
+		"a Secret without the permission": {threeReplicas(), status.Config{Unobserved: []status.UnobservedSecret{{Name: "unlisted"}, {Name: "tokens", Listed: true}}},
+			"Unknown SecretsNotObserved: a change of Secret tokens does not roll the pods: configRollouts.secrets of the chart flokoa-operator lists it, but the operator has no permission to get, list, and watch it: run helm upgrade for flokoa-operator to create the missing Role, or grant the permission; " +
+				"a change of Secret unlisted does not roll the pods, because the operator may not read it: change an annotation in spec.runtime.spec.podMetadata to roll them, or list it in configRollouts.secrets of the chart flokoa-operator"},
 	} {
 		row.agent.Status.ObservedGeneration = -1
 		got, _ := status.Of(row.agent, status.Observed{Deployment: deployment(), Config: row.config}, nil)
@@ -51,7 +54,7 @@ func TestConfigOutdatedSaysWhatChangedAndWhenItRolls(t *testing.T) {
 }
 
 func TestAnUpgradeAddsNoConditionAboutSecrets(t *testing.T) {
-	observed := status.Observed{Now: now, Deployment: deployment(), Config: status.Config{Unobserved: []string{"s"}}}
+	observed := status.Observed{Now: now, Deployment: deployment(), Config: status.Config{Unobserved: []status.UnobservedSecret{{Name: "s"}}}}
 	agent := threeReplicas()
 	agent.Status, _ = status.Of(agent, status.Observed{Now: now, Deployment: deployment()}, nil)
 	got, _ := status.Of(agent, observed, nil)
@@ -62,6 +65,16 @@ func TestAnUpgradeAddsNoConditionAboutSecrets(t *testing.T) {
 	agent.Status = got
 	got, _ = status.Of(agent, observed, nil)
 	require.Equal(t, agent.Status, got, "it stays")
+}
+
+func TestAMissingPermissionOnAListedSecretIsToldAtOnce(t *testing.T) {
+	agent := threeReplicas()
+	agent.Status, _ = status.Of(agent, status.Observed{Now: now, Deployment: deployment()}, nil)
+	secrets := []status.UnobservedSecret{{Name: "unlisted"}, {Name: "tokens", Listed: true}}
+	got, _ := status.Of(agent, status.Observed{Now: now, Deployment: deployment(), Config: status.Config{Unobserved: secrets}}, nil)
+	text := conditionText(got, v1alpha1.ConditionConfigOutdated)
+	require.Contains(t, text, "Unknown SecretsNotObserved: a change of Secret tokens does not roll the pods: configRollouts.secrets")
+	require.NotContains(t, text, "unlisted")
 }
 
 func TestARolloutIsCompletedUntilTheNextOne(t *testing.T) {
