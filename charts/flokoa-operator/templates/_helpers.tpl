@@ -60,10 +60,10 @@ appVersion.
 {{- end }}
 {{- end }}
 
-{{/* The Secrets whose changes roll Agents, as the operator's flag lists them. */}}
+{{/* The Secrets whose changes roll Agents, as the operator's flag lists them. It observes none if nothing rolls. */}}
 {{- define "flokoa-operator.configRolloutSecrets" -}}
 {{- $all := list }}
-{{- range $namespace, $secrets := .Values.configRollouts.secrets }}
+{{- range $namespace, $secrets := ternary .Values.configRollouts.secrets dict (gt (int .Values.configRollouts.max) 0) }}
 {{- range $secrets }}
 {{- $all = append $all (printf "%s/%s" $namespace .) }}
 {{- end }}
