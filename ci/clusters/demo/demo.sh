@@ -314,6 +314,7 @@ summary() {
   kubectl scale agent $agent --replicas=5
   kubectl delete pod -l flokoa.ai/agent=$agent --wait=false       # the pods come back
   kubectl drain node-a1 --ignore-daemonsets                      # they move; then: kubectl uncordon node-a1
+  kubectl patch configmap agent-config --patch '{"data":{"log-level":"warning"}}' # 10 s later, the Agents that read it roll, one first
   kubectl describe agent $agent
   kubectl explain agent.spec.runtime.spec
 
