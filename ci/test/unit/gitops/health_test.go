@@ -226,6 +226,7 @@ var sameHealth = map[string]string{
 // notOfReady are the reasons of other conditions alone.
 var notOfReady = map[string]bool{
 	"ReplicasAvailable": true, "NoReplicasAvailable": true, "RequirementsMet": true, "MissingRequirements": true, "NotResolved": true,
+	"ConfigRolloutPending": true, "ConfigRolloutHalted": true, "OnNextRollout": true, "SecretsNotObserved": true,
 }
 
 // readyReasons returns the reasons that the operator has for Ready, by the status of the condition.
