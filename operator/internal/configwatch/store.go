@@ -70,8 +70,10 @@ type object struct {
 	early     configrollout.Content
 	earlyMove time.Time
 	ahead     map[types.NamespacedName]bool
-	// fetching is true while the object is read. What the watch reports meanwhile may be about a later version than the one read.
+	// fetching is true while the object is read. reported is the version that the watch reports meanwhile, nil if none: it may be later than
+	// the one that is read.
 	fetching bool
+	reported *string
 	// failed is when the object last could not be read, zero if it could.
 	failed time.Time
 }
@@ -243,12 +245,12 @@ func (s *Store) currentOf(ctx context.Context, of request) (answer, error) {
 	return answer{content: o.early, known: true}, nil
 }
 
-// fetch reads an object from the API server, and reports whether the watch reported a move meanwhile: it may be about a later version.
+// fetch reads an object from the API server, and returns whether the watch reported another version meanwhile: it may be a later one.
 func (s *Store) fetch(ctx context.Context, of request) (content configrollout.Content, movedAgain bool, err error) {
 	o := of.object
 	s.mutex.Lock()
-	o.fetching = true
-	lastMove, before := o.lastMove, o.content
+	o.fetching, o.reported = true, nil
+	before := o.content
 	if len(o.ahead) > 0 {
 		before = o.early
 	}
@@ -261,7 +263,7 @@ func (s *Store) fetch(ctx context.Context, of request) (content configrollout.Co
 	if err != nil {
 		o.failed = s.now()
 	}
-	return content, o.moved && !o.lastMove.Equal(lastMove), err
+	return content, o.reported != nil && *o.reported != content.Version, err
 }
 
 // notePermission notes whether the operator may access a listed Secret, and wakes the Agents that reference it if that changed. Another
@@ -310,6 +312,9 @@ func (s *Store) observe(key Key, version string) {
 	if o == nil || !o.known && !o.fetching {
 		s.mutex.Unlock()
 		return
+	}
+	if o.fetching {
+		o.reported = &version
 	}
 	was, now := o.moved, s.now()
 	o.moved = o.fetching || version != o.content.Version

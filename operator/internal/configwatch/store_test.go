@@ -266,6 +266,15 @@ func TestAMoveDuringTheFirstReadIsNotLost(t *testing.T) {
 	require.Equal(t, "2", contents[shared].Version)
 }
 
+func TestAReportOfTheVersionThatIsReadIsNoMove(t *testing.T) {
+	w := newWorld()
+	w.write(key, "1", "v")
+	w.Follow(one, []configrollout.Object{shared})
+	contents, next := w.duringARead(t, func() { w.observe(key, "1") }) // the list of an operator that starts
+	require.Equal(t, "1", contents[shared].Version)
+	require.Zero(t, next)
+}
+
 func TestADeletionDuringAReadIsNotLost(t *testing.T) {
 	w := newWorld()
 	w.Follow(one, []configrollout.Object{shared})
