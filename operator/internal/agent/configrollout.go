@@ -204,7 +204,8 @@ func (of *config) asMember(agent *v1alpha1.Agent, deployment *appsv1.Deployment,
 }
 
 // phaseOf returns how far the rollout of the Deployment's pod template is. While the Deployment controller has not observed the
-// Deployment, that is what it was for the same revision: a scaled Deployment is not a new rollout.
+// Deployment, that is what it was for the same revision: a scaled Deployment is not a new rollout. A rollout without replicas completes at
+// once, and proves nothing before a pod is available.
 func (s *configState) phaseOf(deployment *appsv1.Deployment) configrollout.Phase {
 	revision := deployment.Spec.Template.Annotations[v1alpha1.AnnotationConfigRevision]
 	switch {
@@ -215,8 +216,10 @@ func (s *configState) phaseOf(deployment *appsv1.Deployment) configrollout.Phase
 		return s.phase
 	case status.DeadlineExceeded(deployment):
 		s.phase = configrollout.Failed
-	case status.Completed(deployment):
+	case status.Completed(deployment) && (deployment.Status.AvailableReplicas > 0 || s.revision == revision && s.phase == configrollout.Complete):
 		s.phase = configrollout.Complete
+	case status.Completed(deployment):
+		s.phase = configrollout.None
 	default:
 		s.phase = configrollout.Rolling
 	}

@@ -157,7 +157,7 @@ func TestAScaledDeploymentIsNoNewRollout(t *testing.T) {
 		return &appsv1.Deployment{
 			ObjectMeta: metav1.ObjectMeta{Generation: generation},
 			Spec:       appsv1.DeploymentSpec{Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{v1alpha1.AnnotationConfigRevision: revision}}}},
-			Status: appsv1.DeploymentStatus{ObservedGeneration: 1, Conditions: []appsv1.DeploymentCondition{
+			Status: appsv1.DeploymentStatus{ObservedGeneration: 1, AvailableReplicas: 1, Conditions: []appsv1.DeploymentCondition{
 				{Type: appsv1.DeploymentProgressing, Reason: reason}}},
 		}
 	}
@@ -170,6 +170,24 @@ func TestAScaledDeploymentIsNoNewRollout(t *testing.T) {
 		require.Equal(t, want, state.phaseOf(deployment(1, "r", reason)), reason)
 		require.Equal(t, want, state.phaseOf(deployment(2, "r", reason)), "%s: scaled, and not observed yet", reason)
 		require.Equal(t, configrollout.Rolling, state.phaseOf(deployment(2, "s", reason)), "%s: rolled, and not observed yet", reason)
+	}
+}
+
+func TestARolloutWithoutReplicasIsNotComplete(t *testing.T) {
+	deployment := func(revision string, available int32) *appsv1.Deployment {
+		return &appsv1.Deployment{
+			Spec: appsv1.DeploymentSpec{Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{v1alpha1.AnnotationConfigRevision: revision}}}},
+			Status: appsv1.DeploymentStatus{AvailableReplicas: available, Conditions: []appsv1.DeploymentCondition{
+				{Type: appsv1.DeploymentProgressing, Reason: "NewReplicaSetAvailable"}}},
+		}
+	}
+	state := &configState{revision: "r", phase: configrollout.Failed} // it was suspended and resumed
+	for _, row := range []struct {
+		revision  string
+		available int32
+		want      configrollout.Phase
+	}{{"r", 0, configrollout.None}, {"r", 1, configrollout.Complete}, {"r", 0, configrollout.Complete}, {"s", 0, configrollout.None}} {
+		require.Equal(t, row.want, state.phaseOf(deployment(row.revision, row.available)), "%+v", row)
 	}
 }
 
