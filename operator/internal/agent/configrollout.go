@@ -197,7 +197,8 @@ func (of *config) asMember(agent *v1alpha1.Agent, deployment *appsv1.Deployment,
 		member.Phase = state.phaseOf(deployment)
 	}
 	ready := meta.FindStatusCondition(agent.Status.Conditions, v1alpha1.ConditionReady)
-	failing := ready != nil && ready.Status == metav1.ConditionFalse && ready.Reason != v1alpha1.ReasonRolloutInProgress
+	// The status is that of the pass before: it does not know yet that the deadline has passed.
+	failing := status.DeadlineExceeded(deployment) || ready != nil && ready.Status == metav1.ConditionFalse && ready.Reason != v1alpha1.ReasonRolloutInProgress
 	member.Busy = !status.Completed(deployment) && !failing
 	member.Unready = !member.Busy && failing
 	return member

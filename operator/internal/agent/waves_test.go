@@ -207,6 +207,7 @@ func TestWhenAnAgentIsBusyUnreadyOrIdle(t *testing.T) {
 		"rolling":                          {deployment(2, rolling), metav1.ConditionFalse, v1alpha1.ReasonRolloutInProgress, false, true, false},
 		"rolling, and its status is older": {deployment(2, rolling), metav1.ConditionTrue, v1alpha1.ReasonRolloutComplete, false, true, false},
 		"a rollout that fails":             {deployment(2, rolling), metav1.ConditionFalse, v1alpha1.ReasonCrashLooping, false, false, true},
+		"its deadline has just passed":     {deployment(2, "ProgressDeadlineExceeded"), metav1.ConditionFalse, v1alpha1.ReasonRolloutInProgress, false, false, true},
 		"lost pods":                        {deployment(2, complete), metav1.ConditionFalse, v1alpha1.ReasonReplicasUnavailable, false, false, true},
 		"scaled to zero":                   {deployment(0, rolling), metav1.ConditionFalse, v1alpha1.ReasonRolloutInProgress, true, false, false},
 	} {
