@@ -64,7 +64,7 @@ func (b Baseline) Encode() string {
 // Change is an object with another content than the pods took.
 type Change struct {
 	Object Object
-	// Revision is that of the new content.
+	// Revision is that of the new content, as far as the pods read it.
 	Revision string
 	// Keys are those that changed, in order; none if that is not known.
 	Keys []string
@@ -128,7 +128,7 @@ func (b Baseline) Compare(references References, contents Contents) Difference {
 		}
 		keys, changed, moved := b.compareObject(object, use, content)
 		if changed {
-			difference.Changes = append(difference.Changes, Change{object, content.Revision, keys})
+			difference.Changes = append(difference.Changes, Change{object, use.revision(object.Kind, content), keys})
 		}
 		difference.Moved = difference.Moved || moved
 	}

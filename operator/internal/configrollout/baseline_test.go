@@ -87,13 +87,43 @@ func TestWhatFollowsFromAChangeOfAnObject(t *testing.T) {
 		require.True(t, ok, name)
 		got := decoded.Compare(references, Contents{row.object: row.after})
 		for i := range row.want.Changes {
-			row.want.Changes[i].Object, row.want.Changes[i].Revision = row.object, row.after.Revision
+			row.want.Changes[i].Object, row.want.Changes[i].Revision = row.object, row.use.revision(row.object.Kind, row.after)
 		}
 		require.Equal(t, row.want, got, name)
 		require.Empty(t, baseline.Compare(references, Contents{}), "%s: unknown content counts as unchanged", name)
 		again := decoded.Take("template", references, Contents{row.object: row.after}).Compare(references, Contents{row.object: row.after})
 		require.Empty(t, again.Changes, "%s: content that was taken is no change", name)
 		require.False(t, again.Moved, name)
+	}
+}
+
+func TestOnlyPodsThatReadTheSameHaveTheSameRevision(t *testing.T) {
+	keys := func(names ...string) Use {
+		use := Use{Keys: map[string]bool{}}
+		for _, name := range names {
+			use.Keys[name] = true
+		}
+		return use
+	}
+	one := secretOf("1", Content{}, "k", "v", "l", "v")
+	for name, row := range map[string]struct {
+		object        Object
+		use, other    Use
+		content, then Content
+		same          bool
+	}{
+		"the same":                             {config, keys("k"), keys("k"), configMap("1", "k", "v"), configMap("1", "k", "v"), true},
+		"written again":                        {config, keys("k"), keys("k"), configMap("1", "k", "v"), configMap("2", "k", "v", "l", "v"), true},
+		"another value":                        {config, keys("k"), keys("k"), configMap("1", "k", "v"), configMap("2", "k", "w"), false},
+		"another key":                          {config, keys("k"), keys("l"), configMap("1", "k", "v", "l", "v"), configMap("1", "k", "v", "l", "v"), false},
+		"one more key":                         {config, keys("k"), Use{All: true}, configMap("1", "k", "v", "l", "v"), configMap("1", "k", "v", "l", "v"), false},
+		"the same keys of a Secret":            {secret, keys("k", "l"), keys("l", "k"), one, one, true},
+		"another key of a Secret":              {secret, keys("k"), keys("l"), one, one, false},
+		"all keys of a Secret":                 {secret, keys("k", "l"), Use{All: true, Keys: map[string]bool{"k": true, "l": true}}, one, one, false},
+		"a Secret that has been written again": {secret, keys("k"), keys("k"), one, secretOf("2", one, "k", "v", "l", "v"), false},
+	} {
+		revision, other := row.use.revision(row.object.Kind, row.content), row.other.revision(row.object.Kind, row.then)
+		require.Equal(t, row.same, revision == other, name)
 	}
 }
 
@@ -109,7 +139,7 @@ func TestMoveTakesWhatRunningPodsHaveAnyway(t *testing.T) {
 
 	moved := baseline.Move(references, after)
 	require.Equal(t, Difference{
-		Changes: []Change{{config, after[config].Revision, []string{"k"}}}, Missing: []string{"ConfigMap gone"},
+		Changes: []Change{{config, use.revision(ConfigMap, after[config]), []string{"k"}}}, Missing: []string{"ConfigMap gone"},
 	}, moved.Compare(references, after), "what changed still needs a rollout")
 	require.Equal(t, "2", moved.Secrets["s"])
 	require.NotNil(t, moved.ConfigMaps["late"])

@@ -15,9 +15,6 @@ type Content struct {
 	Exists bool
 	// Version is opaque: it changes with every write of the object, and differs between objects of the same name.
 	Version string
-	// Revision changes with the content alone, as far as one may tell without a digest of a Secret's value: of a ConfigMap, it is a digest
-	// of all keys; of a Secret, it is the version.
-	Revision string
 	// Keys are the digests of the values. Those of a Secret are keyed with a secret of this process, and are never written anywhere.
 	Keys map[string]string
 	// Earlier are contents of a Secret that this process read before, the latest first.
@@ -36,7 +33,7 @@ func ConfigMapContent(version string, data map[string]string, binary map[string]
 	for key, value := range binary { // the environment has only text
 		keys[key] = digest("binary", string(value))
 	}
-	return Content{Exists: true, Version: version, Revision: digestOf(keys), Keys: keys}
+	return Content{Exists: true, Version: version, Keys: keys}
 }
 
 // maxEarlier is how many earlier contents of a Secret are remembered.
@@ -49,7 +46,7 @@ func SecretContent(version string, data map[string][]byte, sum func([]byte) stri
 	for key, value := range data {
 		keys[key] = sum(value)
 	}
-	content := Content{Exists: true, Version: version, Revision: version, Keys: keys, Earlier: before.history()}
+	content := Content{Exists: true, Version: version, Keys: keys, Earlier: before.history()}
 	content.Earlier = content.Earlier[:min(len(content.Earlier), maxEarlier)]
 	return content
 }
@@ -98,6 +95,15 @@ func (u Use) read(content Content) map[string]string {
 		return map[string]string{allKeys: digestOf(keys)}
 	}
 	return keys
+}
+
+// revision is opaque. Pods with the same one read the same: an Agent on which it works is no proof for one that reads other keys. Of a Secret,
+// it has no digest of a value, so it is another one after every write.
+func (u Use) revision(kind string, content Content) string {
+	if kind == ConfigMap {
+		return digestOf(u.read(content))
+	}
+	return digest(append([]string{content.Version, fmt.Sprint(u.All)}, slices.Sorted(maps.Keys(u.Keys))...)...)
 }
 
 // missing returns what keeps a new pod from starting, empty if nothing does.
