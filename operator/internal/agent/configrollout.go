@@ -281,7 +281,8 @@ func (c *Controller) configure(ctx context.Context, desired render.Children, liv
 		return configured{annotation: next.Encode(), taken: true}
 	case of.rolls():
 		setRevision(desired, configrollout.Revision(of.references, of.contents))
-		next := of.baseline.Take(template, of.references, of.contents).StartRollout(of.difference.Changes, of.member.StartsUnready())
+		next := of.baseline.Take(template, of.references, of.contents)
+		next.Rollout = of.member.NextRollout()
 		return configured{next.Encode(), true, of.difference.Changes}
 	case of.recorded && !of.difference.Moved:
 		return configured{annotation: recorded}

@@ -117,7 +117,7 @@ func (w *waves) take(agent types.NamespacedName, member configrollout.Member) co
 	decision := w.plan.Decisions[agent]
 	if decision.Verdict == configrollout.Roll && !member.Idle {
 		w.plan.Remove(&member)
-		member.Phase, member.Rollout = configrollout.Rolling, configrollout.Baseline{}.StartRollout(member.Changes, member.StartsUnready()).Rollout
+		member.Phase, member.Rollout = configrollout.Rolling, member.NextRollout()
 		member.Changes = nil
 		w.members[agent] = member
 	}
@@ -190,7 +190,7 @@ func (w *waves) halts(agent types.NamespacedName) int {
 	}
 	count := 0
 	for other, decision := range w.plan.Decisions {
-		if other.Namespace == agent.Namespace && decision == (configrollout.Decision{Verdict: configrollout.Halted, Agent: agent.Name}) {
+		if other.Namespace == agent.Namespace && other != agent && decision == (configrollout.Decision{Verdict: configrollout.Halted, Agent: agent.Name}) {
 			count++
 		}
 	}

@@ -104,7 +104,7 @@ func (p *Plan) decide(member *Member) Decision {
 	decision := p.world.decide(member, p.limits)
 	p.Decisions[member.Name] = decision
 	if decision.Verdict == Roll && !member.Idle {
-		p.world.roll(member.Name, Baseline{}.StartRollout(member.Changes, member.StartsUnready()).Rollout)
+		p.world.roll(member.Name, member.NextRollout())
 	}
 	return decision
 }
@@ -235,7 +235,7 @@ func (w *world) fail(member *Member) {
 	}
 	for object := range member.Rollout.Objects {
 		at := in{member.Name.Namespace, object}
-		if member.hasChange(object) {
+		if slices.ContainsFunc(member.Changes, func(change Change) bool { return change.Object == object && member.outdates(change) }) {
 			continue
 		}
 		if failed := w.failed[at]; failed == "" || member.Name.Name < failed {
@@ -270,21 +270,37 @@ func (w *world) redundant(member *Member) bool {
 	return true
 }
 
-// hasChange reports whether an object changed.
-func (m *Member) hasChange(object Object) bool {
-	return slices.ContainsFunc(m.Changes, func(change Change) bool { return change.Object == object })
+// outdates reports whether a change gives an object of the last config rollout another content.
+func (m *Member) outdates(change Change) bool {
+	revision, caused := m.Rollout.Objects[change.Object]
+	return caused && change.Revision != revision
 }
 
-// fixes reports whether the last config rollout of an Agent is not complete, and one of the objects that caused it has changed again.
-func (m *Member) fixes() bool {
-	if m.Phase != Rolling && m.Phase != Failed || m.Rollout.Unready {
-		return false
+// incomplete reports whether the last config rollout of an Agent is not complete, and its changes may be the reason.
+func (m *Member) incomplete() bool {
+	return (m.Phase == Rolling || m.Phase == Failed) && !m.Rollout.Unready
+}
+
+// fixes reports whether the last config rollout of an Agent is incomplete, and one of the objects that caused it has changed again.
+func (m *Member) fixes() bool { return m.incomplete() && slices.ContainsFunc(m.Changes, m.outdates) }
+
+// NextRollout is the rollout that starts if the pods of an Agent take its changes now. A change of another object does not excuse what the
+// Agent rolls with or failed with, and the Agent says nothing about that other change.
+func (m *Member) NextRollout() *Rollout {
+	if !m.incomplete() {
+		return Baseline{}.StartRollout(m.Changes, m.Unready).Rollout
 	}
-	return slices.ContainsFunc(m.Changes, func(change Change) bool { _, caused := m.Rollout.Objects[change.Object]; return caused })
+	if !m.fixes() {
+		return m.Rollout
+	}
+	next := Baseline{}.StartRollout(m.Changes, false).Rollout
+	for object, revision := range m.Rollout.Objects {
+		if _, changed := next.Objects[object]; !changed {
+			next.Objects[object] = revision
+		}
+	}
+	return next
 }
-
-// StartsUnready reports whether an Agent whose pods roll now was not ready before, for another reason than its configuration.
-func (m *Member) StartsUnready() bool { return m.Unready && !m.fixes() }
 
 // rank orders Agents: first those that the last change of the same object broke, and last those that are not ready.
 func (m *Member) rank() int {
@@ -326,7 +342,7 @@ func (w *world) decide(member *Member, limits Limits) Decision {
 	}
 	for _, change := range member.Changes {
 		at := in{name.Namespace, change.Object}
-		if failed := w.failed[at]; failed != "" && failed != name.Name {
+		if failed := w.failed[at]; failed != "" && !(member.incomplete() && member.outdates(change)) {
 			return Decision{Halted, failed}
 		}
 		if first := w.first[at]; first != "" && first != name.Name && !w.proven[at][change.Revision] {

@@ -67,6 +67,9 @@ func TestWhichAgentsRollNext(t *testing.T) {
 		"a failure of an older content still halts":   {[]Member{member("1", last(Failed, "1", a)), member("2", pending)}, map[string]Decision{"2": halted("1")}},
 		"the fix rolls the failed Agent first":        {[]Member{member("1", pending), member("2", last(Failed, "1", a), pending, unready)}, map[string]Decision{"1": first("2"), "2": roll}},
 		"the fix rolls an Agent that still fails":     {[]Member{member("1", pending), member("2", last(Rolling, "1", a), pending, unready)}, map[string]Decision{"1": first("2"), "2": roll}},
+		"the failed Agent takes another object":       {[]Member{member("1", last(Failed, "2", a), changes("2", b), unready), member("2", changes("2", a, b)), member("3", changes("2", b))}, map[string]Decision{"1": first("3"), "2": halted("1"), "3": roll}},
+		"the failed Agent was rolled back":            {[]Member{member("1", last(Failed, "2", a), pending), member("2", pending)}, map[string]Decision{"1": halted("1"), "2": halted("1")}},
+		"the fix of one of two that failed":           {[]Member{member("1", last(Failed, "1", a), pending, unready), member("2", last(Failed, "1", a), unready)}, map[string]Decision{"1": roll}},
 		"a failure that recovers halts nothing":       {[]Member{member("1", last(Complete, "2", a)), member("2", pending)}, map[string]Decision{"2": roll}},
 		"no second rollout before the first is over":  {[]Member{member("1", last(Rolling, "1", a), pending, busy), member("2", pending)}, map[string]Decision{"1": {Verdict: WaitForRollout}, "2": first("1")}},
 		"an unready Agent goes last":                  {[]Member{proof, member("1", pending, unready), member("2", pending), member("3", pending), member("4", pending)}, map[string]Decision{"1": slot, "2": roll, "3": roll, "4": roll}},
@@ -132,19 +135,22 @@ func TestAWaveRollsEveryAgentOnceWithinTheLimits(t *testing.T) {
 	require.Equal(t, 200, rolls, "each Agent rolls once")
 }
 
-func TestAnAgentIsUnreadyBeforeItsRollout(t *testing.T) {
-	object := Object{ConfigMap, "a"}
+func TestWhatTheNextRolloutSaysAboutChanges(t *testing.T) {
+	a, b := Object{ConfigMap, "a"}, Object{ConfigMap, "b"}
 	for name, row := range map[string]struct {
 		member Member
-		want   bool
+		want   Rollout
 	}{
-		"ready":                    {member("1", changes("2", object)), false},
-		"unready":                  {member("1", changes("2", object), unready), true},
-		"the change before did it": {member("1", changes("2", object), unready, last(Failed, "1", object)), false},
-		"it was unready before":    {member("1", changes("2", object), unready, last(Failed, "1", object), unreadyBefore), true},
-		"it had the change before": {member("1", changes("2", object), unready, last(Complete, "1", object)), true},
+		"ready":                       {member("1", changes("2", a)), Rollout{Objects: map[Object]string{a: "2"}}},
+		"unready":                     {member("1", changes("2", a), unready), Rollout{Objects: map[Object]string{a: "2"}, Unready: true}},
+		"the change before failed":    {member("1", changes("2", a), unready, last(Failed, "1", a)), Rollout{Objects: map[Object]string{a: "2"}}},
+		"it was unready before":       {member("1", changes("2", a), unready, last(Failed, "1", a), unreadyBefore), Rollout{Objects: map[Object]string{a: "2"}, Unready: true}},
+		"it had the change before":    {member("1", changes("2", a), unready, last(Complete, "1", a)), Rollout{Objects: map[Object]string{a: "2"}, Unready: true}},
+		"it failed with another":      {member("1", changes("2", b), unready, last(Failed, "1", a)), Rollout{Objects: map[Object]string{a: "1"}}},
+		"it rolls with another":       {member("1", changes("2", b), unready, last(Rolling, "1", a)), Rollout{Objects: map[Object]string{a: "1"}}},
+		"one of two is changed again": {member("1", changes("2", a), unready, last(Failed, "1", a, b)), Rollout{Objects: map[Object]string{a: "2", b: "1"}}},
 	} {
-		require.Equal(t, row.want, row.member.StartsUnready(), name)
+		require.Equal(t, row.want, *row.member.NextRollout(), name)
 	}
 }
 
