@@ -84,6 +84,9 @@ type configState struct {
 	// phase is how far the rollout of this revision was when the Deployment controller had last observed the Deployment.
 	revision string
 	phase    configrollout.Phase
+	// failed is the last config rollout that failed, as long as its objects have the same content, and it did not complete later. It outlasts
+	// the pods: whoever suspends the Agent, rolls it back, or deletes its Deployment has not fixed the change.
+	failed *configrollout.Rollout
 	// annotated is the generation of the Deployment after a write that changed its annotations only, 0 if there was none.
 	annotated int64
 	// rolled are the changes that rolled the pods and that no Event has reported yet. They outlast a pass that cannot write the status.
@@ -183,25 +186,51 @@ func (of *config) asMember(agent *v1alpha1.Agent, deployment *appsv1.Deployment,
 		Name: configrollout.Name{Namespace: agent.Namespace, Name: agent.Name}, Created: agent.CreationTimestamp.Time, Rollout: of.baseline.Rollout,
 		Idle: deployment == nil || deployment.Spec.Paused || ptr.Deref(deployment.Spec.Replicas, 1) == 0,
 	}
-	if deployment == nil || !agent.DeletionTimestamp.IsZero() {
+	if !agent.DeletionTimestamp.IsZero() {
 		return member
 	}
 	// A pod that does not start would replace one that runs.
-	if len(of.difference.Missing) == 0 && agent.Spec.ConfigRollout != v1alpha1.ConfigRolloutOnNextRollout {
+	if deployment != nil && len(of.difference.Missing) == 0 && agent.Spec.ConfigRollout != v1alpha1.ConfigRolloutOnNextRollout {
 		member.Changes = of.difference.Changes
 	}
-	if member.Idle {
-		return member
+	if !member.Idle {
+		state.observeRollout(&member, agent, deployment)
 	}
+	of.rememberFailure(&member, state)
+	return member
+}
+
+// observeRollout notes how far the rollout of an Agent is.
+func (s *configState) observeRollout(member *configrollout.Member, agent *v1alpha1.Agent, deployment *appsv1.Deployment) {
 	if member.Rollout != nil {
-		member.Phase = state.phaseOf(deployment)
+		member.Phase = s.phaseOf(deployment)
 	}
 	ready := meta.FindStatusCondition(agent.Status.Conditions, v1alpha1.ConditionReady)
 	// The status is that of the pass before: it does not know yet that the deadline has passed.
 	failing := status.DeadlineExceeded(deployment) || ready != nil && ready.Status == metav1.ConditionFalse && ready.Reason != v1alpha1.ReasonRolloutInProgress
 	member.Busy = !status.Completed(deployment) && !failing
 	member.Unready = !member.Busy && failing
-	return member
+}
+
+// rememberFailure has an Agent count as failed as long as what it failed with is neither changed nor complete.
+func (of *config) rememberFailure(member *configrollout.Member, state *configState) {
+	switch {
+	case member.Phase == configrollout.Failed:
+		state.failed = member.Rollout
+	case state.failed == nil:
+		return
+	case member.Phase == configrollout.Complete && member.Rollout.Includes(state.failed):
+		state.failed = nil
+		return
+	}
+	state.failed = state.failed.Remaining(of.baseline, of.references, of.contents, of.difference.Changes)
+	switch {
+	case member.Phase == configrollout.Rolling, member.Phase == configrollout.Failed && len(member.Changes) > 0: // it may take the fix itself
+	case state.failed != nil:
+		member.Phase, member.Rollout = configrollout.Failed, state.failed
+	case member.Phase == configrollout.Failed:
+		member.Phase = configrollout.None // it has a fix that it does not take by itself
+	}
 }
 
 // phaseOf returns how far the rollout of the Deployment's pod template is. While the Deployment controller has not observed the
@@ -276,7 +305,7 @@ func (c *Controller) configure(ctx context.Context, desired render.Children, liv
 		c.readCurrent(ctx, of)
 		next := of.baseline.Take(template, of.references, of.contents)
 		if of.member.Phase == configrollout.Rolling || of.member.Phase == configrollout.Failed {
-			next.Rollout = of.baseline.Rollout // a restart is no proof that the change works
+			next.Rollout = of.member.Rollout.Retake(of.references, of.contents) // a restart is no proof that the change works
 		}
 		return configured{annotation: next.Encode(), taken: true}
 	case of.rolls():

@@ -1,6 +1,7 @@
 package configrollout
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -38,6 +39,51 @@ func (r *Rollout) Causes() string {
 		names = append(names, object.String())
 	}
 	return strings.Join(names, ", ")
+}
+
+// Includes reports whether a rollout has every object of another one with the same revision.
+func (r *Rollout) Includes(other *Rollout) bool {
+	for object, revision := range other.Objects {
+		if r.Objects[object] != revision {
+			return false
+		}
+	}
+	return true
+}
+
+// Retake returns the same rollout of pods that take the current content, nil if it has no object that they read.
+func (r *Rollout) Retake(references References, contents Contents) *Rollout {
+	next := &Rollout{Objects: map[Object]string{}, Unready: r.Unready}
+	for object, revision := range r.Objects {
+		if _, referenced := references[object]; referenced {
+			next.Objects[object] = cmp.Or(references.revision(object, contents), revision)
+		}
+	}
+	if len(next.Objects) == 0 {
+		return nil
+	}
+	return next
+}
+
+// Remaining returns what is left of a rollout that failed: the objects that have the same content as then, nil if there are none. taken is
+// the baseline of the pods now, which may be others.
+func (r *Rollout) Remaining(taken Baseline, references References, contents Contents, changes []Change) *Rollout {
+	left := &Rollout{Objects: map[Object]string{}, Unready: r.Unready}
+	for object, revision := range r.Objects {
+		now := revision
+		if i := slices.IndexFunc(changes, func(c Change) bool { return c.Object == object }); i >= 0 {
+			now = changes[i].Revision
+		} else if taken.Rollout == nil || taken.Rollout.Objects[object] != revision {
+			now = cmp.Or(references.revision(object, contents), revision)
+		}
+		if _, referenced := references[object]; referenced && now == revision {
+			left.Objects[object] = revision
+		}
+	}
+	if len(left.Objects) == 0 {
+		return nil
+	}
+	return left
 }
 
 // The versions of a Secret that does not exist.

@@ -148,6 +148,16 @@ func TestMoveTakesWhatRunningPodsHaveAnyway(t *testing.T) {
 	require.Equal(t, "template", moved.Template)
 }
 
+func TestARestartTakesTheCurrentContentAlong(t *testing.T) {
+	use := Use{All: true}
+	references := References{config: use, secret: use}
+	dropped, now := Object{ConfigMap, "dropped"}, configMap("2", "k", "w")
+	failed := &Rollout{Objects: map[Object]string{config: "1", secret: "1", dropped: "1"}, Unready: true}
+	require.Equal(t, &Rollout{Objects: map[Object]string{config: use.revision(ConfigMap, now), secret: "1"}, Unready: true},
+		failed.Retake(references, Contents{config: now, dropped: now}), "the Secret is not known")
+	require.Nil(t, failed.Retake(References{}, Contents{config: now}))
+}
+
 func TestTakeKeepsWhatIsNotKnownAndDropsWhatIsNotReferenced(t *testing.T) {
 	references := References{config: {All: true}, secret: {All: true}}
 	baseline := Baseline{}.Take("a", references, Contents{config: configMap("1", "k", "v"), secret: secretOf("1", Content{}, "k", "v")})

@@ -56,6 +56,15 @@ type References map[Object]Use
 // Objects returns the referenced objects in order.
 func (r References) Objects() []Object { return slices.SortedFunc(maps.Keys(r), compareObjects) }
 
+// revision returns the revision of an object as the pods read it now, empty if it is not known, or keeps pods from starting.
+func (r References) revision(object Object, contents Contents) string {
+	content, known := contents[object]
+	if use := r[object]; known && use.missing(object, content) == "" {
+		return use.revision(object.Kind, content)
+	}
+	return ""
+}
+
 // ReferencesOf returns what the pods of an Agent read: in the environment and the volumes of all containers.
 func ReferencesOf(spec *v1alpha1.RuntimeSpec) References {
 	references := References{}

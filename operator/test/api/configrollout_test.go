@@ -465,6 +465,59 @@ func TestAHaltedWaveIsHaltedAfterARestart(t *testing.T) {
 	require.Equal(t, "a b c", f.rolled(t, before), "it goes on when the Agent recovers")
 }
 
+func (f *fleet) suspend(t *testing.T, name string, suspend bool) {
+	t.Helper()
+	f.write(t, &v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: f.namespace, Name: name}}, fmt.Sprintf(`{"spec":{"suspend":%t}}`, suspend))
+}
+
+func TestAHaltOutlastsThePodsThatFailed(t *testing.T) {
+	for name, act := range map[string]func(t *testing.T, f *fleet, before *appsv1.Deployment){
+		"suspended and resumed": func(t *testing.T, f *fleet, _ *appsv1.Deployment) {
+			f.suspend(t, "a", true)
+			f.passes(t)
+			f.finish(t, "a", "NewReplicaSetAvailable", 0, 0)
+			f.passes(t)
+			require.Equal(t, v1alpha1.ReasonConfigRolloutHalted, f.outdated(t, "b").Reason)
+			f.suspend(t, "a", false)
+			f.passes(t)
+			f.finish(t, "a", "NewReplicaSetAvailable", 2, 0) // Kubernetes reports it as complete
+		},
+		"its Deployment is deleted": func(t *testing.T, f *fleet, _ *appsv1.Deployment) {
+			require.NoError(t, api.Delete(t.Context(), f.deployment(t, "a")))
+			f.passes(t)
+			f.stuck(t, "a")
+		},
+		"kubectl rollout undo": func(t *testing.T, f *fleet, before *appsv1.Deployment) {
+			undone := f.deployment(t, "a")
+			undone.Annotations, undone.Spec.Template = before.Annotations, before.Spec.Template
+			require.NoError(t, api.Update(t.Context(), undone, client.FieldOwner("kubectl")))
+			f.passes(t)
+			f.complete(t, "a")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFleet(t, "a", "b", "c")
+			before, deployment := f.revisions(t), f.deployment(t, "a")
+			f.writeConfig(t, "log-level", "wrong")
+			f.passes(t)
+			f.stuck(t, "a")
+			f.passes(t)
+			f.requireHalted(t, before)
+			act(t, &f, deployment)
+			f.passes(t)
+			for _, name := range []string{"b", "c"} {
+				require.Equal(t, v1alpha1.ReasonConfigRolloutHalted, f.outdated(t, name).Reason, name)
+				require.Equal(t, before[name], f.revisions(t)[name], name)
+			}
+			f.writeConfig(t, "log-level", "debug")
+			f.passes(t)
+			f.complete(t, "a")
+			f.passes(t)
+			require.Equal(t, "b c", strings.TrimPrefix(f.rolled(t, before), "a "), "the fix")
+		})
+	}
+}
+
 func TestABadValueHaltsTheWaveUntilItIsReverted(t *testing.T) {
 	f := newFleet(t, "a", "b", "c")
 	before := f.revisions(t)
