@@ -27,8 +27,9 @@ type waves struct {
 
 	mutex   sync.Mutex
 	members map[types.NamespacedName]configrollout.Member
-	// plan is nil until it is needed.
-	plan *configrollout.Plan
+	// plan is nil until it is needed, and stale is true if it does not know the changes of Agents that gathered.
+	plan  *configrollout.Plan
+	stale bool
 	// seen are the Agents that had a pass, nil once all of them had one, and listed is when they were last compared with all.
 	seen   map[types.NamespacedName]bool
 	listed time.Time
@@ -66,10 +67,11 @@ func (w *waves) decide(agent types.NamespacedName, member configrollout.Member) 
 	case !w.started(agent, &member):
 		return configrollout.Decision{Verdict: configrollout.WaitForStart}
 	case w.gathering(&member):
+		w.stale = w.stale || !member.Same(&old)
 		return configrollout.Decision{Verdict: configrollout.Gathering}
 	case member.Same(&old) && len(member.Changes) == 0:
 		return configrollout.Decision{} // no decision depends on this pass
-	case w.plan == nil || !w.update(&member, &old):
+	case w.plan == nil || w.stale || !w.update(&member, &old):
 		w.replan(agent)
 	}
 	return w.take(agent, member)
@@ -145,7 +147,7 @@ func (w *waves) started(agent types.NamespacedName, member *configrollout.Member
 // replan decides about all Agents again, and wakes those whose decision changed, except the one whose pass this is.
 func (w *waves) replan(asks types.NamespacedName) {
 	old := w.plan
-	w.plan = configrollout.NewPlan(w.members, w.limits)
+	w.plan, w.stale = configrollout.NewPlan(w.members, w.limits), false
 	var woken []types.NamespacedName
 	halts := map[types.NamespacedName]bool{}
 	for agent, decision := range w.plan.Decisions {

@@ -93,6 +93,25 @@ func TestTheOldestOfTheReadyAgentsRollsFirst(t *testing.T) {
 	require.Equal(t, configrollout.Decision{Verdict: configrollout.WaitForFirst, Agent: "oldest"}, finds("young", time.Second, false))
 }
 
+func TestAChangeThatGatheredIsDecidedAgain(t *testing.T) {
+	w := newWaveWorld("a", "b")
+	w.atRest("b")
+	rolledBack := configrollout.Baseline{}.StartRollout([]configrollout.Change{{Object: waveConfig, Revision: "2"}}, false).Rollout
+	w.decide(waveName("a"), configrollout.Member{
+		Name: waveName("a"), Phase: configrollout.Failed, Rollout: rolledBack, Changes: []configrollout.Change{{Object: waveConfig, Revision: "2"}}})
+	require.Equal(t, configrollout.Halted, w.pending("b").Verdict)
+	finds := func(name string) configrollout.Decision {
+		return w.decide(waveName(name), configrollout.Member{Name: waveName(name), Changes: []configrollout.Change{{Object: waveConfig, Revision: "3"}}})
+	}
+	w.gather = 4 * recheckStart
+	for _, name := range []string{"b", "a"} {
+		require.Equal(t, configrollout.Gathering, finds(name).Verdict)
+	}
+	w.clock += w.gather
+	require.Equal(t, configrollout.Decision{Verdict: configrollout.WaitForFirst, Agent: "a"}, finds("b"))
+	require.Equal(t, configrollout.Roll, finds("a").Verdict)
+}
+
 func TestAnAgentThatMayRollHoldsItsSlotAtOnce(t *testing.T) {
 	w := newWaveWorld("a", "b", "c", "d", "p")
 	for _, name := range []string{"a", "b", "c", "d"} {

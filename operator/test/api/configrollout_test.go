@@ -451,6 +451,7 @@ func TestAHaltedWaveIsHaltedAfterARestart(t *testing.T) {
 	f.stuck(t, "a")
 	f.restart(t)
 	f.passes(t)
+	f.passes(t) // the operator compares those that it has seen with all Agents once per second
 	f.requireHalted(t, before)
 	restarted := f.deployment(t, "a")
 	restarted.Spec.Template.Annotations["kubectl.kubernetes.io/restartedAt"] = "now"
@@ -465,9 +466,15 @@ func TestAHaltedWaveIsHaltedAfterARestart(t *testing.T) {
 	require.Equal(t, "a b c", f.rolled(t, before), "it goes on when the Agent recovers")
 }
 
+func (f *fleet) patchAgent(t *testing.T, name, patch string) {
+	t.Helper()
+	of := &v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: f.namespace, Name: name}}
+	require.NoError(t, api.Patch(t.Context(), of, client.RawPatch(types.MergePatchType, []byte(patch))))
+}
+
 func (f *fleet) suspend(t *testing.T, name string, suspend bool) {
 	t.Helper()
-	f.write(t, &v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: f.namespace, Name: name}}, fmt.Sprintf(`{"spec":{"suspend":%t}}`, suspend))
+	f.patchAgent(t, name, fmt.Sprintf(`{"spec":{"suspend":%t}}`, suspend))
 }
 
 func TestAHaltOutlastsThePodsThatFailed(t *testing.T) {
