@@ -42,9 +42,18 @@ type applied struct {
 	err    error
 }
 
-// applyChildren renders the children and applies those that differ. It skips all of that while the Agent and its children are as
-// they were when it last found every child up to date: most passes are about pods and counts.
+// applyChildren applies the children that differ. An Agent that may roll and did not holds no slot of a wave: it may wait for a person.
 func (c *Controller) applyChildren(ctx context.Context, agent *v1alpha1.Agent, live *children, state *state) applied {
+	outcome := c.renderAndApply(ctx, agent, live, state)
+	if outcome.config.rolls() && (outcome.err != nil || !live.deployment.written) {
+		c.configs.waves.withdraw(outcome.config.member)
+	}
+	return outcome
+}
+
+// renderAndApply renders the children and applies those that differ. It skips all of that while the Agent and its children are as
+// they were when it last found every child up to date: most passes are about pods and counts.
+func (c *Controller) renderAndApply(ctx context.Context, agent *v1alpha1.Agent, live *children, state *state) applied {
 	observed := live.observed(agent)
 	state.templates.observe(observed.Deployment, c.now())
 	config := c.observeConfig(ctx, agent, observed.Deployment, state)
@@ -53,7 +62,7 @@ func (c *Controller) applyChildren(ctx context.Context, agent *v1alpha1.Agent, l
 		return applied{missing: state.synced.missing, rewritten: state.synced.rewritten, config: config}
 	}
 	if isPartial(agent) {
-		return applied{err: status.InvalidSpec(errTooLarge)}
+		return applied{err: status.InvalidSpec(errTooLarge), config: config}
 	}
 	desired, err := render.Agent(agent, live.forRendering(agent, observed))
 	if err != nil {

@@ -126,6 +126,13 @@ func (w *waves) take(agent types.NamespacedName, member configrollout.Member) co
 	return decision
 }
 
+// withdraw gives back the slot of an Agent that may roll and did not, because its spec is invalid, the API server rejects its Deployment, or
+// its next pod template is delayed. It asks again with its next pass.
+func (w *waves) withdraw(member configrollout.Member) {
+	member.Changes = nil
+	w.decide(member.Name, member)
+}
+
 // started notes the pass of an Agent, and reports whether all Agents had one. Only an Agent with changes needs to know. All of them are
 // listed no more often than such an Agent asks: thousands may ask at the same time.
 func (w *waves) started(agent types.NamespacedName, member *configrollout.Member) bool {

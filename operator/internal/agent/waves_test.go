@@ -264,6 +264,35 @@ func TestOnlyAnnotationsLeaveTheRolloutAsItIs(t *testing.T) {
 	}
 }
 
+func TestAnAgentThatCannotRollHoldsNoSlot(t *testing.T) {
+	w := newWaveWorld("a", "b", "c", "p")
+	for _, name := range []string{"a", "b", "c"} {
+		w.atRest(name)
+	}
+	w.in("p", configrollout.Complete)
+	for _, name := range []string{"a", "b"} {
+		require.Equal(t, configrollout.Roll, w.pending(name).Verdict)
+	}
+	require.Equal(t, configrollout.WaitForSlot, w.pending("c").Verdict)
+	w.woken = nil
+	w.withdraw(configrollout.Member{Name: waveName("a"), Changes: []configrollout.Change{{Object: waveConfig, Revision: "2"}}})
+	require.Equal(t, []types.NamespacedName{waveName("c")}, w.woken)
+	require.Equal(t, configrollout.Roll, w.pending("c").Verdict)
+	require.Equal(t, configrollout.WaitForSlot, w.pending("a").Verdict, "it asks again")
+	w.in("b", configrollout.Rolling)
+	w.in("b", configrollout.Complete)
+	require.Equal(t, configrollout.Roll, w.pending("a").Verdict)
+}
+
+func TestAnAgentThatCannotRollIsNotTheFirst(t *testing.T) {
+	w := newWaveWorld("a", "b")
+	w.atRest("b")
+	require.Equal(t, configrollout.Roll, w.pending("a").Verdict)
+	require.Equal(t, configrollout.Decision{Verdict: configrollout.WaitForFirst, Agent: "a"}, w.pending("b"))
+	w.withdraw(configrollout.Member{Name: waveName("a"), Changes: []configrollout.Change{{Object: waveConfig, Revision: "2"}}})
+	require.Equal(t, configrollout.Roll, w.pending("b").Verdict)
+}
+
 func TestAnOlderAgentTakesNoSlotThatIsGranted(t *testing.T) {
 	w := newWaveWorld("a", "b", "c", "p")
 	for _, name := range []string{"a", "b", "c"} {
