@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"hash/maphash"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -283,8 +284,8 @@ type configured struct {
 	rolled []configrollout.Change
 }
 
-// configure gives the rendered pod template its revision, and returns the baseline that goes with it. With another template than that of
-// the baseline, the pods roll anyway: they take every change along.
+// configure gives the rendered pod template its revision, and returns the baseline that goes with it. Pods that roll anyway, because of
+// another template than that of the baseline, take every change along.
 func (c *Controller) configure(ctx context.Context, desired render.Children, live *appsv1.Deployment, of *config, state *configState) configured {
 	template, recorded := configrollout.Template(desired.TemplateDigest(), foreignAnnotations(desired, live)), ""
 	if live != nil {
@@ -301,7 +302,7 @@ func (c *Controller) configure(ctx context.Context, desired render.Children, liv
 		return configured{annotation: recorded}
 	case len(of.references) == 0:
 		return configured{}
-	case of.baseline.Template != template:
+	case of.baseline.Template != template && replacesPods(desired, live, of.baseline.Restarted(template)):
 		c.readCurrent(ctx, of)
 		next := of.baseline.Take(template, of.references, of.contents)
 		if of.member.Phase == configrollout.Rolling || of.member.Phase == configrollout.Failed {
@@ -313,6 +314,10 @@ func (c *Controller) configure(ctx context.Context, desired render.Children, liv
 		next := of.baseline.Take(template, of.references, of.contents)
 		next.Rollout = of.member.NextRollout()
 		return configured{next.Encode(), true, of.difference.Changes}
+	case of.baseline.Template != template:
+		next := of.baseline.Move(of.references, of.contents)
+		next.Template = template
+		return configured{annotation: next.Encode()}
 	case of.recorded && !of.difference.Moved:
 		return configured{annotation: recorded}
 	case of.recorded, !same, len(of.difference.Changes) > 0:
@@ -320,6 +325,16 @@ func (c *Controller) configure(ctx context.Context, desired render.Children, liv
 	default:
 		return configured{}
 	}
+}
+
+// replacesPods reports whether another rendered template rolls the pods. It does not if it only spells out a default, or an operator of
+// another version renders the same differently: then the pods stay, and keep the configuration that they took.
+func replacesPods(desired render.Children, live *appsv1.Deployment, restarted bool) bool {
+	if live == nil || restarted {
+		return true
+	}
+	found, err := findDrift(live, desired.Deployment)
+	return err != nil || slices.ContainsFunc(found, func(d drift) bool { return hasPrefix(d.path, "spec", "template") })
 }
 
 // readCurrent reads what has changed and not settled yet: pods that roll for another reason take it along. Otherwise an Agent that is

@@ -12,7 +12,7 @@ import (
 // Baseline is the content that the pods of an Agent took when they last rolled. An annotation of the Deployment holds it, outside of the
 // pod template, so that recording it restarts nothing.
 type Baseline struct {
-	// Template is a digest of the pod template. With another one, the pods roll anyway, and take the current content along.
+	// Template is a digest of the pod template. Pods that roll because of another one take the current content along.
 	Template string `json:"template"`
 	// ConfigMaps are the digests of the keys by the name of the ConfigMap. They are null if the pods could not start without it, and
 	// empty if an optional one did not exist.
@@ -301,5 +301,12 @@ func Revision(references References, contents Contents) string {
 
 // Template is the digest of a pod template: of the rendered one, and of the annotations that others put on it to roll the pods.
 func Template(rendered string, foreign map[string]string) string {
-	return digest(rendered, digestOf(foreign))
+	return digest(rendered) + "-" + digestOf(foreign)
+}
+
+// Restarted reports whether others changed their annotations of the pod template since the pods took the baseline: the pods roll already.
+func (b Baseline) Restarted(template string) bool {
+	_, before, known := strings.Cut(b.Template, "-")
+	_, now, _ := strings.Cut(template, "-")
+	return known && before != now
 }

@@ -206,6 +206,13 @@ func TestChangesAreDescribedByObjectAndKeys(t *testing.T) {
 	require.Equal(t, "ConfigMap c changed: a, b, c, d, e, and 2 more", Change{Object: config, Keys: []string{"a", "b", "c", "d", "e", "f", "g"}}.String())
 }
 
+func TestOnlyAForeignAnnotationIsARestart(t *testing.T) {
+	restart := map[string]string{"kubectl.kubernetes.io/restartedAt": "now"}
+	require.False(t, Baseline{Template: Template("t", restart)}.Restarted(Template("u", restart)))
+	require.True(t, Baseline{Template: Template("t", nil)}.Restarted(Template("t", restart)))
+	require.False(t, Baseline{}.Restarted(Template("t", restart)), "the first look at an Agent")
+}
+
 func TestTheRevisionChangesWithEveryVersion(t *testing.T) {
 	references := References{config: {All: true}, secret: {All: true}}
 	revision := func(config2, secret2 string) string {

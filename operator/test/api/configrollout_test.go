@@ -644,6 +644,25 @@ func TestOnNextRolloutWaitsForARestart(t *testing.T) {
 	f.requireQuiet(t)
 }
 
+func TestATemplateThatReplacesNoPodTakesNothingAlong(t *testing.T) {
+	f := newFleet(t)
+	f.add(t, []string{"a"}, func(a *v1alpha1.Agent) { a.Spec.ConfigRollout = v1alpha1.ConfigRolloutOnNextRollout })
+	before := f.revisions(t)
+	f.writeConfig(t, "log-level", "debug")
+	f.passes(t)
+	template := f.deployment(t, "a").Spec.Template
+	f.patchAgent(t, "a", `{"spec":{"runtime":{"spec":{"container":{"terminationMessagePath":"/dev/termination-log"}}}}}`)
+	f.passes(t)
+	f.complete(t, "a")
+	f.passes(t)
+	require.Equal(t, template, f.deployment(t, "a").Spec.Template, "it is the default")
+	require.Equal(t, v1alpha1.ReasonOnNextRollout, f.outdated(t, "a").Reason)
+	f.requireQuiet(t)
+	f.patchAgent(t, "a", `{"spec":{"configRollout":"Automatic"}}`)
+	f.passes(t)
+	require.Equal(t, "a", f.rolled(t, before))
+}
+
 func TestASuspendedAgentHoldsNoSlot(t *testing.T) {
 	f := newFleet(t, "a", "b", "c")
 	before := f.revisions(t)
