@@ -81,7 +81,7 @@ func (w *waves) decide(agent types.NamespacedName, member configrollout.Member) 
 // a pause the first to find it would roll first, rather than the oldest one that is ready.
 func (w *waves) gathering(member *configrollout.Member) bool {
 	if len(member.Changes) == 0 {
-		if w.plan == nil || len(w.plan.Decisions) == 0 {
+		if w.plan != nil && !w.stale && len(w.plan.Decisions) == 0 { // nobody waits
 			clear(w.gathers)
 		}
 		return false

@@ -93,6 +93,19 @@ func TestTheOldestOfTheReadyAgentsRollsFirst(t *testing.T) {
 	require.Equal(t, configrollout.Decision{Verdict: configrollout.WaitForFirst, Agent: "oldest"}, finds("young", time.Second, false))
 }
 
+func TestAnAgentAtRestDoesNotProlongTheGathering(t *testing.T) {
+	w := newWaveWorld("a", "b")
+	w.atRest("b")
+	w.gather = 4 * recheckStart
+	require.Equal(t, configrollout.Gathering, w.pending("a").Verdict)
+	w.clock += w.gather
+	w.atRest("b")
+	require.Equal(t, configrollout.Roll, w.pending("a").Verdict)
+	w.in("a", configrollout.Complete)
+	w.atRest("b")
+	require.Empty(t, w.gathers, "nobody waits")
+}
+
 func TestAChangeThatGatheredIsDecidedAgain(t *testing.T) {
 	w := newWaveWorld("a", "b")
 	w.atRest("b")
