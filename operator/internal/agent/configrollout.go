@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -82,6 +83,8 @@ type configState struct {
 	// baseline is that of an Agent without the annotation, as this process saw it first. An operator of an earlier version made the
 	// Deployment, and an upgrade writes nothing.
 	baseline *configrollout.Baseline
+	// annotation is the last one of the Deployment that holds a baseline. It is put back if somebody removes or damages it.
+	annotation string
 	// phase is how far the rollout of this revision was when the Deployment controller had last observed the Deployment.
 	revision string
 	phase    configrollout.Phase
@@ -117,7 +120,7 @@ type config struct {
 	references configrollout.References
 	contents   configrollout.Contents
 	baseline   configrollout.Baseline
-	// recorded is true if the Deployment has the annotation with the baseline.
+	// recorded is true if the Deployment has the annotation with the baseline, or had it.
 	recorded   bool
 	difference configrollout.Difference
 	member     configrollout.Member
@@ -167,12 +170,14 @@ func (c *Controller) forgetConfig(agent types.NamespacedName) {
 // findBaseline reads the baseline from the Deployment or, if it has none, from what this process saw first.
 func (of *config) findBaseline(deployment *appsv1.Deployment, state *configState) {
 	if deployment == nil || len(of.references) == 0 {
-		state.baseline = nil
+		state.baseline, state.annotation = nil, ""
 		return
 	}
-	if of.baseline, of.recorded = configrollout.Decode(deployment.Annotations[v1alpha1.AnnotationConfigBaseline]); of.recorded {
-		state.baseline = nil
-		return
+	for _, annotation := range []string{deployment.Annotations[v1alpha1.AnnotationConfigBaseline], state.annotation} {
+		if of.baseline, of.recorded = configrollout.Decode(annotation); of.recorded {
+			state.baseline, state.annotation = nil, annotation
+			return
+		}
 	}
 	if state.baseline == nil {
 		state.baseline = ptr.To(configrollout.Baseline{}.Take("", of.references, of.contents))
@@ -289,7 +294,7 @@ type configured struct {
 func (c *Controller) configure(ctx context.Context, desired render.Children, live *appsv1.Deployment, of *config, state *configState) configured {
 	template, recorded := configrollout.Template(desired.TemplateDigest(), foreignAnnotations(desired, live)), ""
 	if live != nil {
-		recorded = live.Annotations[v1alpha1.AnnotationConfigBaseline]
+		recorded = cmp.Or(state.annotation, live.Annotations[v1alpha1.AnnotationConfigBaseline])
 		setRevision(desired, live.Spec.Template.Annotations[v1alpha1.AnnotationConfigRevision])
 	}
 	same := live != nil && live.Annotations[v1alpha1.AnnotationDigest] == desired.Deployment.Annotations[v1alpha1.AnnotationDigest]
@@ -320,7 +325,7 @@ func (c *Controller) configure(ctx context.Context, desired render.Children, liv
 		return configured{annotation: next.Encode()}
 	case of.recorded && !of.difference.Moved:
 		return configured{annotation: recorded}
-	case of.recorded, !same, len(of.difference.Changes) > 0:
+	case of.recorded, !same, len(of.difference.Changes) > 0, recorded != "": // the last is no baseline, and this process knows none
 		return configured{annotation: of.baseline.Move(of.references, of.contents).Encode()}
 	default:
 		return configured{}

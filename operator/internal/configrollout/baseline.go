@@ -95,7 +95,7 @@ const (
 // Decode returns the baseline in an annotation. It reports false if there is none, or it cannot be decoded.
 func Decode(annotation string) (Baseline, bool) {
 	baseline := Baseline{}
-	if annotation == "" || json.Unmarshal([]byte(annotation), &baseline) != nil {
+	if json.Unmarshal([]byte(annotation), &baseline) != nil || baseline.Template == "" {
 		return Baseline{}, false
 	}
 	return baseline, true

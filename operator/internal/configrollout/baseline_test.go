@@ -179,16 +179,16 @@ func TestABaselineRevealsNoValueOfASecret(t *testing.T) {
 }
 
 func TestBaselineAnnotations(t *testing.T) {
-	for _, annotation := range []string{"", "{", "[]", `{"configMaps":7}`} {
+	for _, annotation := range []string{"", "{", "[]", "null", "{}", `{"configMaps":7}`} {
 		baseline, ok := Decode(annotation)
 		require.False(t, ok, annotation)
 		require.Empty(t, baseline)
 	}
-	rollout := Baseline{}.StartRollout([]Change{{Object: config, Revision: "1"}, {Object: secret, Revision: "2"}}, false)
+	rollout := Baseline{Template: "t"}.StartRollout([]Change{{Object: config, Revision: "1"}, {Object: secret, Revision: "2"}}, false)
 	decoded, ok := Decode(rollout.Encode())
 	require.True(t, ok)
 	require.Equal(t, map[Object]string{config: "1", secret: "2"}, decoded.Rollout.Objects)
-	require.JSONEq(t, `{"template":"","rollout":{"objects":{"ConfigMap/c":"1","Secret/s":"2"}}}`, rollout.Encode())
+	require.JSONEq(t, `{"template":"t","rollout":{"objects":{"ConfigMap/c":"1","Secret/s":"2"}}}`, rollout.Encode())
 }
 
 func TestALargeConfigMapHasASmallBaseline(t *testing.T) {

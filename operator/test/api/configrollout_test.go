@@ -663,6 +663,35 @@ func TestATemplateThatReplacesNoPodTakesNothingAlong(t *testing.T) {
 	require.Equal(t, "a", f.rolled(t, before))
 }
 
+func TestABaselineThatSomebodyDamagesIsPutBack(t *testing.T) {
+	f := newFleet(t)
+	f.add(t, []string{"a"}, func(a *v1alpha1.Agent) { a.Spec.ConfigRollout = v1alpha1.ConfigRolloutOnNextRollout })
+	before := f.revisions(t)
+	f.writeConfig(t, "log-level", "debug")
+	f.passes(t)
+	baseline := f.baseline(t, "a")
+	damage := func(annotation string) {
+		patch := fmt.Sprintf(`{"metadata":{"annotations":{%q:%s}}}`, v1alpha1.AnnotationConfigBaseline, annotation)
+		require.NoError(t, api.Patch(t.Context(), f.deployment(t, "a"), client.RawPatch(types.MergePatchType, []byte(patch))))
+	}
+	for _, damaged := range []string{"null", `"garbage"`, `"null"`, `"{}"`} {
+		damage(damaged)
+		f.passes(t)
+		f.complete(t, "a")
+		require.Equal(t, baseline, f.baseline(t, "a"), damaged)
+		require.Equal(t, v1alpha1.ReasonOnNextRollout, f.outdated(t, "a").Reason, damaged)
+	}
+	damage(`"garbage"`)
+	f.complete(t, "a")
+	f.restart(t)
+	f.passes(t)
+	_, ok := configrollout.Decode(f.baseline(t, "a"))
+	require.True(t, ok, "garbage does not stay")
+	f.complete(t, "a")
+	f.requireQuiet(t)
+	require.Empty(t, f.rolled(t, before))
+}
+
 func TestASuspendedAgentHoldsNoSlot(t *testing.T) {
 	f := newFleet(t, "a", "b", "c")
 	before := f.revisions(t)
