@@ -31,6 +31,10 @@ import (
 // reasonConfigChanged is the reason of the Event about a changed configuration that rolls the pods.
 const reasonConfigChanged = "ConfigChanged"
 
+// maxProgress is how long a rollout may make no progress before it counts as failed, if its own progress deadline is later. Until then it
+// holds a slot, and whoever sets a deadline of years must not block the waves of others.
+const maxProgress = time.Hour
+
 // ConfigRollouts configure what a changed ConfigMap or Secret does.
 type ConfigRollouts struct {
 	// Limits are how many Agents roll at a time.
@@ -151,7 +155,7 @@ func (c *Controller) observeConfig(ctx context.Context, agent *v1alpha1.Agent, d
 	}
 	of.findBaseline(deployment, &state.config)
 	of.difference = of.baseline.Compare(of.references, of.contents)
-	of.member = of.asMember(agent, deployment, &state.config)
+	of.member = of.asMember(agent, deployment, &state.config, c.now())
 	of.decision = c.configs.waves.decide(key, of.member)
 	if verdict := of.decision.Verdict; len(of.member.Changes) > 0 && (verdict == configrollout.WaitForStart || verdict == configrollout.Gathering) {
 		of.recheck = soonest(of.recheck, recheckStart)
@@ -187,7 +191,7 @@ func (of *config) findBaseline(deployment *appsv1.Deployment, state *configState
 }
 
 // asMember returns the Agent as the decision about all of them needs it.
-func (of *config) asMember(agent *v1alpha1.Agent, deployment *appsv1.Deployment, state *configState) configrollout.Member {
+func (of *config) asMember(agent *v1alpha1.Agent, deployment *appsv1.Deployment, state *configState, now time.Time) configrollout.Member {
 	member := configrollout.Member{
 		Name: configrollout.Name{Namespace: agent.Namespace, Name: agent.Name}, Created: agent.CreationTimestamp.Time, Rollout: of.baseline.Rollout,
 		Idle: deployment == nil || deployment.Spec.Paused || ptr.Deref(deployment.Spec.Replicas, 1) == 0,
@@ -200,22 +204,40 @@ func (of *config) asMember(agent *v1alpha1.Agent, deployment *appsv1.Deployment,
 		member.Changes = of.difference.Changes
 	}
 	if !member.Idle {
-		state.observeRollout(&member, agent, deployment)
+		left := progressLeft(deployment, now)
+		state.observeRollout(&member, agent, deployment, left)
+		if member.Phase == configrollout.Rolling {
+			of.recheck = soonest(of.recheck, left)
+		}
 	}
 	of.rememberFailure(&member, state)
 	return member
 }
 
 // observeRollout notes how far the rollout of an Agent is.
-func (s *configState) observeRollout(member *configrollout.Member, agent *v1alpha1.Agent, deployment *appsv1.Deployment) {
+func (s *configState) observeRollout(member *configrollout.Member, agent *v1alpha1.Agent, deployment *appsv1.Deployment, left time.Duration) {
 	if member.Rollout != nil {
-		member.Phase = s.phaseOf(deployment)
+		member.Phase = s.phaseOf(deployment, left == 0)
 	}
 	ready := meta.FindStatusCondition(agent.Status.Conditions, v1alpha1.ConditionReady)
 	// The status is that of the pass before: it does not know yet that the deadline has passed.
-	failing := status.DeadlineExceeded(deployment) || ready != nil && ready.Status == metav1.ConditionFalse && ready.Reason != v1alpha1.ReasonRolloutInProgress
+	failing := status.DeadlineExceeded(deployment) || left == 0 || ready != nil && ready.Status == metav1.ConditionFalse && ready.Reason != v1alpha1.ReasonRolloutInProgress
 	member.Busy = !status.Completed(deployment) && !failing
 	member.Unready = !member.Busy && failing
+}
+
+// progressLeft is for how long a rollout may make no progress, 0 if it should have made some by now. The Deployment controller notes when
+// it last did.
+func progressLeft(deployment *appsv1.Deployment, now time.Time) time.Duration {
+	if status.Completed(deployment) || deployment.Generation > deployment.Status.ObservedGeneration {
+		return maxProgress
+	}
+	for _, condition := range deployment.Status.Conditions {
+		if condition.Type == appsv1.DeploymentProgressing && !condition.LastUpdateTime.IsZero() {
+			return max(condition.LastUpdateTime.Add(maxProgress).Sub(now), 0)
+		}
+	}
+	return maxProgress
 }
 
 // rememberFailure has an Agent count as failed as long as what it failed with is neither changed nor complete.
@@ -242,7 +264,7 @@ func (of *config) rememberFailure(member *configrollout.Member, state *configSta
 // phaseOf returns how far the rollout of the Deployment's pod template is. While the Deployment controller has not observed the
 // Deployment, that is what it was for the same revision: a scaled Deployment is not a new rollout. A rollout without replicas completes at
 // once, and proves nothing before a pod is available.
-func (s *configState) phaseOf(deployment *appsv1.Deployment) configrollout.Phase {
+func (s *configState) phaseOf(deployment *appsv1.Deployment, overdue bool) configrollout.Phase {
 	revision := deployment.Spec.Template.Annotations[v1alpha1.AnnotationConfigRevision]
 	switch {
 	case deployment.Generation > deployment.Status.ObservedGeneration:
@@ -250,7 +272,7 @@ func (s *configState) phaseOf(deployment *appsv1.Deployment) configrollout.Phase
 			return configrollout.Rolling
 		}
 		return s.phase
-	case status.DeadlineExceeded(deployment):
+	case status.DeadlineExceeded(deployment), overdue:
 		s.phase = configrollout.Failed
 	case status.Completed(deployment) && (deployment.Status.AvailableReplicas > 0 || s.revision == revision && s.phase == configrollout.Complete):
 		s.phase = configrollout.Complete

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	appsv1 "k8s.io/api/apps/v1"
@@ -66,8 +67,8 @@ func TestAFailureIsRememberedUntilItIsFixed(t *testing.T) {
 	} {
 		agent, state := agenttest.New("a"), &configState{}
 		agent.Spec.ConfigRollout = row.mode
-		require.Equal(t, configrollout.Failed, f.at("bad", "bad", "bad").asMember(agent, deployment(2, exceeded), state).Phase, name)
-		member := row.of.asMember(agent, row.deployment, state)
+		require.Equal(t, configrollout.Failed, f.at("bad", "bad", "bad").asMember(agent, deployment(2, exceeded), state, time.Now()).Phase, name)
+		member := row.of.asMember(agent, row.deployment, state, time.Now())
 		require.Equal(t, row.want, member.Phase, name)
 		if row.want == configrollout.Failed {
 			require.Equal(t, f.at("bad", "bad", "bad").baseline.Rollout, member.Rollout, name)

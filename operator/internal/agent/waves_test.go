@@ -199,9 +199,9 @@ func TestAScaledDeploymentIsNoNewRollout(t *testing.T) {
 		"ReplicaSetUpdated":        configrollout.Rolling,
 	} {
 		state := &configState{}
-		require.Equal(t, want, state.phaseOf(deployment(1, "r", reason)), reason)
-		require.Equal(t, want, state.phaseOf(deployment(2, "r", reason)), "%s: scaled, and not observed yet", reason)
-		require.Equal(t, configrollout.Rolling, state.phaseOf(deployment(2, "s", reason)), "%s: rolled, and not observed yet", reason)
+		require.Equal(t, want, state.phaseOf(deployment(1, "r", reason), false), reason)
+		require.Equal(t, want, state.phaseOf(deployment(2, "r", reason), false), "%s: scaled, and not observed yet", reason)
+		require.Equal(t, configrollout.Rolling, state.phaseOf(deployment(2, "s", reason), false), "%s: rolled, and not observed yet", reason)
 	}
 }
 
@@ -219,7 +219,33 @@ func TestARolloutWithoutReplicasIsNotComplete(t *testing.T) {
 		available int32
 		want      configrollout.Phase
 	}{{"r", 0, configrollout.None}, {"r", 1, configrollout.Complete}, {"r", 0, configrollout.Complete}, {"s", 0, configrollout.None}} {
-		require.Equal(t, row.want, state.phaseOf(deployment(row.revision, row.available)), "%+v", row)
+		require.Equal(t, row.want, state.phaseOf(deployment(row.revision, row.available), false), "%+v", row)
+	}
+}
+
+func TestARolloutWithoutProgressHoldsItsSlotForAnHour(t *testing.T) {
+	now := time.Now()
+	since := func(reason string, ago time.Duration) *appsv1.Deployment {
+		return &appsv1.Deployment{Status: appsv1.DeploymentStatus{AvailableReplicas: 1, Conditions: []appsv1.DeploymentCondition{
+			{Type: appsv1.DeploymentProgressing, Reason: reason, LastUpdateTime: metav1.NewTime(now.Add(-ago))}}}}
+	}
+	for name, row := range map[string]struct {
+		deployment *appsv1.Deployment
+		phase      configrollout.Phase
+		busy       bool
+		recheck    time.Duration
+	}{
+		"it makes progress":      {since("ReplicaSetUpdated", 0), configrollout.Rolling, true, time.Hour},
+		"no progress for 59 min": {since("ReplicaSetUpdated", 59*time.Minute), configrollout.Rolling, true, time.Minute},
+		"no progress for 1 h":    {since("ReplicaSetUpdated", time.Hour), configrollout.Failed, false, 0},
+		"complete for 1 h":       {since("NewReplicaSetAvailable", time.Hour), configrollout.Complete, false, 0},
+	} {
+		of := &config{baseline: configrollout.Baseline{}.StartRollout([]configrollout.Change{{Object: waveConfig, Revision: "2"}}, false)}
+		of.references = configrollout.References{waveConfig: {}}
+		member := of.asMember(agenttest.New("a"), row.deployment, &configState{}, now)
+		require.Equal(t, row.phase, member.Phase, name)
+		require.Equal(t, row.busy, member.Busy, name)
+		require.Equal(t, row.recheck, of.recheck, name)
 	}
 }
 
@@ -246,16 +272,16 @@ func TestWhenAnAgentIsBusyUnreadyOrIdle(t *testing.T) {
 		agent := agenttest.New("a")
 		agent.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: row.status, Reason: row.ready}}
 		of := &config{}
-		member := of.asMember(agent, row.deployment, &configState{})
+		member := of.asMember(agent, row.deployment, &configState{}, time.Now())
 		require.Equal(t, []bool{row.idle, row.busy, row.unready}, []bool{member.Idle, member.Busy, member.Unready}, name)
 	}
 	paused := deployment(2, rolling)
 	paused.Spec.Paused = true
 	of := &config{}
-	require.True(t, of.asMember(agenttest.New("a"), paused, &configState{}).Idle)
-	require.True(t, of.asMember(agenttest.New("a"), nil, &configState{}).Idle)
+	require.True(t, of.asMember(agenttest.New("a"), paused, &configState{}, time.Now()).Idle)
+	require.True(t, of.asMember(agenttest.New("a"), nil, &configState{}, time.Now()).Idle)
 	missing := &config{difference: configrollout.Difference{Changes: []configrollout.Change{{}}, Missing: []string{"ConfigMap c"}}}
-	require.Empty(t, missing.asMember(agenttest.New("a"), deployment(2, complete), &configState{}).Changes, "a pod that does not start must not replace one that runs")
+	require.Empty(t, missing.asMember(agenttest.New("a"), deployment(2, complete), &configState{}, time.Now()).Changes, "a pod that does not start must not replace one that runs")
 }
 
 func TestOnlyAnnotationsLeaveTheRolloutAsItIs(t *testing.T) {
