@@ -195,6 +195,9 @@ func (b Baseline) has(object Object) bool {
 func (b Baseline) compareObject(object Object, use Use, content Content) (keys []string, changed, moved bool) {
 	if object.Kind == ConfigMap {
 		taken, now := b.ConfigMaps[object.Name], use.read(content)
+		if _, compact := taken[allKeys]; compact {
+			now = compactKeys(now)
+		}
 		return changedKeys(taken, now), taken != nil && !maps.Equal(taken, now), taken == nil
 	}
 	version := b.Secrets[object.Name]
@@ -265,7 +268,35 @@ func (b Baseline) update(template string, references References, contents Conten
 			updated.Secrets[object.Name] = b.Secrets[object.Name]
 		}
 	}
+	updated.compact()
 	return updated
+}
+
+// maxDigests is how many bytes the digests of keys take in a baseline, about. All annotations of an object have 256 KiB together.
+const maxDigests = 32 << 10
+
+// compact has one digest for all keys of each ConfigMap, if the digests of the keys take too much.
+func (b *Baseline) compact() {
+	size := 0
+	for _, keys := range b.ConfigMaps {
+		for key, sum := range keys {
+			size += len(key) + len(sum)
+		}
+	}
+	if size <= maxDigests {
+		return
+	}
+	for name, keys := range b.ConfigMaps {
+		b.ConfigMaps[name] = compactKeys(keys)
+	}
+}
+
+// compactKeys returns one digest for all keys, unless there is none.
+func compactKeys(keys map[string]string) map[string]string {
+	if _, compact := keys[allKeys]; compact || len(keys) == 0 {
+		return keys
+	}
+	return map[string]string{allKeys: digestOf(keys)}
 }
 
 func versionOf(use Use, content Content) string {

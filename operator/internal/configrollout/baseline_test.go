@@ -200,6 +200,32 @@ func TestALargeConfigMapHasASmallBaseline(t *testing.T) {
 	require.Less(t, len(Baseline{}.Take("template", references, Contents{config: ConfigMapContent("1", data, nil)}).Encode()), 200)
 }
 
+func TestManyConfigMapsHaveASmallBaseline(t *testing.T) {
+	references, contents := References{}, Contents{}
+	data := func(value string) map[string]string {
+		data := map[string]string{}
+		for i := range maxKeys {
+			data[strings.Repeat("k", 240)+fmt.Sprint(i)] = value
+		}
+		return data
+	}
+	for i := range 45 {
+		object := Object{ConfigMap, fmt.Sprint("c-", i)}
+		references[object], contents[object] = Use{All: true}, ConfigMapContent("1", data("v"), nil)
+	}
+	optional := Object{ConfigMap, "optional"}
+	references[optional], contents[optional] = Use{All: true}, Content{}
+	baseline := Baseline{}.Take("template", references, contents)
+	require.Less(t, len(baseline.Encode()), 10<<10)
+	require.Empty(t, baseline.Compare(references, contents))
+	contents[Object{ConfigMap, "c-7"}] = ConfigMapContent("2", data("w"), nil)
+	contents[Object{ConfigMap, "c-8"}] = ConfigMapContent("2", nil, nil)
+	contents[optional] = configMap("1", "k", "v")
+	require.Equal(t, "ConfigMap c-7 changed; ConfigMap c-8 changed; ConfigMap optional changed: k", Describe(baseline.Compare(references, contents).Changes))
+	delete(references, Object{ConfigMap, "c-0"})
+	require.Empty(t, baseline.Take("template", references, contents).Compare(references, contents), "it stays compact or not")
+}
+
 func TestChangesAreDescribedByObjectAndKeys(t *testing.T) {
 	require.Equal(t, "ConfigMap agent-config changed: log-level; Secret agent-secrets changed",
 		Describe([]Change{{Object: Object{ConfigMap, "agent-config"}, Keys: []string{"log-level"}}, {Object: Object{Secret, "agent-secrets"}}}))

@@ -92,7 +92,7 @@ func (u Use) read(content Content) map[string]string {
 		}
 	}
 	if len(keys) > maxKeys {
-		return map[string]string{allKeys: digestOf(keys)}
+		return compactKeys(keys)
 	}
 	return keys
 }
