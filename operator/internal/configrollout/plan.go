@@ -342,7 +342,7 @@ func (w *world) decide(member *Member, limits Limits) Decision {
 	}
 	for _, change := range member.Changes {
 		at := in{name.Namespace, change.Object}
-		if failed := w.failed[at]; failed != "" && !(member.incomplete() && member.outdates(change)) {
+		if failed := w.failed[at]; failed != "" && (!member.incomplete() || !member.outdates(change)) {
 			return Decision{Halted, failed}
 		}
 		if first := w.first[at]; first != "" && first != name.Name && !w.proven[at][change.Revision] {

@@ -480,6 +480,7 @@ func (f *fleet) suspend(t *testing.T, name string, suspend bool) {
 func TestAHaltOutlastsThePodsThatFailed(t *testing.T) {
 	for name, act := range map[string]func(t *testing.T, f *fleet, before *appsv1.Deployment){
 		"suspended and resumed": func(t *testing.T, f *fleet, _ *appsv1.Deployment) {
+			t.Helper()
 			f.suspend(t, "a", true)
 			f.passes(t)
 			f.finish(t, "a", "NewReplicaSetAvailable", 0, 0)
@@ -490,11 +491,13 @@ func TestAHaltOutlastsThePodsThatFailed(t *testing.T) {
 			f.finish(t, "a", "NewReplicaSetAvailable", 2, 0) // Kubernetes reports it as complete
 		},
 		"its Deployment is deleted": func(t *testing.T, f *fleet, _ *appsv1.Deployment) {
+			t.Helper()
 			require.NoError(t, api.Delete(t.Context(), f.deployment(t, "a")))
 			f.passes(t)
 			f.stuck(t, "a")
 		},
 		"kubectl rollout undo": func(t *testing.T, f *fleet, before *appsv1.Deployment) {
+			t.Helper()
 			undone := f.deployment(t, "a")
 			undone.Annotations, undone.Spec.Template = before.Annotations, before.Spec.Template
 			require.NoError(t, api.Update(t.Context(), undone, client.FieldOwner("kubectl")))
