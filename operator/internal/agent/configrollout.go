@@ -367,7 +367,7 @@ func replacesPods(desired render.Children, live *appsv1.Deployment, restarted bo
 // readCurrent reads what has changed and not settled yet: pods that roll for another reason take it along. Otherwise an Agent that is
 // applied together with its ConfigMap would roll twice.
 func (c *Controller) readCurrent(ctx context.Context, of *config) {
-	current, err := c.configs.store.Current(ctx, types.NamespacedName(of.member.Name))
+	current, err := c.configs.store.Current(ctx, of.member.Name)
 	if err != nil {
 		log.FromContext(ctx).Error(err, "cannot read a referenced ConfigMap or Secret: the pods may roll once more when it can be read")
 	}

@@ -47,16 +47,16 @@ var waveConfig = configrollout.Object{Kind: configrollout.ConfigMap, Name: "conf
 
 func (w *waveWorld) pending(name string) configrollout.Decision {
 	return w.decide(waveName(name), configrollout.Member{
-		Name: configrollout.Name(waveName(name)), Changes: []configrollout.Change{{Object: waveConfig, Revision: "2"}}})
+		Name: waveName(name), Changes: []configrollout.Change{{Object: waveConfig, Revision: "2"}}})
 }
 
 func (w *waveWorld) atRest(name string) {
-	w.decide(waveName(name), configrollout.Member{Name: configrollout.Name(waveName(name))})
+	w.decide(waveName(name), configrollout.Member{Name: waveName(name)})
 }
 
 func (w *waveWorld) in(name string, phase configrollout.Phase) {
 	rollout := configrollout.Baseline{}.StartRollout([]configrollout.Change{{Object: waveConfig, Revision: "2"}}, false).Rollout
-	w.decide(waveName(name), configrollout.Member{Name: configrollout.Name(waveName(name)), Phase: phase, Rollout: rollout})
+	w.decide(waveName(name), configrollout.Member{Name: waveName(name), Phase: phase, Rollout: rollout})
 }
 
 func TestNoAgentRollsBeforeAllWereSeen(t *testing.T) {
