@@ -42,6 +42,9 @@ func configOutdated(agent *v1alpha1.Agent, config Config) (conditionResult, bool
 	case agent.Spec.ConfigRollout == v1alpha1.ConfigRolloutOnNextRollout:
 		return conditionTrue(v1alpha1.ReasonOnNextRollout, "%s: the pods take it with their next rollout, because spec.configRollout is %s: to roll them now, set it to %s",
 			what, agent.Spec.ConfigRollout, v1alpha1.ConfigRolloutAutomatic), true
+	case config.Decision.Verdict == configrollout.Halted && config.Decision.Agent == agent.Name: // someone rolled its pods back
+		return conditionTrue(v1alpha1.ReasonConfigRolloutHalted, "%s: the pods do not roll, because they rolled before and did not become ready: fix this Agent, or revert the change",
+			what), true
 	case config.Decision.Verdict == configrollout.Halted:
 		return conditionTrue(v1alpha1.ReasonConfigRolloutHalted, "%s: the pods do not roll, because Agent %q rolled and did not become ready: fix that Agent, or revert the change",
 			what, config.Decision.Agent), true

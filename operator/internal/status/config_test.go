@@ -34,6 +34,8 @@ func TestConfigOutdatedSaysWhatChangedAndWhenItRolls(t *testing.T) {
 			"True ConfigRolloutPending: ConfigMap agent-config changed: log-level: the pods roll when the rollout in progress is complete"},
 		"halted": {threeReplicas(), decided(configrollout.Halted, "b"),
 			`True ConfigRolloutHalted: ConfigMap agent-config changed: log-level: the pods do not roll, because Agent "b" rolled and did not become ready: fix that Agent, or revert the change`},
+		"halted by itself": {threeReplicas(), decided(configrollout.Halted, threeReplicas().Name),
+			`True ConfigRolloutHalted: ConfigMap agent-config changed: log-level: the pods do not roll, because they rolled before and did not become ready: fix this Agent, or revert the change`},
 		"on the next rollout": {threeReplicas(onNextRollout), decided(configrollout.Nothing, ""),
 			"True OnNextRollout: ConfigMap agent-config changed: log-level: the pods take it with their next rollout, because spec.configRollout is OnNextRollout: to roll them now, set it to Automatic"},
 		"new": {threeReplicas(), status.Config{Changes: changes, Decision: configrollout.Decision{Verdict: configrollout.Gathering}}, ""},
