@@ -97,8 +97,8 @@ type AgentSpec struct {
 
 	// configRollout says what happens when a ConfigMap or Secret that the pods read changes. Automatic (default) rolls the
 	// pods, in waves: one Agent first, then a few at a time. OnNextRollout leaves the pods alone until something else rolls
-	// them. Changes of Secrets are observed only if the operator is permitted to read them. A change of this field does not
-	// restart pods.
+	// them. Changes of Secrets are observed only if the operator is permitted to read them. A change of this field restarts
+	// pods only if a change waits: with Automatic, the pods then take it.
 	// +optional
 	ConfigRollout ConfigRolloutPolicy `json:"configRollout,omitempty"`
 

@@ -42,10 +42,14 @@ type applied struct {
 	err    error
 }
 
-// applyChildren applies the children that differ. An Agent that may roll and did not holds no slot of a wave: it may wait for a person.
+// applyChildren applies the children that differ. An Agent that may roll and did not holds no slot of a wave: it may wait for a person. If
+// that was an error, the Agent counts as not ready until its Deployment is written, and holds nobody up.
 func (c *Controller) applyChildren(ctx context.Context, agent *v1alpha1.Agent, live *children, state *state) applied {
 	outcome := c.renderAndApply(ctx, agent, live, state)
-	if outcome.config.rolls() && (outcome.err != nil || !live.deployment.written) {
+	if live.deployment.applied {
+		state.config.rejected = false
+	} else if outcome.config.rolls() {
+		state.config.rejected = outcome.err != nil
 		c.configs.waves.withdraw(outcome.config.member)
 	}
 	return outcome
@@ -54,6 +58,9 @@ func (c *Controller) applyChildren(ctx context.Context, agent *v1alpha1.Agent, l
 // renderAndApply renders the children and applies those that differ. It skips all of that while the Agent and its children are as
 // they were when it last found every child up to date: most passes are about pods and counts.
 func (c *Controller) renderAndApply(ctx context.Context, agent *v1alpha1.Agent, live *children, state *state) applied {
+	if err := c.seekDeployment(ctx, agent, live.deployment); err != nil {
+		return applied{err: applyFailure(live.deployment, err)}
+	}
 	observed := live.observed(agent)
 	state.templates.observe(observed.Deployment, c.now())
 	config := c.observeConfig(ctx, agent, observed.Deployment, state)
@@ -80,7 +87,7 @@ func (c *Controller) renderAndApply(ctx context.Context, agent *v1alpha1.Agent, 
 	outcome.conflict = c.findScaleConflict(ctx, observed.Deployment, desired.Deployment, state)
 	keepsPorts := render.KeepsPorts(agent, desired) // an apply overwrites what is desired
 	outcome.err = c.reconcileChildren(ctx, agent, live, desired)
-	if outcome.err == nil && live.deployment.written {
+	if live.deployment.applied {
 		outcome.taken = next.taken
 		state.config.rolled = append(state.config.rolled, next.rolled...)
 	}
@@ -195,14 +202,26 @@ func applyChild[T configuration[T]](ctx context.Context, c *Controller, agent *v
 		desired.WithUID(live.object.GetUID())
 	}
 	live.written = true
-	return applyFailure(live, c.client.Apply(ctx, desired, FieldOwner, client.ForceOwnership))
+	err := c.client.Apply(ctx, desired, FieldOwner, client.ForceOwnership)
+	live.applied = err == nil
+	return applyFailure(live, err)
+}
+
+// seekDeployment looks for the Deployment of an Agent that had one. Whoever removes its label hides it from the cache, and its pods took a
+// configuration all the same.
+func (c *Controller) seekDeployment(ctx context.Context, agent *v1alpha1.Agent, live *child) error {
+	if c.configs == nil || agent.Status.ObservedGeneration == 0 || !agent.DeletionTimestamp.IsZero() {
+		return nil
+	}
+	return c.readUncached(ctx, agent, live)
 }
 
 // readUncached reads a child that the cache does not hold from the API server: the cache has whole objects only with the label.
 func (c *Controller) readUncached(ctx context.Context, agent *v1alpha1.Agent, live *child) error {
-	if live.exists {
+	if live.exists || live.sought {
 		return nil
 	}
+	live.sought = true
 	err := c.live.Get(ctx, client.ObjectKey{Namespace: agent.Namespace, Name: live.name}, live.object)
 	live.exists = err == nil
 	return client.IgnoreNotFound(err)

@@ -24,8 +24,10 @@ type child struct {
 	// object is read from the cache. It is empty unless exists is true.
 	object client.Object
 	exists bool
-	// written is true after this pass has applied or deleted the object.
-	written bool
+	// sought is true after this pass has looked for the object past the cache.
+	sought bool
+	// written is true after this pass has tried to apply or delete the object, and applied if the API server accepted what was applied.
+	written, applied bool
 	// changedBy are the field managers whose changes of the pod template this pass takes back.
 	changedBy []string
 	// rewritten are the fields that admission gives another value at every write.

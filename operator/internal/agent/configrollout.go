@@ -35,11 +35,15 @@ const reasonConfigChanged = "ConfigChanged"
 // holds a slot, and whoever sets a deadline of years must not block the waves of others.
 const maxProgress = time.Hour
 
+// afterRollout is for how long the failure of pods is one of the rollout that brought them, the default of a progress deadline.
+const afterRollout = 10 * time.Minute
+
 // ConfigRollouts configure what a changed ConfigMap or Secret does.
 type ConfigRollouts struct {
 	// Limits are how many Agents roll at a time.
 	Limits configrollout.Limits
-	// Settle is how long a change waits for further changes.
+	// Settle is how long a change waits for further changes. The first Agent that takes one must be available for as long as the change was
+	// quiet before others take it.
 	Settle configwatch.Settle
 	// Secrets are those that the operator may read.
 	Secrets []configwatch.Key
@@ -49,13 +53,15 @@ type ConfigRollouts struct {
 type configs struct {
 	store *configwatch.Store
 	waves *waves
+	// soak is for how long an Agent with a change must be available before it proves anything.
+	soak time.Duration
 }
 
 // RollConfigs has the controller roll Agents when their configuration changes. agents lists the Agents that this operator reconciles, and
 // wake enqueues some. The returned store must watch what is followed.
 func (c *Controller) RollConfigs(settings ConfigRollouts, agents func() []types.NamespacedName, wake func([]types.NamespacedName, time.Duration)) *configwatch.Store {
 	store := configwatch.NewStore(settings.Settle, c.readConfig, settings.Secrets, wake)
-	c.configs = &configs{store, newWaves(settings.Limits, settings.Settle.Quiet/10, agents, wake)}
+	c.configs = &configs{store, newWaves(settings.Limits, settings.Settle.Quiet/10, agents, wake), settings.Settle.Quiet}
 	return store
 }
 
@@ -92,6 +98,13 @@ type configState struct {
 	// phase is how far the rollout of this revision was when the Deployment controller had last observed the Deployment.
 	revision string
 	phase    configrollout.Phase
+	// started is when this process first saw that revision.
+	started time.Time
+	// available is since when all replicas have been available, zero if they are not, and lost is true if they once were not.
+	available time.Time
+	lost      bool
+	// rejected is true if the Deployment could not be written when the pods were to roll.
+	rejected bool
 	// failed is the last config rollout that failed, as long as its objects have the same content, and it did not complete later. It outlasts
 	// the pods: whoever suspends the Agent, rolls it back, or deletes its Deployment has not fixed the change.
 	failed *configrollout.Rollout
@@ -155,9 +168,12 @@ func (c *Controller) observeConfig(ctx context.Context, agent *v1alpha1.Agent, d
 	}
 	of.findBaseline(deployment, &state.config)
 	of.difference = of.baseline.Compare(of.references, of.contents)
-	of.member = of.asMember(agent, deployment, &state.config, c.now())
+	of.member = of.asMember(agent, deployment, &state.config, moment{c.now(), c.configs.soak})
+	of.member.Unsettled = slices.ContainsFunc(of.member.Changes, func(change configrollout.Change) bool {
+		return c.configs.store.Moving(configwatch.Key{Namespace: agent.Namespace, Object: change.Object})
+	})
 	of.decision = c.configs.waves.decide(key, of.member)
-	if verdict := of.decision.Verdict; len(of.member.Changes) > 0 && (verdict == configrollout.WaitForStart || verdict == configrollout.Gathering) {
+	if len(of.member.Changes) > 0 && !of.member.Unsettled && !of.decision.Verdict.Lasts() {
 		of.recheck = soonest(of.recheck, recheckStart)
 	}
 	return of
@@ -190,11 +206,17 @@ func (of *config) findBaseline(deployment *appsv1.Deployment, state *configState
 	of.baseline = *state.baseline
 }
 
+// moment is when an Agent is observed, and for how long it must have been available then to prove anything.
+type moment struct {
+	time.Time
+	soak time.Duration
+}
+
 // asMember returns the Agent as the decision about all of them needs it.
-func (of *config) asMember(agent *v1alpha1.Agent, deployment *appsv1.Deployment, state *configState, now time.Time) configrollout.Member {
+func (of *config) asMember(agent *v1alpha1.Agent, deployment *appsv1.Deployment, state *configState, now moment) configrollout.Member {
 	member := configrollout.Member{
 		Name: configrollout.Name{Namespace: agent.Namespace, Name: agent.Name}, Created: agent.CreationTimestamp.Time, Rollout: of.baseline.Rollout,
-		Idle: deployment == nil || deployment.Spec.Paused || ptr.Deref(deployment.Spec.Replicas, 1) == 0,
+		Idle: deployment == nil || ptr.Deref(deployment.Spec.Replicas, 1) == 0,
 	}
 	if !agent.DeletionTimestamp.IsZero() {
 		return member
@@ -204,26 +226,103 @@ func (of *config) asMember(agent *v1alpha1.Agent, deployment *appsv1.Deployment,
 		member.Changes = of.difference.Changes
 	}
 	if !member.Idle {
-		left := progressLeft(deployment, now)
-		state.observeRollout(&member, agent, deployment, left)
-		if member.Phase == configrollout.Rolling {
-			of.recheck = soonest(of.recheck, left)
-		}
+		of.recheck = soonest(of.recheck, state.observeRollout(&member, agent, deployment, now))
 	}
 	of.rememberFailure(&member, state)
 	return member
 }
 
-// observeRollout notes how far the rollout of an Agent is.
-func (s *configState) observeRollout(member *configrollout.Member, agent *v1alpha1.Agent, deployment *appsv1.Deployment, left time.Duration) {
+// observeRollout notes how far the rollout of an Agent is, and returns when to look again, 0 for when something happens.
+func (s *configState) observeRollout(member *configrollout.Member, agent *v1alpha1.Agent, deployment *appsv1.Deployment, now moment) (recheck time.Duration) {
+	pods := podState{available: s.observeAvailable(deployment, now.Time), left: progressLeft(deployment, now.Time)}
+	reason := notReady(agent)
+	pods.crash = !pods.available && (slices.Contains(crashReasons, reason) && now.Sub(lastProgress(deployment)) < afterRollout || s.failedAt(deployment))
 	if member.Rollout != nil {
-		member.Phase = s.phaseOf(deployment, left == 0)
+		recheck = s.observePhase(member, deployment, pods, now)
 	}
-	ready := meta.FindStatusCondition(agent.Status.Conditions, v1alpha1.ConditionReady)
-	// The status is that of the pass before: it does not know yet that the deadline has passed.
-	failing := status.DeadlineExceeded(deployment) || left == 0 || ready != nil && ready.Status == metav1.ConditionFalse && ready.Reason != v1alpha1.ReasonRolloutInProgress
-	member.Busy = !status.Completed(deployment) && !failing
-	member.Unready = !member.Busy && failing
+	// The status is that of the pass before: it does not know yet that the deadline has passed. It may also be about an object that no pod
+	// needs.
+	failing := status.DeadlineExceeded(deployment) || pods.left == 0 || s.rejected || reason != "" && reason != v1alpha1.ReasonRolloutInProgress && !pods.available
+	member.Busy = deployment.Spec.Paused || !status.Completed(deployment) && !failing && !s.flaps(member, deployment, now.Time)
+	member.Unready = failing && !member.Busy
+	return recheck
+}
+
+// podState is how the pods of a Deployment are.
+type podState struct {
+	// available is true if all replicas are available, and crash if they fail although the rollout was complete.
+	available, crash bool
+	// left is for how long a rollout may make no progress.
+	left time.Duration
+}
+
+// observePhase notes how far the last config rollout is.
+func (s *configState) observePhase(member *configrollout.Member, deployment *appsv1.Deployment, pods podState, now moment) (recheck time.Duration) {
+	if s.started.IsZero() || s.revision != revisionOf(deployment) {
+		s.started = now.Time
+	}
+	switch member.Phase = s.phaseOf(deployment, pods.left == 0, pods.crash); member.Phase {
+	case configrollout.Rolling:
+		return pods.left
+	case configrollout.Complete:
+		soaks := now.soak - now.Sub(s.available)
+		member.Soaking = !pods.available || soaks > 0
+		return max(soaks, 0)
+	default:
+		return 0
+	}
+}
+
+// failedAt reports whether the rollout of a Deployment failed before.
+func (s *configState) failedAt(deployment *appsv1.Deployment) bool {
+	return s.phase == configrollout.Failed && s.revision == revisionOf(deployment)
+}
+
+// flaps reports whether a fix need not wait for the rollout under way. Pods that become ready and unready by turns are progress for the
+// Deployment controller, each time, and such a rollout neither ends nor fails.
+func (s *configState) flaps(member *configrollout.Member, deployment *appsv1.Deployment, now time.Time) bool {
+	deadline := time.Duration(ptr.Deref(deployment.Spec.ProgressDeadlineSeconds, 600)) * time.Second
+	return member.Fixes() && now.Sub(s.started) >= min(deadline, maxProgress)
+}
+
+// revisionOf returns the config revision of a pod template, empty if it has none.
+func revisionOf(deployment *appsv1.Deployment) string {
+	return deployment.Spec.Template.Annotations[v1alpha1.AnnotationConfigRevision]
+}
+
+// crashReasons are the reasons for which pods that run their configuration are not ready.
+var crashReasons = []string{v1alpha1.ReasonContainerConfigError, v1alpha1.ReasonOOMKilled, v1alpha1.ReasonCrashLooping, v1alpha1.ReasonProbeFailing}
+
+// notReady returns why an Agent is not ready, empty if it is.
+func notReady(agent *v1alpha1.Agent) string {
+	if ready := meta.FindStatusCondition(agent.Status.Conditions, v1alpha1.ConditionReady); ready != nil && ready.Status == metav1.ConditionFalse {
+		return ready.Reason
+	}
+	return ""
+}
+
+// observeAvailable reports whether all replicas are available, after a rollout that is complete, and notes since when.
+func (s *configState) observeAvailable(deployment *appsv1.Deployment, now time.Time) bool {
+	available := status.Completed(deployment) && deployment.Status.AvailableReplicas >= ptr.Deref(deployment.Spec.Replicas, 1)
+	switch {
+	case !available:
+		s.available, s.lost = time.Time{}, true
+	case s.available.IsZero() && s.lost:
+		s.available = now
+	case s.available.IsZero(): // before this process started
+		s.available = lastProgress(deployment)
+	}
+	return available
+}
+
+// lastProgress is when the Deployment controller last noted progress of a rollout, zero if it is not known.
+func lastProgress(deployment *appsv1.Deployment) time.Time {
+	for _, condition := range deployment.Status.Conditions {
+		if condition.Type == appsv1.DeploymentProgressing {
+			return condition.LastUpdateTime.Time
+		}
+	}
+	return time.Time{}
 }
 
 // progressLeft is for how long a rollout may make no progress, 0 if it should have made some by now. The Deployment controller notes when
@@ -232,10 +331,8 @@ func progressLeft(deployment *appsv1.Deployment, now time.Time) time.Duration {
 	if status.Completed(deployment) || deployment.Generation > deployment.Status.ObservedGeneration {
 		return maxProgress
 	}
-	for _, condition := range deployment.Status.Conditions {
-		if condition.Type == appsv1.DeploymentProgressing && !condition.LastUpdateTime.IsZero() {
-			return max(condition.LastUpdateTime.Add(maxProgress).Sub(now), 0)
-		}
+	if last := lastProgress(deployment); !last.IsZero() {
+		return max(last.Add(maxProgress).Sub(now), 0)
 	}
 	return maxProgress
 }
@@ -243,7 +340,7 @@ func progressLeft(deployment *appsv1.Deployment, now time.Time) time.Duration {
 // rememberFailure has an Agent count as failed as long as what it failed with is neither changed nor complete.
 func (of *config) rememberFailure(member *configrollout.Member, state *configState) {
 	switch {
-	case member.Phase == configrollout.Failed:
+	case member.Phase == configrollout.Failed, member.Phase == configrollout.Rolling && member.Unready: // and somebody may end it before its deadline
 		state.failed = member.Rollout
 	case state.failed == nil:
 		return
@@ -264,15 +361,15 @@ func (of *config) rememberFailure(member *configrollout.Member, state *configSta
 // phaseOf returns how far the rollout of the Deployment's pod template is. While the Deployment controller has not observed the
 // Deployment, that is what it was for the same revision: a scaled Deployment is not a new rollout. A rollout without replicas completes at
 // once, and proves nothing before a pod is available.
-func (s *configState) phaseOf(deployment *appsv1.Deployment, overdue bool) configrollout.Phase {
-	revision := deployment.Spec.Template.Annotations[v1alpha1.AnnotationConfigRevision]
+func (s *configState) phaseOf(deployment *appsv1.Deployment, overdue, crashes bool) configrollout.Phase {
+	revision := revisionOf(deployment)
 	switch {
 	case deployment.Generation > deployment.Status.ObservedGeneration:
 		if s.revision != revision {
 			return configrollout.Rolling
 		}
 		return s.phase
-	case status.DeadlineExceeded(deployment), overdue:
+	case status.DeadlineExceeded(deployment), overdue, status.Completed(deployment) && crashes:
 		s.phase = configrollout.Failed
 	case status.Completed(deployment) && (deployment.Status.AvailableReplicas > 0 || s.revision == revision && s.phase == configrollout.Complete):
 		s.phase = configrollout.Complete
@@ -317,7 +414,7 @@ func (c *Controller) configure(ctx context.Context, desired render.Children, liv
 	template, recorded := configrollout.Template(desired.TemplateDigest(), foreignAnnotations(desired, live)), ""
 	if live != nil {
 		recorded = cmp.Or(state.annotation, live.Annotations[v1alpha1.AnnotationConfigBaseline])
-		setRevision(desired, live.Spec.Template.Annotations[v1alpha1.AnnotationConfigRevision])
+		setRevision(desired, revisionOf(live))
 	}
 	same := live != nil && live.Annotations[v1alpha1.AnnotationDigest] == desired.Deployment.Annotations[v1alpha1.AnnotationDigest]
 	if state.baseline != nil && state.baseline.Template == "" && same {
@@ -329,12 +426,15 @@ func (c *Controller) configure(ctx context.Context, desired render.Children, liv
 		return configured{annotation: recorded}
 	case len(of.references) == 0:
 		return configured{}
-	case of.baseline.Template != template && replacesPods(desired, live, of.baseline.Restarted(template)):
+	case of.baseline.Template != template && replacesPods(desired, live, of.baseline.Restarted(template) && !status.Completed(live)):
 		c.readCurrent(ctx, of)
 		next := of.baseline.Take(template, of.references, of.contents)
 		if of.member.Phase == configrollout.Rolling || of.member.Phase == configrollout.Failed {
 			next.Rollout = of.member.Rollout.Retake(of.references, of.contents) // a restart is no proof that the change works
 		}
+		return configured{annotation: next.Encode(), taken: true}
+	case of.rolls() && ptr.Deref(live.Spec.Replicas, 1) == 0: // its next pods take everything
+		next := of.baseline.Take(template, of.references, of.contents)
 		return configured{annotation: next.Encode(), taken: true}
 	case of.rolls():
 		setRevision(desired, configrollout.Revision(of.references, of.contents))
@@ -355,7 +455,8 @@ func (c *Controller) configure(ctx context.Context, desired render.Children, liv
 }
 
 // replacesPods reports whether another rendered template rolls the pods. It does not if it only spells out a default, or an operator of
-// another version renders the same differently: then the pods stay, and keep the configuration that they took.
+// another version renders the same differently: then the pods stay, and keep the configuration that they took. restarted is true while pods
+// roll because of another template than the rendered one. Once they have, they may be older than the configuration.
 func replacesPods(desired render.Children, live *appsv1.Deployment, restarted bool) bool {
 	if live == nil || restarted {
 		return true

@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	appsv1 "k8s.io/api/apps/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
@@ -67,8 +68,8 @@ func TestAFailureIsRememberedUntilItIsFixed(t *testing.T) {
 	} {
 		agent, state := agenttest.New("a"), &configState{}
 		agent.Spec.ConfigRollout = row.mode
-		require.Equal(t, configrollout.Failed, f.at("bad", "bad", "bad").asMember(agent, deployment(2, exceeded), state, time.Now()).Phase, name)
-		member := row.of.asMember(agent, row.deployment, state, time.Now())
+		require.Equal(t, configrollout.Failed, f.at("bad", "bad", "bad").asMember(agent, deployment(2, exceeded), state, moment{Time: time.Now()}).Phase, name)
+		member := row.of.asMember(agent, row.deployment, state, moment{Time: time.Now()})
 		require.Equal(t, row.want, member.Phase, name)
 		if row.want == configrollout.Failed {
 			require.Equal(t, f.at("bad", "bad", "bad").baseline.Rollout, member.Rollout, name)
@@ -76,5 +77,21 @@ func TestAFailureIsRememberedUntilItIsFixed(t *testing.T) {
 		if row.want == configrollout.None || row.want == configrollout.Complete {
 			require.Nil(t, state.failed, name)
 		}
+	}
+}
+
+// Whoever sees pods crash does not wait for the progress deadline.
+func TestAFailureIsRememberedBeforeItsDeadline(t *testing.T) {
+	f := failureWorld{configrollout.References{waveConfig: {Keys: map[string]bool{"k": true}}}}
+	for reason, want := range map[string]configrollout.Phase{
+		v1alpha1.ReasonCrashLooping:      configrollout.Failed,
+		v1alpha1.ReasonRolloutInProgress: configrollout.None,
+	} {
+		agent, state := agenttest.New("a"), &configState{}
+		agent.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: reason}}
+		now := moment{Time: time.Now()}
+		require.Equal(t, configrollout.Rolling, f.at("bad", "bad", "bad").asMember(agent, availableDeployment("ReplicaSetUpdated"), state, now).Phase)
+		require.Equal(t, want, f.at("good", "bad", "").asMember(agent, availableDeployment("NewReplicaSetAvailable"), state, now).Phase, "rolled back: %s", reason)
+		require.Equal(t, want, f.at("", "bad", "").asMember(agent, nil, state, now).Phase, "deleted: %s", reason)
 	}
 }

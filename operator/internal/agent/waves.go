@@ -36,7 +36,9 @@ type waves struct {
 	// gather is for how long the Agents with a new change come together before the first one rolls, and gathers are the new changes.
 	gather  time.Duration
 	gathers map[gathering]time.Time
-	now     func() time.Time
+	// withdrawn are the Agents that will ask again.
+	withdrawn map[types.NamespacedName]bool
+	now       func() time.Time
 }
 
 // gathering is a new content of an object in a namespace.
@@ -50,6 +52,7 @@ func newWaves(limits configrollout.Limits, gather time.Duration, agents func() [
 	return &waves{
 		limits: limits, gather: gather, agents: agents, wake: wake, now: time.Now,
 		members: map[types.NamespacedName]configrollout.Member{}, seen: map[types.NamespacedName]bool{}, gathers: map[gathering]time.Time{},
+		withdrawn: map[types.NamespacedName]bool{},
 	}
 }
 
@@ -57,6 +60,13 @@ func newWaves(limits configrollout.Limits, gather time.Duration, agents func() [
 func (w *waves) decide(agent types.NamespacedName, member configrollout.Member) configrollout.Decision {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
+	if len(member.Changes) == 0 {
+		delete(w.withdrawn, agent)
+	}
+	return w.observe(agent, member)
+}
+
+func (w *waves) observe(agent types.NamespacedName, member configrollout.Member) configrollout.Decision {
 	old := w.members[agent]
 	if member.Relevant() {
 		w.members[agent] = member
@@ -81,7 +91,7 @@ func (w *waves) decide(agent types.NamespacedName, member configrollout.Member) 
 // a pause the first to find it would roll first, rather than the oldest one that is ready.
 func (w *waves) gathering(member *configrollout.Member) bool {
 	if len(member.Changes) == 0 {
-		if w.plan != nil && !w.stale && len(w.plan.Decisions) == 0 { // nobody waits
+		if w.plan != nil && !w.stale && len(w.plan.Decisions) == 0 && len(w.withdrawn) == 0 { // nobody waits
 			clear(w.gathers)
 		}
 		return false
@@ -129,8 +139,11 @@ func (w *waves) take(agent types.NamespacedName, member configrollout.Member) co
 // withdraw gives back the slot of an Agent that may roll and did not, because its spec is invalid, the API server rejects its Deployment, or
 // its next pod template is delayed. It asks again with its next pass.
 func (w *waves) withdraw(member configrollout.Member) {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	w.withdrawn[member.Name] = true
 	member.Changes = nil
-	w.decide(member.Name, member)
+	w.observe(member.Name, member)
 }
 
 // started notes the pass of an Agent, and reports whether all Agents had one. Only an Agent with changes needs to know. All of them are
@@ -179,6 +192,7 @@ func (w *waves) replan(asks types.NamespacedName) {
 func (w *waves) forget(agent types.NamespacedName) {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
+	delete(w.withdrawn, agent)
 	if _, known := w.members[agent]; !known {
 		return
 	}

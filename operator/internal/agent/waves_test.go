@@ -199,9 +199,9 @@ func TestAScaledDeploymentIsNoNewRollout(t *testing.T) {
 		"ReplicaSetUpdated":        configrollout.Rolling,
 	} {
 		state := &configState{}
-		require.Equal(t, want, state.phaseOf(deployment(1, "r", reason), false), reason)
-		require.Equal(t, want, state.phaseOf(deployment(2, "r", reason), false), "%s: scaled, and not observed yet", reason)
-		require.Equal(t, configrollout.Rolling, state.phaseOf(deployment(2, "s", reason), false), "%s: rolled, and not observed yet", reason)
+		require.Equal(t, want, state.phaseOf(deployment(1, "r", reason), false, false), reason)
+		require.Equal(t, want, state.phaseOf(deployment(2, "r", reason), false, false), "%s: scaled, and not observed yet", reason)
+		require.Equal(t, configrollout.Rolling, state.phaseOf(deployment(2, "s", reason), false, false), "%s: rolled, and not observed yet", reason)
 	}
 }
 
@@ -219,7 +219,7 @@ func TestARolloutWithoutReplicasIsNotComplete(t *testing.T) {
 		available int32
 		want      configrollout.Phase
 	}{{"r", 0, configrollout.None}, {"r", 1, configrollout.Complete}, {"r", 0, configrollout.Complete}, {"s", 0, configrollout.None}} {
-		require.Equal(t, row.want, state.phaseOf(deployment(row.revision, row.available), false), "%+v", row)
+		require.Equal(t, row.want, state.phaseOf(deployment(row.revision, row.available), false, false), "%+v", row)
 	}
 }
 
@@ -242,7 +242,7 @@ func TestARolloutWithoutProgressHoldsItsSlotForAnHour(t *testing.T) {
 	} {
 		of := &config{baseline: configrollout.Baseline{}.StartRollout([]configrollout.Change{{Object: waveConfig, Revision: "2"}}, false)}
 		of.references = configrollout.References{waveConfig: {}}
-		member := of.asMember(agenttest.New("a"), row.deployment, &configState{}, now)
+		member := of.asMember(agenttest.New("a"), row.deployment, &configState{}, moment{Time: now})
 		require.Equal(t, row.phase, member.Phase, name)
 		require.Equal(t, row.busy, member.Busy, name)
 		require.Equal(t, row.recheck, of.recheck, name)
@@ -266,22 +266,25 @@ func TestWhenAnAgentIsBusyUnreadyOrIdle(t *testing.T) {
 		"rolling, and its status is older": {deployment(2, rolling), metav1.ConditionTrue, v1alpha1.ReasonRolloutComplete, false, true, false},
 		"a rollout that fails":             {deployment(2, rolling), metav1.ConditionFalse, v1alpha1.ReasonCrashLooping, false, false, true},
 		"its deadline has just passed":     {deployment(2, "ProgressDeadlineExceeded"), metav1.ConditionFalse, v1alpha1.ReasonRolloutInProgress, false, false, true},
+		"its Service is rejected":          {availableDeployment(complete), metav1.ConditionFalse, v1alpha1.ReasonQuotaExceeded, false, false, false},
+		"rolling, its Service is rejected": {availableDeployment(rolling), metav1.ConditionFalse, v1alpha1.ReasonQuotaExceeded, false, false, true},
 		"lost pods":                        {deployment(2, complete), metav1.ConditionFalse, v1alpha1.ReasonReplicasUnavailable, false, false, true},
 		"scaled to zero":                   {deployment(0, rolling), metav1.ConditionFalse, v1alpha1.ReasonRolloutInProgress, true, false, false},
 	} {
 		agent := agenttest.New("a")
 		agent.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: row.status, Reason: row.ready}}
 		of := &config{}
-		member := of.asMember(agent, row.deployment, &configState{}, time.Now())
+		member := of.asMember(agent, row.deployment, &configState{}, moment{Time: time.Now()})
 		require.Equal(t, []bool{row.idle, row.busy, row.unready}, []bool{member.Idle, member.Busy, member.Unready}, name)
 	}
 	paused := deployment(2, rolling)
 	paused.Spec.Paused = true
 	of := &config{}
-	require.True(t, of.asMember(agenttest.New("a"), paused, &configState{}, time.Now()).Idle)
-	require.True(t, of.asMember(agenttest.New("a"), nil, &configState{}, time.Now()).Idle)
+	held := of.asMember(agenttest.New("a"), paused, &configState{}, moment{Time: time.Now()})
+	require.Equal(t, []bool{false, true}, []bool{held.Idle, held.Busy}, "its pods keep what they have until it is resumed")
+	require.True(t, of.asMember(agenttest.New("a"), nil, &configState{}, moment{Time: time.Now()}).Idle)
 	missing := &config{difference: configrollout.Difference{Changes: []configrollout.Change{{}}, Missing: []string{"ConfigMap c"}}}
-	require.Empty(t, missing.asMember(agenttest.New("a"), deployment(2, complete), &configState{}, time.Now()).Changes, "a pod that does not start must not replace one that runs")
+	require.Empty(t, missing.asMember(agenttest.New("a"), deployment(2, complete), &configState{}, moment{Time: time.Now()}).Changes, "a pod that does not start must not replace one that runs")
 }
 
 func TestOnlyAnnotationsLeaveTheRolloutAsItIs(t *testing.T) {
@@ -372,4 +375,96 @@ func TestAgentsAreListedOncePerSecond(t *testing.T) {
 	w.atRest("b")
 	w.now = func() time.Time { return time.Unix(1, 0).Add(recheckStart) }
 	require.Equal(t, configrollout.Roll, w.pending("a").Verdict)
+}
+
+// availableDeployment has two replicas, all of them available.
+func availableDeployment(reason string) *appsv1.Deployment {
+	return &appsv1.Deployment{Spec: appsv1.DeploymentSpec{Replicas: ptr.To[int32](2)}, Status: appsv1.DeploymentStatus{
+		AvailableReplicas: 2, Conditions: []appsv1.DeploymentCondition{{Type: appsv1.DeploymentProgressing, Reason: reason}}}}
+}
+
+// podsAt is an Agent with a config rollout and one replica, at a moment.
+type podsAt struct {
+	after     time.Duration // since the rollout was complete
+	available int32
+	ready     string // why it is not, empty if it is
+	phase     configrollout.Phase
+	soaking   bool
+	recheck   time.Duration
+}
+
+func TestPodsThatFailAfterTheirRolloutProveNothing(t *testing.T) {
+	const crash = v1alpha1.ReasonCrashLooping
+	for name, steps := range map[string][]podsAt{
+		"it soaks": {
+			{0, 1, "", configrollout.Complete, true, 10 * time.Second},
+			{4 * time.Second, 1, "", configrollout.Complete, true, 6 * time.Second},
+			{10 * time.Second, 1, "", configrollout.Complete, false, 0}},
+		"known for long when the operator starts": {
+			{time.Minute, 1, "", configrollout.Complete, false, 0}},
+		"ready and unready by turns": {
+			{0, 1, "", configrollout.Complete, true, 10 * time.Second},
+			{2 * time.Second, 0, v1alpha1.ReasonReplicasUnavailable, configrollout.Complete, true, 0},
+			{11 * time.Second, 1, "", configrollout.Complete, true, 10 * time.Second},
+			{21 * time.Second, 1, "", configrollout.Complete, false, 0}},
+		"it crashes, and recovers": {
+			{0, 1, "", configrollout.Complete, true, 10 * time.Second},
+			{2 * time.Second, 0, crash, configrollout.Failed, false, 0},
+			{15 * time.Minute, 0, v1alpha1.ReasonReplicasUnavailable, configrollout.Failed, false, 0},
+			{16 * time.Minute, 1, "", configrollout.Complete, true, 10 * time.Second}},
+		"it crashes much later": {
+			{time.Minute, 1, "", configrollout.Complete, false, 0},
+			{11 * time.Minute, 0, crash, configrollout.Complete, true, 0}},
+		"a node is lost": {
+			{time.Minute, 1, "", configrollout.Complete, false, 0},
+			{2 * time.Minute, 0, v1alpha1.ReasonReplicasUnavailable, configrollout.Complete, true, 0}},
+	} {
+		state, complete := &configState{}, time.Now()
+		for i, step := range steps {
+			of := &config{baseline: configrollout.Baseline{}.StartRollout([]configrollout.Change{{Object: waveConfig, Revision: "2"}}, false)}
+			of.references = configrollout.References{waveConfig: {}}
+			agent := agenttest.New("a")
+			agent.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue}}
+			if step.ready != "" {
+				agent.Status.Conditions[0].Status, agent.Status.Conditions[0].Reason = metav1.ConditionFalse, step.ready
+			}
+			deployment := availableDeployment("NewReplicaSetAvailable")
+			deployment.Spec.Replicas, deployment.Status.AvailableReplicas = ptr.To[int32](1), step.available
+			deployment.Status.Conditions[0].LastUpdateTime = metav1.NewTime(complete)
+			member := of.asMember(agent, deployment, state, moment{complete.Add(step.after), 10 * time.Second})
+			require.Equal(t, step, podsAt{step.after, step.available, step.ready, member.Phase, member.Soaking, of.recheck}, "%s: step %d", name, i)
+		}
+	}
+}
+
+func TestAFixDoesNotWaitForARolloutThatNeverEnds(t *testing.T) {
+	state, began := &configState{}, time.Now()
+	busy := func(after time.Duration, revision string) bool {
+		of := &config{baseline: configrollout.Baseline{}.StartRollout([]configrollout.Change{{Object: waveConfig, Revision: "2"}}, false)}
+		of.references = configrollout.References{waveConfig: {}}
+		of.difference.Changes = []configrollout.Change{{Object: waveConfig, Revision: revision}}
+		deployment := availableDeployment("ReplicaSetUpdated")
+		deployment.Spec.ProgressDeadlineSeconds = ptr.To[int32](30)
+		deployment.Status.Conditions[0].LastUpdateTime = metav1.NewTime(began.Add(after)) // a pod became ready again
+		return of.asMember(agenttest.New("a"), deployment, state, moment{began.Add(after), time.Second}).Busy
+	}
+	require.True(t, busy(0, "3"))
+	require.True(t, busy(29*time.Second, "3"))
+	require.False(t, busy(30*time.Second, "3"))
+	require.True(t, busy(30*time.Second, "2"), "it is what rolls")
+}
+
+func TestAnAgentThatIsRejectedAsksAgainWithoutAPause(t *testing.T) {
+	w := newWaveWorld("a", "b")
+	w.atRest("b")
+	w.gather = 4 * recheckStart
+	require.Equal(t, configrollout.Gathering, w.pending("a").Verdict)
+	w.clock += w.gather
+	for range 3 {
+		require.Equal(t, configrollout.Roll, w.pending("a").Verdict, "otherwise it would look as if nothing were wrong, between two attempts")
+		w.withdraw(configrollout.Member{Name: waveName("a"), Changes: []configrollout.Change{{Object: waveConfig, Revision: "2"}}})
+		w.atRest("b")
+	}
+	w.atRest("a")
+	require.Empty(t, w.gathers, "nobody waits")
 }

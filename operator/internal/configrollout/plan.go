@@ -22,7 +22,7 @@ const (
 	Rolling
 	// Complete is an Agent whose rollout was complete once.
 	Complete
-	// Failed is an Agent whose rollout exceeded its progress deadline.
+	// Failed is an Agent whose rollout exceeded its progress deadline, or whose pods fail soon after it was complete.
 	Failed
 )
 
@@ -41,6 +41,10 @@ type Member struct {
 	Busy bool
 	// Unready is true if the Agent is not ready, and no rollout makes progress.
 	Unready bool
+	// Soaking is true if the last config rollout was complete too recently to prove anything.
+	Soaking bool
+	// Unsettled is true while an object that changed may change again.
+	Unsettled bool
 }
 
 // Limits are how many Agents roll at a time because of their configuration.
@@ -62,11 +66,15 @@ const (
 	WaitForSlot
 	// WaitForStart is for an Agent that waits until the operator knows all others, after it started.
 	WaitForStart
-	// Gathering is for an Agent whose change is so new that others that read the object may not have found it.
+	// Gathering is for an Agent whose change is so new that others that read the object may not have found it, or that may be followed by
+	// another one.
 	Gathering
 	// Halted is for an Agent that waits because the change failed on another one.
 	Halted
 )
+
+// Lasts reports whether a verdict is the same until something happens.
+func (v Verdict) Lasts() bool { return v != WaitForStart && v != Gathering }
 
 // Decision is a verdict, and the Agent that it depends on, empty if none.
 type Decision struct {
@@ -113,7 +121,8 @@ func (p *Plan) decide(member *Member) Decision {
 // and does nothing, if a decision about another may depend on the Agent: it rolls or failed, or is about to roll.
 func (p *Plan) Requeue(member, before *Member) bool {
 	rolls := member.Phase == Rolling || member.Phase == Failed || p.Decisions[member.Name].Verdict == Roll
-	if rolls || !member.sameRollout(before) {
+	soaked := member.Soaking != before.Soaking && !p.world.proves(member.Name, member.Rollout)
+	if rolls || soaked || !member.sameRollout(before) {
 		return false
 	}
 	p.Remove(before)
@@ -169,7 +178,8 @@ type world struct {
 	total        int
 	perNamespace map[string]int
 	rolling      map[Name]*Rollout
-	// first is an Agent that rolls because of an object, failed is one on which that failed, and proven are the revisions that are
+	soaking      map[Name]*Rollout
+	// first is an Agent that rolls or soaks because of an object, failed is one on which that failed, and proven are the revisions that are
 	// complete on some Agent.
 	first, failed map[in]string
 	proven        map[in]map[string]bool
@@ -177,7 +187,7 @@ type world struct {
 
 func observe(members map[Name]Member) *world {
 	w := &world{
-		perNamespace: map[string]int{}, rolling: map[Name]*Rollout{},
+		perNamespace: map[string]int{}, rolling: map[Name]*Rollout{}, soaking: map[Name]*Rollout{},
 		first: map[in]string{}, failed: map[in]string{}, proven: map[in]map[string]bool{},
 	}
 	for _, member := range members {
@@ -223,8 +233,10 @@ func (w *world) release(name Name) {
 	w.total--
 	w.perNamespace[name.Namespace]--
 	clear(w.first)
-	for other, rollout := range w.rolling {
-		w.findFirst(other, rollout)
+	for _, rollouts := range []map[Name]*Rollout{w.rolling, w.soaking} {
+		for other, rollout := range rollouts {
+			w.findFirst(other, rollout)
+		}
 	}
 }
 
@@ -244,8 +256,14 @@ func (w *world) fail(member *Member) {
 	}
 }
 
+// prove notes what is complete on an Agent. One that soaks holds no slot, and others wait for it as for one that rolls.
 func (w *world) prove(member *Member) {
 	if member.Rollout.Unready {
+		return
+	}
+	if member.Soaking {
+		w.soaking[member.Name] = member.Rollout
+		w.findFirst(member.Name, member.Rollout)
 		return
 	}
 	for object, revision := range member.Rollout.Objects {
@@ -259,11 +277,16 @@ func (w *world) prove(member *Member) {
 
 // redundant reports whether an Agent that completed its rollout rolled in this world, and proves only what is proven already.
 func (w *world) redundant(member *Member) bool {
-	if w.rolling[member.Name] == nil {
-		return false
+	return w.rolling[member.Name] != nil && w.proves(member.Name, member.Rollout)
+}
+
+// proves reports whether everything that a rollout may prove is proven already.
+func (w *world) proves(name Name, rollout *Rollout) bool {
+	if rollout == nil || rollout.Unready {
+		return true
 	}
-	for object, revision := range member.Rollout.Objects {
-		if !member.Rollout.Unready && !w.proven[in{member.Name.Namespace, object}][revision] {
+	for object, revision := range rollout.Objects {
+		if !w.proven[in{name.Namespace, object}][revision] {
 			return false
 		}
 	}
@@ -281,8 +304,8 @@ func (m *Member) incomplete() bool {
 	return (m.Phase == Rolling || m.Phase == Failed) && !m.Rollout.Unready
 }
 
-// fixes reports whether the last config rollout of an Agent is incomplete, and one of the objects that caused it has changed again.
-func (m *Member) fixes() bool { return m.incomplete() && slices.ContainsFunc(m.Changes, m.outdates) }
+// Fixes reports whether the last config rollout of an Agent is incomplete, and one of the objects that caused it has changed again.
+func (m *Member) Fixes() bool { return m.incomplete() && slices.ContainsFunc(m.Changes, m.outdates) }
 
 // NextRollout is the rollout that starts if the pods of an Agent take its changes now. A change of another object does not excuse what the
 // Agent rolls with or failed with, and the Agent says nothing about that other change.
@@ -290,7 +313,7 @@ func (m *Member) NextRollout() *Rollout {
 	if !m.incomplete() {
 		return Baseline{}.StartRollout(m.Changes, m.Unready).Rollout
 	}
-	if !m.fixes() {
+	if !m.Fixes() {
 		return m.Rollout
 	}
 	next := Baseline{}.StartRollout(m.Changes, false).Rollout
@@ -305,7 +328,7 @@ func (m *Member) NextRollout() *Rollout {
 // rank orders Agents: first those that the last change of the same object broke, and last those that are not ready.
 func (m *Member) rank() int {
 	switch {
-	case m.fixes():
+	case m.Fixes():
 		return 0
 	case m.Unready:
 		return 2
@@ -337,6 +360,9 @@ func (w *world) decide(member *Member, limits Limits) Decision {
 	if member.Idle {
 		return Decision{Verdict: Roll}
 	}
+	if member.Unsettled {
+		return Decision{Verdict: Gathering}
+	}
 	if member.Busy {
 		return Decision{Verdict: WaitForRollout}
 	}
@@ -361,13 +387,14 @@ func (m *Member) Relevant() bool { return len(m.Changes) > 0 || m.Phase != None 
 // Same reports whether two observations of an Agent lead to the same decisions.
 func (m *Member) Same(other *Member) bool {
 	same := m.sameRollout(other) && slices.EqualFunc(m.Changes, other.Changes, Change.same)
-	return same && (len(m.Changes) == 0 || m.Idle == other.Idle && m.Busy == other.Busy && m.Unready == other.Unready)
+	return same && m.Soaking == other.Soaking &&
+		(len(m.Changes) == 0 || m.Idle == other.Idle && m.Busy == other.Busy && m.Unready == other.Unready && m.Unsettled == other.Unsettled)
 }
 
 // completes reports whether the only news of an Agent is that its rollout is complete.
 func (m *Member) completes(before *Member) bool {
 	rolled := *m
-	rolled.Phase = before.Phase
+	rolled.Phase, rolled.Soaking = before.Phase, before.Soaking
 	return before.Phase == Rolling && m.Phase == Complete && len(m.Changes) == 0 && rolled.Same(before)
 }
 

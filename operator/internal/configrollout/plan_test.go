@@ -38,6 +38,8 @@ func last(phase Phase, revision string, objects ...Object) option {
 func unreadyBefore(m *Member) { m.Rollout.Unready = true }
 func unready(m *Member)       { m.Unready = true }
 func busy(m *Member)          { m.Busy = true }
+func soaking(m *Member)       { m.Soaking = true }
+func unsettled(m *Member)     { m.Unsettled = true }
 func idle(m *Member)          { m.Idle = true }
 func namespace(name string) option {
 	return func(m *Member) { m.Name.Namespace = name }
@@ -78,6 +80,10 @@ func TestWhichAgentsRollNext(t *testing.T) {
 		"an unready Agent that fails halts nothing":   {[]Member{proof, member("1", last(Failed, "2", a), unreadyBefore), member("2", pending)}, map[string]Decision{"2": roll}},
 		"an unready Agent that succeeds proves none":  {[]Member{member("1", last(Complete, "2", a), unreadyBefore), member("2", pending), member("3", pending)}, map[string]Decision{"2": roll, "3": first("2")}},
 		"only unready Agents roll within the limit":   {[]Member{member("1", pending, unready), member("2", pending, unready), member("3", pending, unready), member("4", pending, unready)}, map[string]Decision{"1": roll, "2": roll, "3": roll, "4": slot}},
+		"others wait while the first one soaks":       {[]Member{member("1", last(Complete, "2", a), soaking), member("2", pending), member("3", changes("2", b))}, map[string]Decision{"2": first("1"), "3": roll}},
+		"an Agent that soaks holds no slot":           {[]Member{proof, member("1", last(Complete, "2", a), soaking), member("2", pending), member("3", pending), member("4", pending)}, map[string]Decision{"2": roll, "3": roll, "4": roll}},
+		"one that soaks was not ready before":         {[]Member{member("1", last(Complete, "2", a), unreadyBefore, soaking), member("2", pending), member("3", pending)}, map[string]Decision{"2": roll, "3": first("2")}},
+		"a change that may change again waits":        {[]Member{proof, member("1", pending, unsettled), member("2", pending, unsettled), member("3", changes("2", b)), member("4", changes("2", b))}, map[string]Decision{"1": {Verdict: Gathering}, "2": {Verdict: Gathering}, "3": roll, "4": first("3")}},
 		"an idle Agent passes":                        {[]Member{member("1", last(Failed, "2", a)), member("2", pending, idle), member("3", pending)}, map[string]Decision{"2": roll, "3": halted("1")}},
 		"an idle Agent holds no slot":                 {[]Member{proof, member("1", pending, idle), member("2", pending), member("3", pending), member("4", pending)}, map[string]Decision{"1": roll, "2": roll, "3": roll, "4": roll}},
 		"namespaces share the total":                  {[]Member{proof, member("p", last(Complete, "2", a), namespace("m")), member("1", pending), member("2", pending), member("3", pending), member("4", pending, namespace("m")), member("5", pending, namespace("m"))}, map[string]Decision{"1": roll, "2": roll, "3": roll, "4": roll, "5": slot}},
@@ -314,4 +320,24 @@ func TestAMemberCompletesIfThatIsTheOnlyNews(t *testing.T) {
 	} {
 		require.Equal(t, row.want, row.now.completes(&row.before), name)
 	}
+}
+
+func TestASoakThatEndsDecidesAboutOthersOnlyIfItIsTheProof(t *testing.T) {
+	object := Object{ConfigMap, "a"}
+	soaks, soaked := member("1", last(Complete, "2", object), soaking), member("1", last(Complete, "2", object))
+	require.False(t, planOf(soaks, member("2", changes("2", object))).Requeue(&soaked, &soaks), "2 waits for it")
+	proof := member("p", last(Complete, "2", object))
+	require.True(t, planOf(proof, soaks, member("2", changes("2", object))).Requeue(&soaked, &soaks), "in a wave of thousands, each of them soaks")
+	require.False(t, soaks.Same(&soaked))
+}
+
+func TestASlotIsReleasedWhenTheSoakBegins(t *testing.T) {
+	object := Object{ConfigMap, "a"}
+	rolling, soaks := member("1", last(Rolling, "2", object)), member("1", last(Complete, "2", object), soaking)
+	members := []Member{member("p", last(Complete, "2", object)), rolling, member("2", last(Rolling, "2", object)), member("3", last(Rolling, "2", object)), member("4", changes("2", object))}
+	next, released := planOf(members...).Release(&soaks, &rolling)
+	require.True(t, released)
+	require.Equal(t, []Name{{Namespace: "n", Name: "4"}}, next)
+	_, released = planOf(members[1:]...).Release(&soaks, &rolling)
+	require.False(t, released, "others wait for it")
 }

@@ -101,6 +101,14 @@ func (s *Store) Denied(secret Key) bool {
 	return s.denied[access{secret, false}] || s.denied[access{secret, true}]
 }
 
+// Moving reports whether an object has changed, and may change again: the change has not settled.
+func (s *Store) Moving(key Key) bool {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	o := s.objects[key]
+	return o != nil && s.untilSettled(o) > 0
+}
+
 // Follow sets which objects an Agent references; none if it is gone. The store forgets an object that no Agent references.
 func (s *Store) Follow(agent types.NamespacedName, objects []configrollout.Object) {
 	s.mutex.Lock()
@@ -202,18 +210,17 @@ func (s *Store) contentOf(ctx context.Context, of request) (answer, error) {
 	if !due {
 		return known, nil
 	}
-	read, movedAgain, err := s.fetch(ctx, of)
-	s.mutex.Lock()
-	defer s.mutex.Unlock()
+	err := s.fetch(ctx, of, func(read configrollout.Content, movedAgain bool) {
+		o.content, o.known, o.early, o.ahead = read, true, configrollout.Content{}, nil
+		if o.moved = movedAgain; movedAgain {
+			o.firstMove = o.lastMove
+		}
+		known = answer{read, true, s.untilRead(o)}
+	})
 	if err != nil {
 		known.wait = retryRead
-		return known, err
 	}
-	o.content, o.known, o.early, o.ahead = read, true, configrollout.Content{}, nil
-	if o.moved = movedAgain; movedAgain {
-		o.firstMove = o.lastMove
-	}
-	return answer{read, true, s.untilRead(o)}, nil
+	return known, err
 }
 
 // currentOf is like contentOf, except that the Agent gets a change that has not settled.
@@ -228,13 +235,10 @@ func (s *Store) currentOf(ctx context.Context, of request) (answer, error) {
 		return s.contentOf(ctx, of)
 	}
 	if due {
-		read, _, err := s.fetch(ctx, of)
+		err := s.fetch(ctx, of, func(read configrollout.Content, _ bool) { o.early, o.earlyMove = read, earlyMove })
 		if err != nil {
 			return answer{}, err
 		}
-		s.mutex.Lock()
-		o.early, o.earlyMove = read, earlyMove
-		s.mutex.Unlock()
 	}
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
@@ -245,8 +249,9 @@ func (s *Store) currentOf(ctx context.Context, of request) (answer, error) {
 	return answer{content: o.early, known: true}, nil
 }
 
-// fetch reads an object from the API server, and returns whether the watch reported another version meanwhile: it may be a later one.
-func (s *Store) fetch(ctx context.Context, of request) (content configrollout.Content, movedAgain bool, err error) {
+// fetch reads an object from the API server, and keeps its content. movedAgain is true if the watch reported another version meanwhile: it may
+// be a later one. What the watch reports after that finds the content that was kept.
+func (s *Store) fetch(ctx context.Context, of request, keep func(content configrollout.Content, movedAgain bool)) error {
 	o := of.object
 	s.mutex.Lock()
 	o.fetching, o.reported = true, nil
@@ -255,15 +260,17 @@ func (s *Store) fetch(ctx context.Context, of request) (content configrollout.Co
 		before = o.early
 	}
 	s.mutex.Unlock()
-	content, err = s.read(ctx, of.key, before)
+	content, err := s.read(ctx, of.key, before)
 	s.notePermission(access{of.key, false}, err)
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	o.fetching, o.failed = false, time.Time{}
 	if err != nil {
 		o.failed = s.now()
+		return err
 	}
-	return content, o.reported != nil && *o.reported != content.Version, err
+	keep(content, o.reported != nil && *o.reported != content.Version)
+	return nil
 }
 
 // notePermission notes whether the operator may access a listed Secret, and wakes the Agents that reference it if that changed. Another
@@ -287,14 +294,19 @@ func (s *Store) notePermission(to access, err error) {
 
 // untilRead is how long an object must not be read yet, 0 if it may be, or need not be.
 func (s *Store) untilRead(o *object) time.Duration {
-	var due time.Time
-	if o.moved && o.known {
-		due = o.lastMove.Add(s.settle.Quiet)
-		if limit := o.firstMove.Add(s.settle.AtMost); limit.Before(due) {
-			due = limit
-		}
+	return max(s.untilSettled(o), s.untilRetry(o))
+}
+
+// untilSettled is how long a change of an object waits for further ones, 0 if there is none that waits.
+func (s *Store) untilSettled(o *object) time.Duration {
+	if !o.moved || !o.known {
+		return 0
 	}
-	return max(due.Sub(s.now()), s.untilRetry(o))
+	due := o.lastMove.Add(s.settle.Quiet)
+	if limit := o.firstMove.Add(s.settle.AtMost); limit.Before(due) {
+		due = limit
+	}
+	return max(due.Sub(s.now()), 0)
 }
 
 // untilRetry is how long an object that could not be read is not read again, 0 if it could.

@@ -94,13 +94,16 @@ func TestAChangeSettlesBeforeItIsRead(t *testing.T) {
 	require.Equal(t, []time.Duration{settle.Quiet}, w.after)
 
 	w.clock = w.clock.Add(3 * time.Second)
+	require.True(t, w.Moving(key))
 	contents, next := w.ask(t, one)
 	require.Equal(t, settle.Quiet-3*time.Second, next)
 	require.False(t, contents[shared].Exists, "the content is that from before")
 	w.clock = w.clock.Add(next)
+	require.False(t, w.Moving(key), "it is to be read")
 	contents, next = w.ask(t, one)
 	require.Zero(t, next)
 	require.Equal(t, w.content[key].Version, contents[shared].Version)
+	require.False(t, w.Moving(key))
 	w.ask(t, two)
 	require.Equal(t, 2, w.reads)
 }

@@ -32,16 +32,21 @@ type UnobservedSecret struct {
 // report.
 func configOutdated(agent *v1alpha1.Agent, config Config) (conditionResult, bool) {
 	what := configrollout.Describe(config.Changes)
-	reported := meta.FindStatusCondition(agent.Status.Conditions, v1alpha1.ConditionConfigOutdated) != nil
+	before := meta.FindStatusCondition(agent.Status.Conditions, v1alpha1.ConditionConfigOutdated)
+	reported := before != nil
 	switch {
 	case len(config.Missing) > 0:
-		return conditionTrue(v1alpha1.ReasonConfigMissing, "%s does not exist: running pods keep what they have, and a new pod does not start: create it again",
+		return conditionTrue(v1alpha1.ReasonConfigMissing, "%s does not exist: running pods keep what they have, and a new pod does not start: create it",
 			strings.Join(config.Missing, ", ")), true
-	case len(config.Changes) == 0, config.Decision.Verdict == configrollout.Gathering && !reported: // within a second there is more to say
+	case len(config.Changes) == 0:
 		return secretsNotObserved(agent, config.Unobserved, reported)
 	case agent.Spec.ConfigRollout == v1alpha1.ConfigRolloutOnNextRollout:
 		return conditionTrue(v1alpha1.ReasonOnNextRollout, "%s: the pods take it with their next rollout, because spec.configRollout is %s: to roll them now, set it to %s",
 			what, agent.Spec.ConfigRollout, v1alpha1.ConfigRolloutAutomatic), true
+	case !config.Decision.Verdict.Lasts() && reported: // there is more to say soon
+		return conditionResult{before.Status, before.Reason, before.Message}, true
+	case !config.Decision.Verdict.Lasts():
+		return secretsNotObserved(agent, config.Unobserved, false)
 	case config.Decision.Verdict == configrollout.Halted && config.Decision.Agent == agent.Name: // someone rolled its pods back
 		return conditionTrue(v1alpha1.ReasonConfigRolloutHalted, "%s: the pods do not roll, because they rolled before and did not become ready: fix this Agent, or revert the change",
 			what), true
@@ -63,7 +68,7 @@ func waitsFor(decision configrollout.Decision) string {
 	case configrollout.WaitForRollout:
 		return "the rollout in progress is complete"
 	default:
-		return "the operator applies it"
+		return "the operator can apply it: see the condition Ready"
 	}
 }
 

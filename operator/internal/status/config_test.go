@@ -19,7 +19,7 @@ func TestConfigOutdatedSaysWhatChangedAndWhenItRolls(t *testing.T) {
 	}
 	onNextRollout := func(a *v1alpha1.Agent) { a.Spec.ConfigRollout = v1alpha1.ConfigRolloutOnNextRollout }
 	reported := threeReplicas()
-	reported.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionConfigOutdated, Status: metav1.ConditionTrue}}
+	reported.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionConfigOutdated, Status: metav1.ConditionUnknown, Reason: "Earlier", Message: "as before"}}
 	for name, row := range map[string]struct {
 		agent  *v1alpha1.Agent
 		config status.Config
@@ -36,13 +36,17 @@ func TestConfigOutdatedSaysWhatChangedAndWhenItRolls(t *testing.T) {
 			`True ConfigRolloutHalted: ConfigMap agent-config changed: log-level: the pods do not roll, because Agent "b" rolled and did not become ready: fix that Agent, or revert the change`},
 		"halted by itself": {threeReplicas(), decided(configrollout.Halted, threeReplicas().Name),
 			`True ConfigRolloutHalted: ConfigMap agent-config changed: log-level: the pods do not roll, because they rolled before and did not become ready: fix this Agent, or revert the change`},
+		"on the next rollout, after a start": {threeReplicas(onNextRollout), decided(configrollout.WaitForStart, ""),
+			"True OnNextRollout: ConfigMap agent-config changed: log-level: the pods take it with their next rollout, because spec.configRollout is OnNextRollout: to roll them now, set it to Automatic"},
 		"on the next rollout": {threeReplicas(onNextRollout), decided(configrollout.Nothing, ""),
 			"True OnNextRollout: ConfigMap agent-config changed: log-level: the pods take it with their next rollout, because spec.configRollout is OnNextRollout: to roll them now, set it to Automatic"},
 		"new": {threeReplicas(), status.Config{Changes: changes, Decision: configrollout.Decision{Verdict: configrollout.Gathering}}, ""},
 		"new again": {reported, status.Config{Changes: changes, Decision: configrollout.Decision{Verdict: configrollout.Gathering}},
-			"True ConfigRolloutPending: ConfigMap agent-config changed: log-level: the pods roll when the operator applies it"},
+			"Unknown Earlier: as before"},
+		"after a start": {reported, status.Config{Changes: changes, Decision: configrollout.Decision{Verdict: configrollout.WaitForStart}},
+			"Unknown Earlier: as before"},
 		"deleted": {threeReplicas(), status.Config{Missing: []string{"ConfigMap agent-config"}, Changes: changes},
-			"True ConfigMissing: ConfigMap agent-config does not exist: running pods keep what they have, and a new pod does not start: create it again"},
+			"True ConfigMissing: ConfigMap agent-config does not exist: running pods keep what they have, and a new pod does not start: create it"},
 		"a Secret that is not observed": {threeReplicas(), status.Config{Unobserved: []status.UnobservedSecret{{Name: "agent-secrets"}}},
 			"Unknown SecretsNotObserved: a change of Secret agent-secrets does not roll the pods, because the operator may not read it: change an annotation in spec.runtime.spec.podMetadata to roll them, or list it in configRollouts.secrets of the chart flokoa-operator"},
 		"a Secret without the permission": {threeReplicas(), status.Config{Unobserved: []status.UnobservedSecret{{Name: "unlisted"}, {Name: "tokens", Listed: true}}},

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -186,7 +187,7 @@ func (f *fleet) finish(t *testing.T, name, reason string, updated, available int
 	live := f.deployment(t, name)
 	live.Status = appsv1.DeploymentStatus{
 		ObservedGeneration: live.Generation, Replicas: max(*live.Spec.Replicas, available), UpdatedReplicas: updated, ReadyReplicas: available, AvailableReplicas: available,
-		Conditions: []appsv1.DeploymentCondition{{Type: appsv1.DeploymentProgressing, Status: corev1.ConditionTrue, Reason: reason}},
+		Conditions: []appsv1.DeploymentCondition{{Type: appsv1.DeploymentProgressing, Status: corev1.ConditionTrue, Reason: reason, LastUpdateTime: metav1.Now()}},
 	}
 	require.NoError(t, api.Status().Update(t.Context(), live))
 }
@@ -705,9 +706,151 @@ func TestASuspendedAgentHoldsNoSlot(t *testing.T) {
 	require.NoError(t, api.Update(t.Context(), live))
 	f.passes(t)
 	f.finish(t, "a", "NewReplicaSetAvailable", 0, 0)
+	f.passes(t)
+	eventsOf(f)
 	f.writeConfig(t, "log-level", "debug")
 	f.passes(t)
-	require.Equal(t, "a b", f.rolled(t, before), "b is the first whose pods roll")
+	require.Equal(t, "b", f.rolled(t, before), "b is the first whose pods roll")
+	require.Len(t, eventsOf(f), 1, "no pod of a rolls")
+	require.Empty(t, f.outdated(t, "a"), "its next pods take the change")
+	f.suspend(t, "a", false)
+	f.passes(t)
+	f.complete(t, "a")
+	f.complete(t, "b")
+	f.passes(t)
+	require.Equal(t, "b c", f.rolled(t, before), "they have")
+}
+
+// A child that the API server rejects says nothing about the pods: with it, an Agent is not ready, and serves.
+func TestAnAgentWhosePodsAreAvailableTakesItsTurn(t *testing.T) {
+	f := fleet{bench: newBench(t)}
+	f.rollConfigs(t)
+	f.writeConfig(t, "log-level", "info")
+	for _, name := range []string{"a", "b", "c", "d"} {
+		require.NoError(t, api.Create(t.Context(), &policyv1.PodDisruptionBudget{ObjectMeta: metav1.ObjectMeta{Namespace: f.namespace, Name: name}}))
+	}
+	for _, name := range []string{"a", "b", "c", "d"} {
+		created := f.create(t, agenttest.Replicas(2), func(a *v1alpha1.Agent) { a.Name = name }, readsLogLevel(false))
+		f.agents = append(f.agents, created)
+	}
+	f.tries(t)
+	for _, of := range f.agents {
+		f.complete(t, of.Name)
+	}
+	f.tries(t)
+	live := &v1alpha1.Agent{}
+	require.NoError(t, api.Get(t.Context(), client.ObjectKey{Namespace: f.namespace, Name: "a"}, live))
+	require.Equal(t, v1alpha1.ReasonNameConflict, ready(live).Reason)
+
+	before := f.revisions(t)
+	f.writeConfig(t, "log-level", "debug")
+	f.tries(t)
+	require.Equal(t, "a", f.rolled(t, before))
+	f.complete(t, "a")
+	f.tries(t)
+	require.Equal(t, "a b c", f.rolled(t, before), "they hold their slots")
+}
+
+// tries is like passes, of Agents whose passes may fail.
+func (f *fleet) tries(t *testing.T) {
+	t.Helper()
+	<-time.After(3 * quiet)
+	pause := time.NewTicker(quiet / 4)
+	defer pause.Stop()
+	for range 8 {
+		for _, of := range f.agents {
+			_, _ = f.Reconcile(t.Context(), reconcile.Request{NamespacedName: client.ObjectKeyFromObject(of)})
+		}
+		<-pause.C
+	}
+}
+
+func TestNoAgentTakesAValueThatIsBeingReplaced(t *testing.T) {
+	f := newFleet(t, "a", "b", "c")
+	before := f.revisions(t)
+	f.writeConfig(t, "log-level", "debug")
+	f.passes(t)
+	f.complete(t, "a")
+	first := f.revisions(t)
+	require.Equal(t, "a", f.rolled(t, before))
+	f.reconcileAll(t)
+	f.writeConfig(t, "log-level", "wrong")
+	deadline := time.Now().Add(quiet * 3 / 4)
+	for time.Now().Before(deadline) {
+		f.reconcileAll(t)
+		require.Empty(t, f.rolled(t, first), "the pods would start with what nobody has proven")
+	}
+	f.passes(t)
+	require.Equal(t, "a", f.rolled(t, first))
+}
+
+func (f *fleet) reconcileAll(t *testing.T) {
+	t.Helper()
+	for _, of := range f.agents {
+		_, err := f.Reconcile(t.Context(), reconcile.Request{NamespacedName: client.ObjectKeyFromObject(of)})
+		require.NoError(t, err)
+	}
+}
+
+func TestOthersWaitUntilTheFirstHasBeenAvailableForAWhile(t *testing.T) {
+	f := newFleet(t, "a", "b")
+	before := f.revisions(t)
+	f.writeConfig(t, "log-level", "debug")
+	f.passes(t)
+	f.complete(t, "a")
+	complete := time.Now()
+	f.reconcileAll(t)
+	f.reconcileAll(t)
+	require.Equal(t, "a", f.rolled(t, before))
+	for f.rolled(t, before) != "a b" {
+		require.Less(t, time.Since(complete), 10*quiet)
+		f.reconcileAll(t)
+	}
+	require.GreaterOrEqual(t, time.Since(complete), quiet)
+}
+
+// The cache holds only Deployments with the label.
+func TestADeploymentWithoutItsLabelKeepsItsConfiguration(t *testing.T) {
+	f := newFleet(t, "a")
+	f.writeConfig(t, "log-level", "debug")
+	f.passes(t)
+	f.complete(t, "a")
+	f.passes(t)
+	f.patchAgent(t, "a", `{"spec":{"configRollout":"OnNextRollout"}}`)
+	f.writeConfig(t, "log-level", "warn")
+	f.passes(t)
+	before := f.deployment(t, "a").Spec.Template
+	patch := fmt.Sprintf(`{"metadata":{"labels":{%q:null}}}`, v1alpha1.LabelAgent)
+	require.NoError(t, api.Patch(t.Context(), f.deployment(t, "a"), client.RawPatch(types.MergePatchType, []byte(patch))))
+	f.passes(t)
+	f.complete(t, "a")
+	f.passes(t)
+	live := f.deployment(t, "a")
+	require.Equal(t, "a", live.Labels[v1alpha1.LabelAgent])
+	require.Equal(t, before, live.Spec.Template, "no pod restarts")
+	require.Equal(t, v1alpha1.ReasonOnNextRollout, f.outdated(t, "a").Reason)
+	f.requireQuiet(t)
+}
+
+// The pods of a restart that is complete may be older than a change that came after them.
+func TestARestartWhileNoOperatorRunsTakesNoLaterChange(t *testing.T) {
+	f := newFleet(t, "a")
+	f.writeConfig(t, "log-level", "debug")
+	f.passes(t)
+	f.complete(t, "a")
+	f.passes(t)
+	before := f.revisions(t)
+	restarted := f.deployment(t, "a")
+	restarted.Spec.Template.Annotations["kubectl.kubernetes.io/restartedAt"] = "now"
+	require.NoError(t, api.Update(t.Context(), restarted, client.FieldOwner("kubectl-rollout")))
+	f.complete(t, "a")
+	f.writeConfig(t, "log-level", "warn")
+	f.restart(t)
+	f.passes(t)
+	f.passes(t)
+	require.Equal(t, "a", f.rolled(t, before))
+	f.complete(t, "a")
+	f.requireQuiet(t)
 }
 
 func secretObject(f fleet) *corev1.Secret {
