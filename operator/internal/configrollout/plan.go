@@ -363,14 +363,16 @@ func (w *world) decide(member *Member, limits Limits) Decision {
 	if member.Unsettled {
 		return Decision{Verdict: Gathering}
 	}
+	for _, change := range member.Changes {
+		if failed := w.failed[in{name.Namespace, change.Object}]; failed != "" && (!member.incomplete() || !member.outdates(change)) {
+			return Decision{Halted, failed}
+		}
+	}
 	if member.Busy {
 		return Decision{Verdict: WaitForRollout}
 	}
 	for _, change := range member.Changes {
 		at := in{name.Namespace, change.Object}
-		if failed := w.failed[at]; failed != "" && (!member.incomplete() || !member.outdates(change)) {
-			return Decision{Halted, failed}
-		}
 		if first := w.first[at]; first != "" && first != name.Name && !w.proven[at][change.Revision] {
 			return Decision{WaitForFirst, first}
 		}

@@ -65,6 +65,7 @@ func TestWhichAgentsRollNext(t *testing.T) {
 		"every change needs its proof":                {[]Member{proof, member("1", changes("2", b)), member("2", changes("2", a, b)), member("3", pending)}, map[string]Decision{"1": roll, "2": first("1"), "3": roll}},
 		"changes of two objects have a first each":    {[]Member{member("1", changes("2", a)), member("2", changes("2", b))}, map[string]Decision{"1": roll, "2": roll}},
 		"a failure halts the change":                  {[]Member{proof, member("1", last(Failed, "2", a)), member("2", pending), member("3", pending)}, map[string]Decision{"2": halted("1"), "3": halted("1")}},
+		"a busy Agent is halted, too":                 {[]Member{member("1", last(Failed, "2", a)), member("2", pending, busy)}, map[string]Decision{"2": halted("1")}},
 		"a failure halts no other object":             {[]Member{member("1", last(Failed, "2", a)), member("2", changes("2", b))}, map[string]Decision{"2": roll}},
 		"a failure of an older content still halts":   {[]Member{member("1", last(Failed, "1", a)), member("2", pending)}, map[string]Decision{"2": halted("1")}},
 		"the fix rolls the failed Agent first":        {[]Member{member("1", pending), member("2", last(Failed, "1", a), pending, unready)}, map[string]Decision{"1": first("2"), "2": roll}},
