@@ -42,14 +42,10 @@ type applied struct {
 	err    error
 }
 
-// applyChildren applies the children that differ. An Agent that may roll and did not holds no slot of a wave: it may wait for a person. If
-// that was an error, the Agent counts as not ready until its Deployment is written, and holds nobody up.
+// applyChildren applies the children that differ. An Agent that may roll and did not holds no slot of a wave: it may wait for a person.
 func (c *Controller) applyChildren(ctx context.Context, agent *v1alpha1.Agent, live *children, state *state) applied {
 	outcome := c.renderAndApply(ctx, agent, live, state)
-	if live.deployment.applied {
-		state.config.rejected = false
-	} else if outcome.config.rolls() {
-		state.config.rejected = outcome.err != nil
+	if outcome.config.rolls() && !live.deployment.applied {
 		c.configs.waves.withdraw(outcome.config.member)
 	}
 	return outcome

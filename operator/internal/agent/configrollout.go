@@ -103,8 +103,6 @@ type configState struct {
 	// available is since when all replicas have been available, zero if they are not, and lost is true if they once were not.
 	available time.Time
 	lost      bool
-	// rejected is true if the Deployment could not be written when the pods were to roll.
-	rejected bool
 	// failed is the last config rollout that failed, as long as its objects have the same content, and it did not complete later. It outlasts
 	// the pods: whoever suspends the Agent, rolls it back, or deletes its Deployment has not fixed the change.
 	failed *configrollout.Rollout
@@ -242,9 +240,10 @@ func (s *configState) observeRollout(member *configrollout.Member, agent *v1alph
 	}
 	// The status is that of the pass before: it does not know yet that the deadline has passed. It may also be about an object that no pod
 	// needs.
-	failing := status.DeadlineExceeded(deployment) || pods.left == 0 || s.rejected || reason != "" && reason != v1alpha1.ReasonRolloutInProgress && !pods.available
+	failing := status.DeadlineExceeded(deployment) || pods.left == 0 || reason != "" && reason != v1alpha1.ReasonRolloutInProgress && !pods.available
 	member.Busy = deployment.Spec.Paused || !status.Completed(deployment) && !failing && !s.flaps(member, deployment, now.Time)
 	member.Unready = failing && !member.Busy
+	member.Down = member.Unready && deployment.Status.AvailableReplicas == 0
 	return recheck
 }
 

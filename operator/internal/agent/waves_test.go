@@ -276,6 +276,7 @@ func TestWhenAnAgentIsBusyUnreadyOrIdle(t *testing.T) {
 		of := &config{}
 		member := of.asMember(agent, row.deployment, &configState{}, moment{Time: time.Now()})
 		require.Equal(t, []bool{row.idle, row.busy, row.unready}, []bool{member.Idle, member.Busy, member.Unready}, name)
+		require.Equal(t, row.unready && row.deployment.Status.AvailableReplicas == 0, member.Down, name)
 	}
 	paused := deployment(2, rolling)
 	paused.Spec.Paused = true

@@ -28,7 +28,7 @@ type Baseline struct {
 type Rollout struct {
 	// Objects are the revisions that caused it, by the kind and name of the object.
 	Objects map[Object]string `json:"objects"`
-	// Unready is true if the Agent was not ready before: its failure says nothing about the change.
+	// Unready is true if no pod of the Agent was available before: its failure says nothing about the change.
 	Unready bool `json:"unready,omitempty"`
 }
 

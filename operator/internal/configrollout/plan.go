@@ -41,6 +41,8 @@ type Member struct {
 	Busy bool
 	// Unready is true if the Agent is not ready, and no rollout makes progress.
 	Unready bool
+	// Down is true if it is not ready, and no pod is available: what follows says nothing about a change.
+	Down bool
 	// Soaking is true if the last config rollout was complete too recently to prove anything.
 	Soaking bool
 	// Unsettled is true while an object that changed may change again.
@@ -85,8 +87,8 @@ type Decision struct {
 // Plan is what every Agent with changes does. An Agent that another decision makes roll counts as rolling.
 //
 // A change rolls one Agent first. When it is complete there, others follow, the oldest first, as the limits allow. A change that failed
-// on an Agent rolls no other. An Agent that was not ready before says nothing about a change: it goes last, and neither its success nor
-// its failure counts.
+// on an Agent rolls no other. An Agent that is not ready goes last. If none of its pods was available, neither its success nor its failure
+// counts.
 //
 // A fleet may be large: in a wave, Requeue and Release change a plan, so that not every pass of an Agent needs a new one.
 type Plan struct {
@@ -311,7 +313,7 @@ func (m *Member) Fixes() bool { return m.incomplete() && slices.ContainsFunc(m.C
 // Agent rolls with or failed with, and the Agent says nothing about that other change.
 func (m *Member) NextRollout() *Rollout {
 	if !m.incomplete() {
-		return Baseline{}.StartRollout(m.Changes, m.Unready).Rollout
+		return Baseline{}.StartRollout(m.Changes, m.Down).Rollout
 	}
 	if !m.Fixes() {
 		return m.Rollout
@@ -390,7 +392,7 @@ func (m *Member) Relevant() bool { return len(m.Changes) > 0 || m.Phase != None 
 func (m *Member) Same(other *Member) bool {
 	same := m.sameRollout(other) && slices.EqualFunc(m.Changes, other.Changes, Change.same)
 	return same && m.Soaking == other.Soaking &&
-		(len(m.Changes) == 0 || m.Idle == other.Idle && m.Busy == other.Busy && m.Unready == other.Unready && m.Unsettled == other.Unsettled)
+		(len(m.Changes) == 0 || m.Idle == other.Idle && m.Busy == other.Busy && m.Unready == other.Unready && m.Down == other.Down && m.Unsettled == other.Unsettled)
 }
 
 // completes reports whether the only news of an Agent is that its rollout is complete.

@@ -36,7 +36,8 @@ func last(phase Phase, revision string, objects ...Object) option {
 }
 
 func unreadyBefore(m *Member) { m.Rollout.Unready = true }
-func unready(m *Member)       { m.Unready = true }
+func unready(m *Member)       { m.Unready, m.Down = true, true }
+func degraded(m *Member)      { m.Unready = true }
 func busy(m *Member)          { m.Busy = true }
 func soaking(m *Member)       { m.Soaking = true }
 func unsettled(m *Member)     { m.Unsettled = true }
@@ -85,6 +86,8 @@ func TestWhichAgentsRollNext(t *testing.T) {
 		"an Agent that soaks holds no slot":           {[]Member{proof, member("1", last(Complete, "2", a), soaking), member("2", pending), member("3", pending), member("4", pending)}, map[string]Decision{"2": roll, "3": roll, "4": roll}},
 		"one that soaks was not ready before":         {[]Member{member("1", last(Complete, "2", a), unreadyBefore, soaking), member("2", pending), member("3", pending)}, map[string]Decision{"2": roll, "3": first("2")}},
 		"a change that may change again waits":        {[]Member{proof, member("1", pending, unsettled), member("2", pending, unsettled), member("3", changes("2", b)), member("4", changes("2", b))}, map[string]Decision{"1": {Verdict: Gathering}, "2": {Verdict: Gathering}, "3": roll, "4": first("3")}},
+		"an Agent with too few replicas goes last":    {[]Member{member("1", pending, degraded), member("2", pending)}, map[string]Decision{"1": first("2"), "2": roll}},
+		"it may be the first of its kind":             {[]Member{member("1", pending, degraded), member("2", pending, degraded)}, map[string]Decision{"1": roll, "2": first("1")}},
 		"an idle Agent passes":                        {[]Member{member("1", last(Failed, "2", a)), member("2", pending, idle), member("3", pending)}, map[string]Decision{"2": roll, "3": halted("1")}},
 		"an idle Agent holds no slot":                 {[]Member{proof, member("1", pending, idle), member("2", pending), member("3", pending), member("4", pending)}, map[string]Decision{"1": roll, "2": roll, "3": roll, "4": roll}},
 		"namespaces share the total":                  {[]Member{proof, member("p", last(Complete, "2", a), namespace("m")), member("1", pending), member("2", pending), member("3", pending), member("4", pending, namespace("m")), member("5", pending, namespace("m"))}, map[string]Decision{"1": roll, "2": roll, "3": roll, "4": roll, "5": slot}},
@@ -150,6 +153,7 @@ func TestWhatTheNextRolloutSaysAboutChanges(t *testing.T) {
 	}{
 		"ready":                       {member("1", changes("2", a)), Rollout{Objects: map[Object]string{a: "2"}}},
 		"unready":                     {member("1", changes("2", a), unready), Rollout{Objects: map[Object]string{a: "2"}, Unready: true}},
+		"too few replicas":            {member("1", changes("2", a), degraded), Rollout{Objects: map[Object]string{a: "2"}}},
 		"the change before failed":    {member("1", changes("2", a), unready, last(Failed, "1", a)), Rollout{Objects: map[Object]string{a: "2"}}},
 		"it was unready before":       {member("1", changes("2", a), unready, last(Failed, "1", a), unreadyBefore), Rollout{Objects: map[Object]string{a: "2"}, Unready: true}},
 		"it had the change before":    {member("1", changes("2", a), unready, last(Complete, "1", a)), Rollout{Objects: map[Object]string{a: "2"}, Unready: true}},

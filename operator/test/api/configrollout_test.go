@@ -744,11 +744,51 @@ func TestAnAgentWhosePodsAreAvailableTakesItsTurn(t *testing.T) {
 
 	before := f.revisions(t)
 	f.writeConfig(t, "log-level", "debug")
+	eventsOf(f)
 	f.tries(t)
 	require.Equal(t, "a", f.rolled(t, before))
+	require.Contains(t, eventsOf(f), "Normal ConfigChanged ConfigMap config changed: log-level: rolling the pods")
 	f.complete(t, "a")
 	f.tries(t)
 	require.Equal(t, "a b c", f.rolled(t, before), "they hold their slots")
+}
+
+// rejectedDeployment fails every write of one Deployment, as an admission policy does.
+type rejectedDeployment struct {
+	http.RoundTripper
+	name  string
+	fails *atomic.Bool
+}
+
+func (r rejectedDeployment) RoundTrip(request *http.Request) (*http.Response, error) {
+	if r.fails.Load() && request.Method == http.MethodPatch && strings.HasSuffix(request.URL.Path, "/deployments/"+r.name) {
+		return nil, errors.New("denied")
+	}
+	return r.RoundTripper.RoundTrip(request)
+}
+
+func TestAnAgentWhoseDeploymentIsRejectedHoldsNobodyUp(t *testing.T) {
+	fails := &atomic.Bool{}
+	account := rest.CopyConfig(config)
+	account.Wrap(func(next http.RoundTripper) http.RoundTripper { return rejectedDeployment{next, "a", fails} })
+	f := fleet{bench: newBenchAs(t, newNamespace(t), account)}
+	f.rollConfigs(t)
+	f.writeConfig(t, "log-level", "info")
+	f.add(t, []string{"a", "b", "c", "d"})
+	f.passes(t)
+	before := f.revisions(t)
+	fails.Store(true)
+	f.writeConfig(t, "log-level", "debug")
+	f.tries(t)
+	require.Equal(t, "b", f.rolled(t, before))
+	f.complete(t, "b")
+	f.tries(t)
+	require.Equal(t, "b c d", f.rolled(t, before))
+	f.complete(t, "c")
+	f.complete(t, "d")
+	fails.Store(false)
+	f.tries(t)
+	require.Equal(t, "a b c d", f.rolled(t, before))
 }
 
 // tries is like passes, of Agents whose passes may fail.
@@ -766,20 +806,22 @@ func (f *fleet) tries(t *testing.T) {
 }
 
 func TestNoAgentTakesAValueThatIsBeingReplaced(t *testing.T) {
-	f := newFleet(t, "a", "b", "c")
+	f := newFleet(t, "a", "b", "c", "d")
 	before := f.revisions(t)
 	f.writeConfig(t, "log-level", "debug")
 	f.passes(t)
 	f.complete(t, "a")
+	f.passes(t)
 	first := f.revisions(t)
-	require.Equal(t, "a", f.rolled(t, before))
-	f.reconcileAll(t)
+	require.Equal(t, "a b c", f.rolled(t, before), "d waits for a slot")
 	f.writeConfig(t, "log-level", "wrong")
+	f.complete(t, "b")
 	deadline := time.Now().Add(quiet * 3 / 4)
 	for time.Now().Before(deadline) {
 		f.reconcileAll(t)
 		require.Empty(t, f.rolled(t, first), "the pods would start with what nobody has proven")
 	}
+	f.complete(t, "c")
 	f.passes(t)
 	require.Equal(t, "a", f.rolled(t, first))
 }
