@@ -27,8 +27,8 @@ const (
 	firstRetry    = 200 * time.Millisecond
 	lastRetry     = 50 * time.Second
 	passTimeout   = time.Minute
-	leaseDuration = 13 * time.Second
-	lookAtLease   = 600 * time.Millisecond
+	leaseDuration = 12 * time.Second
+	lookAtLease   = 1100 * time.Millisecond
 )
 
 // maxAttempts is how often something is tried within a time that fails every time: at once, and after pauses that double.

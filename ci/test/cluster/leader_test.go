@@ -23,7 +23,7 @@ import (
 // The longest time without a leader: after a graceful stop, which releases the lease, and after SIGKILL, which leaves a lease that
 // must expire.
 const (
-	afterStop = 2 * time.Second
+	afterStop = 3 * time.Second
 	afterKill = 17 * time.Second
 	// workers is how many Agents an operator works on at a time, the default of --concurrency.
 	workers = 8

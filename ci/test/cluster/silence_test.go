@@ -252,13 +252,20 @@ func (s *fixture) requireSilentRestart(agents float64, flags ...string) {
 	})
 	mark, err := auditLogEnd()
 	require.NoError(s, err)
-	s.consistentlyFor(10*time.Second, "the operator sends no request", func() error {
+	watched := time.Now()
+	s.consistentlyFor(10*time.Second, "the operator sends no request, except a renewal of its Lease each 2 s", func() error {
 		requests, err := requestsSince(mark)
 		require.NoError(s, err)
+		renewals := 0
 		for _, r := range requests {
-			if r.ObjectRef.Resource != "leases" && r.Verb != "watch" {
+			if r.ObjectRef.Resource == "leases" {
+				renewals++
+			} else if r.Verb != "watch" {
 				return fmt.Errorf("%s", r)
 			}
+		}
+		if renewals > 1+int(time.Since(watched)/(2*time.Second)) {
+			return fmt.Errorf("%d requests for its Lease in %s", renewals, time.Since(watched))
 		}
 		return nil
 	})

@@ -6,9 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"os"
 	"runtime/debug"
-	"strings"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -20,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	coordinationv1client "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -32,14 +31,6 @@ import (
 	"github.com/flokoa/flokoa/operator/internal/agent"
 	"github.com/flokoa/flokoa/operator/internal/configrollout"
 	"github.com/flokoa/flokoa/operator/internal/configwatch"
-)
-
-// A standby checks the Lease every 1 to 2.2 retryPeriods (client-go's jitter): within 1.3 s it takes over a released Lease, and
-// within leaseDuration plus 1.3 s one whose holder no longer renews it. The price is a request every retryPeriod from each operator.
-const (
-	leaseDuration = 13 * time.Second
-	renewDeadline = 9 * time.Second
-	retryPeriod   = 600 * time.Millisecond
 )
 
 // Run runs the operator until the context ends; it then finishes the reconciles under way, releases the Lease and returns nil.
@@ -72,7 +63,7 @@ func Run(ctx context.Context, options Options, version string, logs io.Writer) e
 		slog.New(logHandler(options, logs)).Warn(unconfined)
 	}
 	debug.FreeOSMemory() // the two schemas that preflight compared: a fifth of the memory of an idle operator
-	manager, err := newManager(options, config, logger)
+	manager, err := newManager(ctx, options, config, logger)
 	if err != nil {
 		return fmt.Errorf("setting up: %w", err)
 	}
@@ -129,12 +120,11 @@ func newPrecedence(options Options, config *rest.Config, logger logr.Logger) (*P
 		return nil, nil
 	}
 	namespace := options.LeaderElectionNamespace
-	if namespace == "" && options.LeaderElect {
-		own, err := os.ReadFile("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-		if err != nil {
-			return nil, fmt.Errorf("cannot read the pod's namespace (set --leader-election-namespace): %w", err)
+	if options.LeaderElect {
+		var err error
+		if namespace, err = leaseNamespace(options); err != nil {
+			return nil, err
 		}
-		namespace = strings.TrimSpace(string(own))
 	}
 	leases, err := coordinationv1client.NewForConfig(config)
 	if err != nil {
@@ -201,10 +191,16 @@ func newScheme() (*runtime.Scheme, error) {
 	return scheme, nil
 }
 
-func newManager(options Options, config *rest.Config, logger logr.Logger) (ctrl.Manager, error) {
+func newManager(ctx context.Context, options Options, config *rest.Config, logger logr.Logger) (ctrl.Manager, error) {
 	scheme, err := newScheme()
 	if err != nil {
 		return nil, err
+	}
+	var lease resourcelock.Interface
+	if options.LeaderElect {
+		if lease, err = newLease(ctx, options, config, scheme); err != nil {
+			return nil, err
+		}
 	}
 	return ctrl.NewManager(config, ctrl.Options{
 		Scheme: scheme,
@@ -215,15 +211,14 @@ func newManager(options Options, config *rest.Config, logger logr.Logger) (ctrl.
 			// from the state before the write.
 			EnableReadYourWritesConsistency: ptr.To(true),
 		}},
-		Metrics:                       metricsserver.Options{BindAddress: options.MetricsBindAddress},
-		HealthProbeBindAddress:        options.HealthProbeBindAddress,
-		LeaderElection:                options.LeaderElect,
-		LeaderElectionID:              options.LeaseName,
-		LeaderElectionNamespace:       options.LeaderElectionNamespace,
-		LeaderElectionReleaseOnCancel: true,
-		LeaseDuration:                 ptr.To(leaseDuration),
-		RenewDeadline:                 ptr.To(renewDeadline),
-		RetryPeriod:                   ptr.To(retryPeriod),
+		Metrics:                             metricsserver.Options{BindAddress: options.MetricsBindAddress},
+		HealthProbeBindAddress:              options.HealthProbeBindAddress,
+		LeaderElection:                      options.LeaderElect,
+		LeaderElectionResourceLockInterface: lease,
+		LeaderElectionReleaseOnCancel:       true,
+		LeaseDuration:                       ptr.To(leaseDuration),
+		RenewDeadline:                       ptr.To(renewDeadline),
+		RetryPeriod:                         ptr.To(retryPeriod),
 	})
 }
 
