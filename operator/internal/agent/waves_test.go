@@ -433,7 +433,8 @@ func TestPodsThatFailAfterTheirRolloutProveNothing(t *testing.T) {
 			deployment.Spec.Replicas, deployment.Status.AvailableReplicas = ptr.To[int32](1), step.available
 			deployment.Status.Conditions[0].LastUpdateTime = metav1.NewTime(complete)
 			member := of.asMember(agent, deployment, state, moment{complete.Add(step.after), 10 * time.Second})
-			require.Equal(t, step, podsAt{step.after, step.available, step.ready, member.Phase, member.Soaking, of.recheck}, "%s: step %d", name, i)
+			got := podsAt{step.after, step.available, step.ready, member.Phase, member.Soaking, of.recheck}
+			require.Equal(t, step, got, "%s: step %d", name, i)
 		}
 	}
 }

@@ -72,6 +72,7 @@ type replica struct {
 }
 
 func startReplica(t *testing.T, server *leaseServer, identity string) replica {
+	t.Helper()
 	lease := &leaseClient{server: server, identity: identity}
 	stopped := &atomic.Bool{}
 	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
@@ -88,13 +89,14 @@ func startReplica(t *testing.T, server *leaseServer, identity string) replica {
 func until(holds func() bool) time.Duration {
 	began := time.Now()
 	for !holds() && time.Since(began) < time.Minute {
-		time.Sleep(time.Millisecond)
+		advance(time.Millisecond)
 	}
 	return time.Since(began)
 }
 
 // newElection has a replica that leads, and one that stands by.
 func newElection(t *testing.T) (leader, standby replica) {
+	t.Helper()
 	server := &leaseServer{}
 	leader = startReplica(t, server, "leader")
 	until(leader.IsLeader)
@@ -105,7 +107,7 @@ func TestAnOperatorAtRestSparesTheAPIServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		leader, standby := newElection(t)
 		const seconds = 10_000
-		time.Sleep(seconds * time.Second)
+		advance(seconds * time.Second)
 		require.True(t, leader.IsLeader())
 		require.InDelta(t, 0.45, float64(leader.client.requests.Load())/seconds, 0.01, "writes a second")
 		require.InDelta(t, 0.57, float64(standby.client.requests.Load())/seconds, 0.02, "reads a second")
@@ -117,13 +119,13 @@ func TestAStandbyTakesOver(t *testing.T) {
 	for offset := time.Duration(0); offset < 5*time.Second; offset += 97 * time.Millisecond {
 		synctest.Test(t, func(t *testing.T) {
 			leader, standby := newElection(t)
-			time.Sleep(20*time.Second + offset)
+			advance(20*time.Second + offset)
 			leader.stop()
 			require.Less(t, until(standby.IsLeader), 3*time.Second, "after a release")
 		})
 		synctest.Test(t, func(t *testing.T) {
 			leader, standby := newElection(t)
-			time.Sleep(20*time.Second + offset)
+			advance(20*time.Second + offset)
 			leader.client.unreachable.Store(true)
 			require.Less(t, until(standby.IsLeader), 17*time.Second, "after a kill")
 		})
@@ -136,7 +138,7 @@ func TestTwoReplicasNeverReconcileAtATime(t *testing.T) {
 	for offset := time.Duration(0); offset < 5*time.Second; offset += 97 * time.Millisecond {
 		synctest.Test(t, func(t *testing.T) {
 			leader, _ := newElection(t)
-			time.Sleep(20*time.Second + offset)
+			advance(20*time.Second + offset)
 			leader.client.unreachable.Store(true)
 			until(leader.stopped.Load)
 			written := time.Unix(0, leader.client.written.Load())
