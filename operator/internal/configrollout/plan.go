@@ -180,17 +180,17 @@ type world struct {
 	total        int
 	perNamespace map[string]int
 	rolling      map[Name]*Rollout
-	soaking      map[Name]*Rollout
-	// first is an Agent that rolls or soaks because of an object, failed is one on which that failed, and proven are the revisions that are
-	// complete on some Agent.
+	// first is an Agent that rolls because of an object, and failed is one on which that failed.
 	first, failed map[in]string
-	proven        map[in]map[string]bool
+	// proven are the revisions that are complete on some Agent, and soaking is the Agent on which a revision soaks.
+	proven  map[in]map[string]bool
+	soaking map[in]map[string]string
 }
 
 func observe(members map[Name]Member) *world {
 	w := &world{
-		perNamespace: map[string]int{}, rolling: map[Name]*Rollout{}, soaking: map[Name]*Rollout{},
-		first: map[in]string{}, failed: map[in]string{}, proven: map[in]map[string]bool{},
+		perNamespace: map[string]int{}, rolling: map[Name]*Rollout{},
+		first: map[in]string{}, failed: map[in]string{}, proven: map[in]map[string]bool{}, soaking: map[in]map[string]string{},
 	}
 	for _, member := range members {
 		switch member.Phase {
@@ -235,10 +235,8 @@ func (w *world) release(name Name) {
 	w.total--
 	w.perNamespace[name.Namespace]--
 	clear(w.first)
-	for _, rollouts := range []map[Name]*Rollout{w.rolling, w.soaking} {
-		for other, rollout := range rollouts {
-			w.findFirst(other, rollout)
-		}
+	for other, rollout := range w.rolling {
+		w.findFirst(other, rollout)
 	}
 }
 
@@ -258,22 +256,21 @@ func (w *world) fail(member *Member) {
 	}
 }
 
-// prove notes what is complete on an Agent. One that soaks holds no slot, and others wait for it as for one that rolls.
+// prove notes what is complete on an Agent. One that soaks holds no slot, and others wait for it with the same revision.
 func (w *world) prove(member *Member) {
 	if member.Rollout.Unready {
-		return
-	}
-	if member.Soaking {
-		w.soaking[member.Name] = member.Rollout
-		w.findFirst(member.Name, member.Rollout)
 		return
 	}
 	for object, revision := range member.Rollout.Objects {
 		at := in{member.Name.Namespace, object}
 		if w.proven[at] == nil {
-			w.proven[at] = map[string]bool{}
+			w.proven[at], w.soaking[at] = map[string]bool{}, map[string]string{}
 		}
-		w.proven[at][revision] = true
+		if !member.Soaking {
+			w.proven[at][revision] = true
+		} else if soaks := w.soaking[at][revision]; soaks == "" || member.Name.Name < soaks {
+			w.soaking[at][revision] = member.Name.Name
+		}
 	}
 }
 
@@ -375,7 +372,7 @@ func (w *world) decide(member *Member, limits Limits) Decision {
 	}
 	for _, change := range member.Changes {
 		at := in{name.Namespace, change.Object}
-		if first := w.first[at]; first != "" && first != name.Name && !w.proven[at][change.Revision] {
+		if first := cmp.Or(w.first[at], w.soaking[at][change.Revision]); first != "" && first != name.Name && !w.proven[at][change.Revision] {
 			return Decision{WaitForFirst, first}
 		}
 	}
