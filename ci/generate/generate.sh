@@ -11,8 +11,10 @@ trap 'rm -rf "$raw"' EXIT
 
 "$controller_gen" object paths=./operator/api/v1alpha1
 "$controller_gen" crd paths=./operator/api/v1alpha1 output:crd:dir="$raw"
-go run ./ci/generate/crds "$raw/agent.flokoa.ai_agents.yaml" \
-  operator/api/crds/agent.flokoa.ai_agents.yaml charts/flokoa-crds/templates/agents.yaml
+for kind in agents models; do
+  go run ./ci/generate/crds "$raw/agent.flokoa.ai_$kind.yaml" \
+    "operator/api/crds/agent.flokoa.ai_$kind.yaml" "charts/flokoa-crds/templates/$kind.yaml"
+done
 go run ./ci/generate/agentchart
 
 "$(ci/tools/build.sh helm-docs)/helm-docs" --chart-search-root charts --sort-values-order file --log-level error

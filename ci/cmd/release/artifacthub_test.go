@@ -56,15 +56,17 @@ func requireEntries(t *testing.T, text string, keys ...string) {
 	}
 }
 
-func TestArtifactHubShowsTheCRDThatTheChartInstalls(t *testing.T) {
+func TestArtifactHubShowsTheCRDsThatTheChartInstalls(t *testing.T) {
 	metadata, err := chartutil.LoadChartfile(filepath.Join(root, "charts/flokoa-crds/Chart.yaml"))
 	require.NoError(t, err)
 	var shown []map[string]string
 	require.NoError(t, yaml.UnmarshalStrict([]byte(metadata.Annotations["artifacthub.io/crds"]), &shown))
 	objects := render(t, "flokoa-crds")
 	require.Len(t, shown, len(objects))
-	typed := crd(t, objects[0])
-	require.Equal(t, []string{typed.Spec.Names.Kind, typed.Spec.Versions[0].Name, typed.Name}, []string{shown[0]["kind"], shown[0]["version"], shown[0]["name"]})
+	for i, object := range objects {
+		typed := crd(t, object)
+		require.Equal(t, []string{typed.Spec.Names.Kind, typed.Spec.Versions[0].Name, typed.Name}, []string{shown[i]["kind"], shown[i]["version"], shown[i]["name"]})
+	}
 
 	var examples []map[string]any
 	require.NoError(t, yaml.UnmarshalStrict([]byte(metadata.Annotations["artifacthub.io/crdsExamples"]), &examples))

@@ -53,9 +53,13 @@ func writeInstall(root, dir string, digest *string, out io.Writer) error {
 
 // writeSchemas writes a JSON Schema of each kind to DIR/schemas/GROUP/KIND_VERSION.json, the layout that kubeconform and editors expect.
 func writeSchemas(dir string, out io.Writer) error {
-	all, err := jsonschema.FromCRD(crds.Agents)
-	if err != nil {
-		return err
+	var all []jsonschema.Schema
+	for _, crd := range [][]byte{crds.Agents, crds.Models} {
+		schemas, err := jsonschema.FromCRD(crd)
+		if err != nil {
+			return err
+		}
+		all = append(all, schemas...)
 	}
 	for _, schema := range all {
 		text, err := json.MarshalIndent(schema.Content, "", " ")

@@ -24,26 +24,29 @@ import (
 
 var update = flag.Bool("update", false, "write the bounds there are now as the contract")
 
-func embeddedCRD(t *testing.T) *apiextensionsv1.CustomResourceDefinition {
+func embeddedCRD(t *testing.T, embedded []byte) *apiextensionsv1.CustomResourceDefinition {
 	t.Helper()
 	crd := &apiextensionsv1.CustomResourceDefinition{}
-	require.NoError(t, yaml.UnmarshalStrict(crds.Agents, crd))
+	require.NoError(t, yaml.UnmarshalStrict(embedded, crd))
 	return crd
 }
 
-// every visits each schema of the CRD's version: path is that of properties, with [] for a list's items and {} for a map's
-// values.
+// every visits each schema of both CRDs: path is that of properties, with [] for a list's items and {} for a map's values. Those of a Model
+// are below "Model".
 func every(t *testing.T, visit func(path string, s *schema)) {
 	t.Helper()
-	versions := embeddedCRD(t).Spec.Versions
-	require.Len(t, versions, 1)
 	visits := 0
-	descend(versions[0].Schema.OpenAPIV3Schema, "", func(path string, s *schema) {
-		visits++
-		if path != "metadata" && !strings.HasPrefix(path, "metadata.") { // Kubernetes' own, whatever is declared
-			visit(path, s)
-		}
-	})
+	for root, embedded := range map[string][]byte{"": crds.Agents, "Model": crds.Models} {
+		versions := embeddedCRD(t, embedded).Spec.Versions
+		require.Len(t, versions, 1)
+		metadata := join(root, "metadata")
+		descend(versions[0].Schema.OpenAPIV3Schema, root, func(path string, s *schema) {
+			visits++
+			if path != metadata && !strings.HasPrefix(path, metadata+".") { // Kubernetes' own, whatever is declared
+				visit(path, s)
+			}
+		})
+	}
 	require.Greater(t, visits, 1000, "the walk sees the whole schema")
 }
 
@@ -68,7 +71,7 @@ func TestTheCRDIsSmallerThan150KB(t *testing.T) {
 }
 
 func TestTheCRDIsNoHelmTemplate(t *testing.T) {
-	require.NotContains(t, string(crds.Agents), "{{")
+	require.NotContains(t, string(crds.Agents)+string(crds.Models), "{{")
 }
 
 // Whatever else is left out gets its default when it is rendered (design: "The Agent API", Defaults).
@@ -294,15 +297,43 @@ func TestEveryRuleSaysWhatToDo(t *testing.T) {
 	require.Greater(t, rules, 10)
 }
 
-func TestPrinterColumns(t *testing.T) {
-	var narrow, wide []string
-	for _, column := range embeddedCRD(t).Spec.Versions[0].AdditionalPrinterColumns {
-		if column.Priority == 0 {
-			narrow = append(narrow, column.Name)
-		} else {
-			wide = append(wide, column.Name)
+// The kubelet would expand $(NAME) in a variable to the value of another one, such as a password.
+func TestNoTextOfAModelMayHaveADollarSign(t *testing.T) {
+	texts := 0
+	every(t, func(path string, s *schema) {
+		if !strings.HasPrefix(path, "Model.spec.") || s.Type != "string" || len(s.Enum) > 0 {
+			return
 		}
+		texts++
+		patterns := []string{s.Pattern}
+		for _, rule := range s.XValidations {
+			if quoted := regexp.MustCompile(`^self\.matches\('(.*?)'\)`).FindStringSubmatch(rule.Rule); quoted != nil {
+				patterns = append(patterns, quoted[1])
+			}
+		}
+		require.True(t, slices.ContainsFunc(patterns, func(pattern string) bool {
+			compiled := regexp.MustCompile(pattern)
+			return pattern != "" && !slices.ContainsFunc([]string{"$", "a$", "$(A)", "https://a.example/$(A)", "A$_HOST", "A$_TOKEN"}, compiled.MatchString)
+		}), path)
+	})
+	require.Equal(t, 10, texts)
+}
+
+func TestPrinterColumns(t *testing.T) {
+	columns := func(embedded []byte) (narrow, wide []string) {
+		for _, column := range embeddedCRD(t, embedded).Spec.Versions[0].AdditionalPrinterColumns {
+			if column.Priority == 0 {
+				narrow = append(narrow, column.Name)
+			} else {
+				wide = append(wide, column.Name)
+			}
+		}
+		return narrow, wide
 	}
+	narrow, wide := columns(crds.Agents)
 	require.Equal(t, []string{"Framework", "Model", "Replicas", "Available Replicas", "Ready", "Reason", "Age"}, narrow)
 	require.Equal(t, []string{"HA", "Current", "Updated", "Image", "URL"}, wide)
+	narrow, wide = columns(crds.Models)
+	require.Equal(t, []string{"Provider", "Model", "Age"}, narrow)
+	require.Equal(t, []string{"Base URL"}, wide)
 }

@@ -1,4 +1,4 @@
-// Command crds finishes the CRD that controller-gen makes from the Go types, and writes it twice: for embedding
+// Command crds finishes a CRD that controller-gen makes from the Go types, and writes it twice: for embedding
 // (operator/api/crds) and as a template of the chart flokoa-crds.
 //
 // What it does to the schema, and why:
@@ -126,9 +126,12 @@ func chartTemplate(name string, crd []byte) ([]byte, error) {
 // finish applies everything the package comment lists to one version's schema.
 func finish(root *schema) {
 	walk(root, "", false)
+	spec, isAgent := root.Properties["spec"].Properties["runtime"]
+	if !isAgent {
+		return
+	}
 	// Declared, so that the rule about the name can set its fieldPath.
 	root.Properties["metadata"] = schema{Type: "object", Properties: map[string]schema{"name": {Type: "string"}}}
-	spec := root.Properties["spec"].Properties["runtime"]
 	settings := spec.Properties["spec"]
 	container := settings.Properties["container"]
 	container.Required = []string{"image"}

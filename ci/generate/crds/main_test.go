@@ -16,10 +16,12 @@ import (
 func TestTheChartHasTheCRDThatIsEmbedded(t *testing.T) {
 	folder := t.TempDir()
 	in, out, chart := filepath.Join(folder, "in.yaml"), filepath.Join(folder, "out.yaml"), filepath.Join(folder, "chart.yaml")
-	require.NoError(t, os.WriteFile(in, crds.Agents, 0o600))
-	require.NoError(t, run([]string{in, out, chart}))
-	require.Equal(t, string(crds.Agents), read(t, out))
-	require.Equal(t, read(t, "../../../charts/flokoa-crds/templates/agents.yaml"), read(t, chart))
+	for name, embedded := range map[string][]byte{"agents": crds.Agents, "models": crds.Models} {
+		require.NoError(t, os.WriteFile(in, embedded, 0o600))
+		require.NoError(t, run([]string{in, out, chart}))
+		require.Equal(t, string(embedded), read(t, out))
+		require.Equal(t, read(t, "../../../charts/flokoa-crds/templates/"+name+".yaml"), read(t, chart))
+	}
 }
 
 func TestInvalidInputIsRejected(t *testing.T) {

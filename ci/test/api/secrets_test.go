@@ -146,12 +146,6 @@ func TestTheDefaultServiceAccountIsCheckedIfItsTokenIsMounted(t *testing.T) {
 	}
 }
 
-func TestModelAccessIsCheckedInTheModelsNamespace(t *testing.T) {
-	p := author(t, "moira")
-	elsewhere := func(a *v1alpha1.Agent) { a.Spec.Model = &v1alpha1.ModelReference{Name: held, Namespace: "default"} }
-	requireRefused(t, p.Create(t.Context(), newAgent("production", "a", elsewhere), client.DryRunAll), refusal("models", held, "default"))
-}
-
 // Whoever may write an Agent that holds a Secret could have it do anything with it.
 func TestEveryChangeButHarmlessOnesChecksAllSecrets(t *testing.T) {
 	let(t, "production", "eve", writesAgents())

@@ -8,3 +8,8 @@ import _ "embed"
 //
 //go:embed agent.flokoa.ai_agents.yaml
 var Agents []byte
+
+// Models is the CustomResourceDefinition of the Model, as YAML.
+//
+//go:embed agent.flokoa.ai_models.yaml
+var Models []byte

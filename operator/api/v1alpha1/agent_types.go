@@ -76,8 +76,10 @@ type AgentSpec struct {
 	// +optional
 	Card *Card `json:"card,omitempty"`
 
-	// model references the Model that this agent uses. It is shown in a column; this version does not resolve it, and the
-	// condition ModelResolved says so. A missing Model never blocks the Deployment. A change does not restart pods.
+	// model names the Model that this agent uses, in the Agent's namespace. The agent container gets it as environment
+	// variables: FLOKOA_MODEL, FLOKOA_MODEL_PROVIDER, and those of the provider, such as OPENAI_API_KEY. A variable of the same
+	// name in container.env wins. The condition ModelResolved says whether the Model exists; a missing one blocks nothing. A
+	// change of this field triggers a rollout, and a change of the Model rolls its Agents in waves.
 	// +optional
 	Model *ModelReference `json:"model,omitempty"`
 
@@ -95,7 +97,7 @@ type AgentSpec struct {
 	// +optional
 	Autoscaling *Autoscaling `json:"autoscaling,omitempty"`
 
-	// configRollout says what happens when a ConfigMap or Secret that the pods read changes. Automatic (default) rolls the
+	// configRollout says what happens when a ConfigMap, Secret, or Model that the pods read changes. Automatic (default) rolls the
 	// pods, in waves: one Agent first, then a few at a time. OnNextRollout leaves the pods alone until something else rolls
 	// them. Changes of Secrets are observed only if the operator is permitted to read them. A change of this field restarts
 	// pods only if a change waits: with Automatic, the pods then take it.
@@ -248,7 +250,8 @@ type Autoscaling struct {
 	Behavior *autoscalingv2.HorizontalPodAutoscalerBehavior `json:"behavior,omitempty"`
 }
 
-// ModelReference names a Model.
+// ModelReference names a Model in the Agent's namespace. There is no field for another namespace: the namespace decides which Model an
+// Agent talks to.
 type ModelReference struct {
 	// name is the name of the Model.
 	// +required
@@ -256,12 +259,6 @@ type ModelReference struct {
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`
 	Name string `json:"name"`
-
-	// namespace is the namespace of the Model. Default: the Agent's namespace.
-	// +optional
-	// +kubebuilder:validation:MaxLength=63
-	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
-	Namespace string `json:"namespace,omitempty"`
 }
 
 // RuntimeType is a way to run an agent.

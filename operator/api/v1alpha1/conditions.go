@@ -12,7 +12,7 @@ const (
 	// ConditionHighlyAvailable is True while the Agent meets every requirement of high availability, evaluated on the rendered spec and
 	// on the placement of the available pods.
 	ConditionHighlyAvailable = "HighlyAvailable"
-	// ConditionModelResolved is present only with spec.model.
+	// ConditionModelResolved is True while the Model that spec.model names exists. It is present only with spec.model.
 	ConditionModelResolved = "ModelResolved"
 	// ConditionConfigOutdated is True while the running pods have another configuration than the ConfigMaps and Secrets that they read,
 	// and Unknown if the operator cannot tell.
@@ -92,6 +92,11 @@ const (
 	ReasonOnNextRollout = "OnNextRollout"
 	// ReasonSecretsNotObserved is ConfigOutdated=Unknown: the operator may not read the Secrets in the message.
 	ReasonSecretsNotObserved = "SecretsNotObserved"
+
+	// ReasonResolved is ModelResolved=True: the Model exists.
+	ReasonResolved = "Resolved"
+	// ReasonModelNotFound is ModelResolved=False: no Model has that name in the Agent's namespace. A running Agent keeps its environment.
+	ReasonModelNotFound = "ModelNotFound"
 
 	// ReasonNotResolved is ModelResolved=Unknown: this version does not resolve Models.
 	ReasonNotResolved = "NotResolved"

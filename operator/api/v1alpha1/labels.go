@@ -32,4 +32,8 @@ const (
 	EnvAgentNamespace = "FLOKOA_AGENT_NAMESPACE"
 	// EnvAgentURL holds the Agent's URL inside the cluster. It is unset without a TCP port.
 	EnvAgentURL = "FLOKOA_AGENT_URL"
+	// EnvModel holds the provider's name of the Model, and EnvModelProvider the provider. They are unset without spec.model.
+	EnvModel = "FLOKOA_MODEL"
+	// EnvModelProvider is next to EnvModel.
+	EnvModelProvider = "FLOKOA_MODEL_PROVIDER"
 )

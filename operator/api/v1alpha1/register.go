@@ -12,9 +12,12 @@ var GroupVersion = schema.GroupVersion{Group: "agent.flokoa.ai", Version: "v1alp
 // AgentKind is the kind of an Agent, for owner references and events.
 const AgentKind = "Agent"
 
+// ModelKind is the kind of a Model.
+const ModelKind = "Model"
+
 // AddToScheme adds the types of this package to a scheme.
 func AddToScheme(scheme *runtime.Scheme) error {
-	scheme.AddKnownTypes(GroupVersion, &Agent{}, &AgentList{})
+	scheme.AddKnownTypes(GroupVersion, &Agent{}, &AgentList{}, &Model{}, &ModelList{})
 	metav1.AddToGroupVersion(scheme, GroupVersion)
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"net/http/httptest"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -25,14 +26,18 @@ const (
 	policiesChart    = "../../../../charts/flokoa-policies"
 )
 
-// The chart carries the very CustomResourceDefinition that the operator was built with.
-func TestCRDChartCarriesTheOperatorsCRD(t *testing.T) {
-	var want unstructured.Unstructured
-	require.NoError(t, yaml.Unmarshal(crds.Agents, &want.Object))
+// The chart carries the very CustomResourceDefinitions that the operator was built with.
+func TestCRDChartCarriesTheOperatorsCRDs(t *testing.T) {
+	embedded := [][]byte{crds.Agents, crds.Models}
 	objects := render(t, crdsChart, nil)
-	require.Len(t, objects, 1)
-	require.Equal(t, want.GetName(), objects[0].GetName())
-	require.Equal(t, want.Object["spec"], objects[0].Object["spec"])
+	require.Len(t, objects, len(embedded))
+	for _, raw := range embedded {
+		var want unstructured.Unstructured
+		require.NoError(t, yaml.Unmarshal(raw, &want.Object))
+		i := slices.IndexFunc(objects, func(o unstructured.Unstructured) bool { return o.GetName() == want.GetName() })
+		require.GreaterOrEqual(t, i, 0, want.GetName())
+		require.Equal(t, want.Object["spec"], objects[i].Object["spec"])
+	}
 }
 
 // No cluster of simulated nodes ever starts the operator's container, so a flag that the operator does not have would be
