@@ -23,7 +23,7 @@ import (
 // CacheOptions limit the caches to some namespaces (none means all), to labeled children and pods, and to the fields that the operator
 // reads. Of an object that an Agent does not control, or that is large, they keep metadata, because anybody may create many such
 // objects. A PodDisruptionBudget that is not an Agent's also keeps what decides evictions. Of managed fields, a Deployment and a Service keep
-// whether others own something that the operator replaces. A pod keeps where it runs and why it is not ready. A node keeps what
+// whether others own something that the operator replaces. A Model keeps its spec. A pod keeps where it runs and why it is not ready. A node keeps what
 // decides which pods it accepts, and a Namespace its environment.
 func CacheOptions(namespaces []string) cache.Options {
 	onlyRead := ptr.To(true) // reads return the cached object, not a copy: writes use apply configurations of their own
@@ -35,6 +35,7 @@ func CacheOptions(namespaces []string) cache.Options {
 		ReaderFailOnMissingInformer: true, // reading a kind that is not listed here is a bug, not a new watch
 		ByObject: map[client.Object]cache.ByObject{
 			&v1alpha1.Agent{}:                        {Transform: keepAgent},
+			&v1alpha1.Model{}:                        {Transform: stripModel, UnsafeDisableDeepCopy: onlyRead},
 			&appsv1.Deployment{}:                     {Label: children, Transform: compressDeployment},
 			&corev1.Service{}:                        {Label: children, Transform: stripService, UnsafeDisableDeepCopy: onlyRead},
 			&corev1.ConfigMap{}:                      {Label: children, Transform: stripConfigMap, UnsafeDisableDeepCopy: onlyRead},
@@ -74,6 +75,20 @@ func keepAgent(object any) (any, error) {
 		return agent.KeepAgent(kept)
 	}
 	return object, nil
+}
+
+// stripModel keeps the spec of a Model: annotations may be 256 KiB, and kubectl apply repeats the spec in one.
+func stripModel(object any) (any, error) {
+	model, ok := object.(*v1alpha1.Model)
+	if !ok {
+		return object, nil
+	}
+	return &v1alpha1.Model{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: model.Namespace, Name: model.Name, UID: model.UID, ResourceVersion: model.ResourceVersion, Generation: model.Generation,
+		},
+		Spec: model.Spec,
+	}, nil
 }
 
 // compressDeployment keeps a Deployment without managed fields and with its pod template encoded.

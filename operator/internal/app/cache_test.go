@@ -158,6 +158,20 @@ func TestCachedNamespaceKeepsOnlyItsEnvironment(t *testing.T) {
 	}, stripped)
 }
 
+func TestCachedModelKeepsOnlyItsSpec(t *testing.T) {
+	spec := v1alpha1.ModelSpec{Provider: "OpenAI", Model: "m"}
+	stripped, err := stripModel(&v1alpha1.Model{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: "ns", Name: "m", UID: "u", ResourceVersion: "7", Generation: 2, Annotations: map[string]string{"big": "v"}, Labels: map[string]string{"l": "v"},
+		},
+		Spec: spec,
+	})
+	require.NoError(t, err)
+	require.Equal(t, &v1alpha1.Model{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "m", UID: "u", ResourceVersion: "7", Generation: 2}, Spec: spec,
+	}, stripped)
+}
+
 // Anyone who may write Leases in a namespace could fill the operator's memory with a large one.
 func TestCachedLeaseKeepsOnlyItsHolderAndTimes(t *testing.T) {
 	renewed := ptr.To(metav1.NowMicro())

@@ -40,7 +40,7 @@ const (
 	requestTimeout = 5 * time.Second
 )
 
-// preflight returns a one-line error where the operator cannot work: without an API server, without its CRD or some of its
+// preflight returns a one-line error where the operator cannot work: without an API server, without its CRDs or some of their
 // fields, or without permission to read what it caches in each of its namespaces (none means all). It returns what it may read and
 // can do without.
 func preflight(ctx context.Context, config *rest.Config, namespaces []string) (readable, error) {
@@ -51,7 +51,7 @@ func preflight(ctx context.Context, config *rest.Config, namespaces []string) (r
 	if err := awaitServer(ctx, schemas.RESTClient()); err != nil {
 		return readable{}, fmt.Errorf("cannot reach the API server: %w", err)
 	}
-	if err := waitForCRD(ctx, schemas); err != nil {
+	if err := waitForCRDs(ctx, schemas); err != nil {
 		return readable{}, err
 	}
 	return mayList(ctx, config, namespaces)
@@ -113,7 +113,7 @@ func allowed(err error) (bool, error) {
 
 func mayListIn(ctx context.Context, reader client.Reader, namespace string) error {
 	lists := []client.ObjectList{
-		&v1alpha1.AgentList{}, &appsv1.DeploymentList{}, &corev1.ServiceList{}, &corev1.ConfigMapList{},
+		&v1alpha1.AgentList{}, &v1alpha1.ModelList{}, &appsv1.DeploymentList{}, &corev1.ServiceList{}, &corev1.ConfigMapList{},
 		&policyv1.PodDisruptionBudgetList{}, &autoscalingv2.HorizontalPodAutoscalerList{}, &corev1.PodList{},
 	}
 	if namespace == corev1.NamespaceAll {
@@ -139,15 +139,24 @@ func mayListIn(ctx context.Context, reader client.Reader, namespace string) erro
 	return nil
 }
 
-var errNotServed = errors.New("the API server does not serve agents.agent.flokoa.ai: install the chart flokoa-crds first")
+// servedKind is a kind of this API with the CRD that the operator was built with.
+type servedKind struct {
+	name, resource string
+	embedded       []byte
+}
 
-// waitForCRD waits until the served CRD has every field of the embedded one.
-func waitForCRD(ctx context.Context, schemas discovery.DiscoveryInterface) error {
+var servedKinds = []servedKind{
+	{v1alpha1.AgentKind, "agents.agent.flokoa.ai", crds.Agents},
+	{v1alpha1.ModelKind, "models.agent.flokoa.ai", crds.Models},
+}
+
+// waitForCRDs waits until the served CRDs have every field of the embedded ones.
+func waitForCRDs(ctx context.Context, schemas discovery.DiscoveryInterface) error {
 	var last error
 	err := wait.PollUntilContextTimeout(ctx, crdRetry, crdTimeout, true, func(context.Context) (bool, error) {
-		served, err := servedSchema(schemas)
+		served, err := servedSchemas(schemas)
 		if err == nil {
-			err = requireFields(served)
+			err = requireKinds(served)
 		}
 		last = err
 		return err == nil, nil
@@ -158,15 +167,15 @@ func waitForCRD(ctx context.Context, schemas discovery.DiscoveryInterface) error
 	return err
 }
 
-// servedSchema is the schema of Agents that the API server publishes.
-func servedSchema(schemas discovery.DiscoveryInterface) (*apiextensionsv1.JSONSchemaProps, error) {
+// servedSchemas are the schemas of the API that the API server publishes, by the end of their names; none if it does not serve the API.
+func servedSchemas(schemas discovery.DiscoveryInterface) (map[string]*apiextensionsv1.JSONSchemaProps, error) {
 	paths, err := schemas.OpenAPIV3().Paths()
 	if err != nil {
 		return nil, fmt.Errorf("cannot reach the API server: %w", err)
 	}
 	path, ok := paths["apis/"+v1alpha1.GroupVersion.String()]
 	if !ok {
-		return nil, errNotServed
+		return nil, nil
 	}
 	raw, err := path.Schema(runtime.ContentTypeJSON)
 	if err != nil {
@@ -180,18 +189,41 @@ func servedSchema(schemas discovery.DiscoveryInterface) (*apiextensionsv1.JSONSc
 	if err := json.Unmarshal(raw, &document); err != nil {
 		return nil, fmt.Errorf("reading the schema of %s: %w", v1alpha1.GroupVersion, err)
 	}
-	for name, schema := range document.Components.Schemas {
-		if strings.HasSuffix(name, "."+v1alpha1.GroupVersion.Version+"."+v1alpha1.AgentKind) {
-			return schema, nil
+	return document.Components.Schemas, nil
+}
+
+// requireKinds returns an error with the first kind that is not served, or not with every field. The operator does not run without one: it
+// would start Agents without their Model, and roll all of them once the CRD is there.
+func requireKinds(served map[string]*apiextensionsv1.JSONSchemaProps) error {
+	for i, kind := range servedKinds {
+		schema := schemaOf(served, kind.name)
+		switch {
+		case schema != nil:
+			if err := kind.requireFields(schema); err != nil {
+				return err
+			}
+		case i == 0:
+			return fmt.Errorf("the API server does not serve %s: install the chart flokoa-crds first", kind.resource)
+		default: // an earlier version of the chart is installed
+			return fmt.Errorf("the API server does not serve %s: upgrade the chart flokoa-crds before the operator", kind.resource)
 		}
 	}
-	return nil, errNotServed
+	return nil
+}
+
+func schemaOf(served map[string]*apiextensionsv1.JSONSchemaProps, kind string) *apiextensionsv1.JSONSchemaProps {
+	for name, schema := range served {
+		if strings.HasSuffix(name, "."+v1alpha1.GroupVersion.Version+"."+kind) {
+			return schema
+		}
+	}
+	return nil
 }
 
 // requireFields returns an error with the fields that the embedded CRD has and the served one lacks.
-func requireFields(served *apiextensionsv1.JSONSchemaProps) error {
+func (k servedKind) requireFields(served *apiextensionsv1.JSONSchemaProps) error {
 	crd := &apiextensionsv1.CustomResourceDefinition{}
-	if err := yaml.Unmarshal(crds.Agents, crd); err != nil {
+	if err := yaml.Unmarshal(k.embedded, crd); err != nil {
 		return fmt.Errorf("reading the embedded CRD: %w", err)
 	}
 	var missing []string
@@ -207,7 +239,7 @@ func requireFields(served *apiextensionsv1.JSONSchemaProps) error {
 	if len(missing) > most {
 		missing = append(missing[:most], "...")
 	}
-	return fmt.Errorf("the served CRD agents.agent.flokoa.ai lacks %s: upgrade the chart flokoa-crds before the operator", strings.Join(missing, ", "))
+	return fmt.Errorf("the served CRD %s lacks %s: upgrade the chart flokoa-crds before the operator", k.resource, strings.Join(missing, ", "))
 }
 
 // missingFields are the paths below a schema that another one lacks; a missing field stands for everything below it.

@@ -37,11 +37,11 @@ func TestOlderCRDIsRejectedWithItsMissingFields(t *testing.T) {
 		},
 	} {
 		t.Run(r.name, func(t *testing.T) {
-			served := embeddedSchema(t)
+			served := embeddedSchema(t, crds.Agents)
 			for _, path := range r.remove {
 				remove(served, strings.Split(path, "."))
 			}
-			err := requireFields(served)
+			err := requireKinds(servedAs(served, embeddedSchema(t, crds.Models)))
 			if r.want == "" {
 				require.NoError(t, err)
 				return
@@ -52,10 +52,29 @@ func TestOlderCRDIsRejectedWithItsMissingFields(t *testing.T) {
 }
 
 func TestNewerCRDIsAccepted(t *testing.T) {
-	served := embeddedSchema(t)
+	served := embeddedSchema(t, crds.Agents)
 	spec := served.Properties["spec"]
 	spec.Properties["configRollout"] = apiextensionsv1.JSONSchemaProps{Type: "string"}
-	require.NoError(t, requireFields(served))
+	require.NoError(t, requireKinds(servedAs(served, embeddedSchema(t, crds.Models))))
+}
+
+func TestMissingCRDNamesTheChart(t *testing.T) {
+	require.EqualError(t, requireKinds(nil), "the API server does not serve agents.agent.flokoa.ai: install the chart flokoa-crds first")
+	require.EqualError(t, requireKinds(servedAs(embeddedSchema(t, crds.Agents), nil)),
+		"the API server does not serve models.agent.flokoa.ai: upgrade the chart flokoa-crds before the operator")
+	models := embeddedSchema(t, crds.Models)
+	remove(models, []string{"spec", "baseURL"})
+	require.EqualError(t, requireKinds(servedAs(embeddedSchema(t, crds.Agents), models)),
+		"the served CRD models.agent.flokoa.ai lacks spec.baseURL: upgrade the chart flokoa-crds before the operator")
+}
+
+// servedAs returns what an API server publishes; no Model if it is nil.
+func servedAs(agents, models *apiextensionsv1.JSONSchemaProps) map[string]*apiextensionsv1.JSONSchemaProps {
+	served := map[string]*apiextensionsv1.JSONSchemaProps{"ai.flokoa.agent.v1alpha1.Agent": agents, "ai.flokoa.agent.v1alpha1.AgentList": {}}
+	if models != nil {
+		served["ai.flokoa.agent.v1alpha1.Model"] = models
+	}
+	return served
 }
 
 func TestPreflightWaitsForTheAPIServer(t *testing.T) {
@@ -85,10 +104,10 @@ func TestPreflightWaitsForTheAPIServer(t *testing.T) {
 	}
 }
 
-func embeddedSchema(t *testing.T) *apiextensionsv1.JSONSchemaProps {
+func embeddedSchema(t *testing.T, embedded []byte) *apiextensionsv1.JSONSchemaProps {
 	t.Helper()
 	crd := &apiextensionsv1.CustomResourceDefinition{}
-	require.NoError(t, yaml.UnmarshalStrict(crds.Agents, crd))
+	require.NoError(t, yaml.UnmarshalStrict(embedded, crd))
 	return crd.Spec.Versions[0].Schema.OpenAPIV3Schema
 }
 
