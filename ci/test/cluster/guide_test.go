@@ -54,8 +54,8 @@ func TestTheGuidesManifestByteForByteReachesThreeAvailable(t *testing.T) {
 	require.Equal(t, "ghcr.io/example/my-agent:v2.0.0", agent.Status.Image)
 	require.Equal(t, metav1.ConditionTrue, condition(agent, v1alpha1.ConditionAvailable).Status)
 	model := condition(agent, v1alpha1.ConditionModelResolved)
-	require.Equal(t, metav1.ConditionUnknown, model.Status, "ModelResolved")
-	require.Equal(t, v1alpha1.ReasonNotResolved, model.Reason)
+	require.Equal(t, metav1.ConditionFalse, model.Status, "nobody made the Model that the guide names, and the Agent runs")
+	require.Equal(t, v1alpha1.ReasonModelNotFound, model.Reason)
 
 	header, row := kubectlTable(s, "get", "agents")
 	require.Equal(t, "NAME | FRAMEWORK | MODEL | REPLICAS | AVAILABLE REPLICAS | READY | REASON | AGE", header)

@@ -97,7 +97,4 @@ const (
 	ReasonResolved = "Resolved"
 	// ReasonModelNotFound is ModelResolved=False: no Model has that name in the Agent's namespace. A running Agent keeps its environment.
 	ReasonModelNotFound = "ModelNotFound"
-
-	// ReasonNotResolved is ModelResolved=Unknown: this version does not resolve Models.
-	ReasonNotResolved = "NotResolved"
 )

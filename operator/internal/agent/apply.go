@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -39,7 +38,9 @@ type applied struct {
 	// config is what the pass knows of the configuration, and taken is true if new pods have it.
 	config config
 	taken  bool
-	err    error
+	// awaitsModel is true if nothing is applied yet, because the Model may be about to appear.
+	awaitsModel bool
+	err         error
 }
 
 // applyChildren applies the children that differ. An Agent that may roll and did not holds no slot of a wave: it may wait for a person.
@@ -75,7 +76,11 @@ func (c *Controller) renderAndApply(ctx context.Context, agent *v1alpha1.Agent, 
 	if !agent.DeletionTimestamp.IsZero() {
 		return outcome // the garbage collector deletes the children, in the foreground or after the last finalizer
 	}
-	next, err := c.prepareTemplate(ctx, desired, observed.Deployment, &outcome, state)
+	if wait := config.awaitModel(agent, live, &state.config, c.now()); wait > 0 {
+		outcome.awaitsModel, outcome.config.recheck = true, soonest(config.recheck, wait)
+		return outcome
+	}
+	next, err := c.prepareTemplate(ctx, agent, &desired, live, &outcome, state)
 	if err != nil {
 		outcome.err = err
 		return outcome
@@ -97,13 +102,18 @@ func (c *Controller) renderAndApply(ctx context.Context, agent *v1alpha1.Agent, 
 
 // prepareTemplate gives the desired Deployment the configuration that its pods take, and delays a template that is not due. Pods with a
 // delayed template take nothing yet.
-func (c *Controller) prepareTemplate(ctx context.Context, desired render.Children, live *appsv1.Deployment, outcome *applied, state *state) (next configured, err error) {
-	next = c.configure(ctx, desired, live, &outcome.config, &state.config)
-	if outcome.templateDue, err = c.delayTemplate(desired, live, state); err != nil {
+func (c *Controller) prepareTemplate(ctx context.Context, agent *v1alpha1.Agent, desired *render.Children, live *children, outcome *applied, state *state) (next configured, err error) {
+	observed := live.observed(agent)
+	next = c.configure(ctx, agent, *desired, observed.Deployment, &outcome.config, &state.config)
+	if *desired, err = desired.WithModel(agent, live.forRendering(agent, observed), next.environment); err != nil {
+		return configured{}, err
+	}
+	setRevision(*desired, next.revision)
+	if outcome.templateDue, err = c.delayTemplate(*desired, observed.Deployment, state); err != nil {
 		return configured{}, err
 	}
 	if !outcome.templateDue.IsZero() {
-		next = configured{annotation: live.Annotations[v1alpha1.AnnotationConfigBaseline]}
+		next = configured{annotation: observed.Deployment.Annotations[v1alpha1.AnnotationConfigBaseline]}
 	}
 	if next.annotation != "" {
 		desired.Deployment.WithAnnotations(map[string]string{v1alpha1.AnnotationConfigBaseline: next.annotation})
@@ -206,7 +216,7 @@ func applyChild[T configuration[T]](ctx context.Context, c *Controller, agent *v
 // seekDeployment looks for the Deployment of an Agent that had one. Whoever removes its label hides it from the cache, and its pods took a
 // configuration all the same.
 func (c *Controller) seekDeployment(ctx context.Context, agent *v1alpha1.Agent, live *child) error {
-	if c.configs == nil || agent.Status.ObservedGeneration == 0 || !agent.DeletionTimestamp.IsZero() {
+	if c.configs.off && agent.Spec.Model == nil || agent.Status.ObservedGeneration == 0 || !agent.DeletionTimestamp.IsZero() {
 		return nil
 	}
 	return c.readUncached(ctx, agent, live)

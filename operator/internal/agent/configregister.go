@@ -8,6 +8,7 @@ import (
 	"k8s.io/client-go/metadata"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
+	ctrlcache "sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
@@ -38,7 +39,7 @@ func registerConfigRollouts(ctx context.Context, manager ctrl.Manager, watching 
 		case <-ctx.Done(): // nobody receives any more
 		}
 	}
-	store := agents.RollConfigs(*settings.ConfigRollouts, reconciledAgents(ctx, manager.GetClient(), settings.Precedence), wake)
+	store := agents.RollConfigs(settings.ConfigRollouts, reconciledAgents(ctx, manager.GetClient(), settings.Precedence), wake)
 	watching.WatchesRawSource(source.TypedChannel(wakeUps, handler.TypedFuncs[wakeUp, reconcile.Request]{
 		GenericFunc: func(_ context.Context, e event.TypedGenericEvent[wakeUp], q queue) {
 			for _, agent := range e.Object.agents {
@@ -46,6 +47,16 @@ func registerConfigRollouts(ctx context.Context, manager ctrl.Manager, watching 
 			}
 		},
 	}))
+	models, err := manager.GetCache().GetInformer(ctx, &v1alpha1.Model{}, ctrlcache.BlockUntilSynced(false))
+	if err != nil {
+		return err
+	}
+	if _, err := models.AddEventHandler(ModelEvents(store)); err != nil {
+		return err
+	}
+	if settings.ConfigRollouts.Limits.Total == 0 {
+		return nil
+	}
 	return manager.Add(configWatch{store, metadataClient, settings.Namespaces})
 }
 

@@ -38,9 +38,9 @@ const maxProgress = time.Hour
 // afterRollout is for how long the failure of pods is one of the rollout that brought them, the default of a progress deadline.
 const afterRollout = 10 * time.Minute
 
-// ConfigRollouts configure what a changed ConfigMap or Secret does.
+// ConfigRollouts configure what a changed ConfigMap, Secret, or Model does.
 type ConfigRollouts struct {
-	// Limits are how many Agents roll at a time.
+	// Limits are how many Agents roll at a time. With a total of 0, no change rolls an Agent, and only Models are observed.
 	Limits configrollout.Limits
 	// Settle is how long a change waits for further changes. The first Agent that takes one must be available for as long as the change was
 	// quiet before others take it.
@@ -55,19 +55,24 @@ type configs struct {
 	waves *waves
 	// soak is for how long an Agent with a change must be available before it proves anything.
 	soak time.Duration
+	// off is true if no change rolls an Agent.
+	off bool
 }
 
 // RollConfigs has the controller roll Agents when their configuration changes. agents lists the Agents that this operator reconciles, and
 // wake enqueues some. The returned store must watch what is followed.
 func (c *Controller) RollConfigs(settings ConfigRollouts, agents func() []types.NamespacedName, wake func([]types.NamespacedName, time.Duration)) *configwatch.Store {
 	store := configwatch.NewStore(settings.Settle, c.readConfig, settings.Secrets, wake)
-	c.configs = &configs{store, newWaves(settings.Limits, settings.Settle.Quiet/10, agents, wake), settings.Settle.Quiet}
+	c.configs = configs{store, newWaves(settings.Limits, settings.Settle.Quiet/10, agents, wake), settings.Settle.Quiet, settings.Limits.Total == 0}
 	return store
 }
 
-// readConfig reads a ConfigMap or a Secret from the API server. Nothing of a value is kept but a digest.
+// readConfig reads a Model, or a ConfigMap or a Secret from the API server. Nothing of their values is kept but a digest.
 func (c *Controller) readConfig(ctx context.Context, key configwatch.Key, before configrollout.Content) (configrollout.Content, error) {
 	name := types.NamespacedName{Namespace: key.Namespace, Name: key.Name}
+	if key.Kind == configrollout.Model {
+		return c.readModel(ctx, name)
+	}
 	if key.Kind == configrollout.Secret {
 		secret := &corev1.Secret{}
 		if err := c.live.Get(ctx, name, secret); err != nil {
@@ -95,6 +100,11 @@ type configState struct {
 	baseline *configrollout.Baseline
 	// annotation is the last one of the Deployment that holds a baseline. It is put back if somebody removes or damages it.
 	annotation string
+	// newSpec is true if the spec had changed since the last status when this process first needed that baseline: perhaps the Agent has just
+	// named a Model.
+	newSpec bool
+	// modelMissing is when the Model of an Agent without a Deployment was first found missing, zero if it was not.
+	modelMissing time.Time
 	// phase is how far the rollout of this revision was when the Deployment controller had last observed the Deployment.
 	revision string
 	phase    configrollout.Phase
@@ -132,6 +142,8 @@ func (s *configState) excuseAnnotated(live *child) {
 
 // config is what a pass knows of the configuration of an Agent.
 type config struct {
+	// model is the Model that the Agent names, empty if none.
+	model      configrollout.Object
 	references configrollout.References
 	contents   configrollout.Contents
 	baseline   configrollout.Baseline
@@ -140,6 +152,8 @@ type config struct {
 	difference configrollout.Difference
 	member     configrollout.Member
 	decision   configrollout.Decision
+	// off is true if no change rolls an Agent.
+	off bool
 	// unobserved are the Secrets that the operator may not read.
 	unobserved []status.UnobservedSecret
 	// recheck is when to ask again, 0 for never.
@@ -148,57 +162,84 @@ type config struct {
 
 // observeConfig compares the current configuration of an Agent with the one that its pods took, and decides whether they roll.
 func (c *Controller) observeConfig(ctx context.Context, agent *v1alpha1.Agent, deployment *appsv1.Deployment, state *state) config {
-	if c.configs == nil {
-		return config{}
-	}
-	key := client.ObjectKeyFromObject(agent)
-	of := config{references: configrollout.ReferencesOf(&agent.Spec.Runtime.Spec)}
-	c.configs.store.Follow(key, of.references.Objects())
+	of := config{model: modelOf(agent), off: c.configs.off}
+	of.findRecorded(deployment, &state.config)
 	var err error
-	if of.contents, of.recheck, err = c.configs.store.Contents(ctx, key); err != nil {
-		log.FromContext(ctx).Error(err, "cannot read a referenced ConfigMap or Secret: its changes are not observed until then")
+	if of.recheck, err = c.readContents(ctx, agent, &of, c.configs.store.Contents); err != nil {
+		log.FromContext(ctx).Error(err, "cannot read what the Agent references: its changes are not observed until then")
 	}
-	for _, object := range of.references.Objects() {
-		key := configwatch.Key{Namespace: agent.Namespace, Object: object}
-		if listed := c.configs.store.Observes(key); !listed || c.configs.store.Denied(key) {
-			of.unobserved = append(of.unobserved, status.UnobservedSecret{Name: object.Name, Listed: listed})
-		}
-	}
-	of.findBaseline(deployment, &state.config)
+	of.findBaseline(agent, deployment, &state.config)
 	of.difference = of.baseline.Compare(of.references, of.contents)
 	of.member = of.asMember(agent, deployment, &state.config, moment{c.now(), c.configs.soak})
 	of.member.Unsettled = slices.ContainsFunc(of.member.Changes, func(change configrollout.Change) bool {
 		return c.configs.store.Moving(configwatch.Key{Namespace: agent.Namespace, Object: change.Object})
 	})
-	of.decision = c.configs.waves.decide(key, of.member)
+	of.decision = c.configs.waves.decide(client.ObjectKeyFromObject(agent), of.member)
 	if len(of.member.Changes) > 0 && !of.member.Unsettled && !of.decision.Verdict.Lasts() {
 		of.recheck = soonest(of.recheck, recheckStart)
 	}
 	return of
 }
 
-// forgetConfig drops what is known of an Agent that is gone.
-func (c *Controller) forgetConfig(agent types.NamespacedName) {
-	if c.configs != nil {
-		c.configs.store.Follow(agent, nil)
-		c.configs.waves.forget(agent)
+// readFunc reads the objects that an Agent follows, and returns when to ask again, 0 for never.
+type readFunc func(ctx context.Context, agent types.NamespacedName) (configrollout.Contents, time.Duration, error)
+
+// readContents reads what an Agent references. The Model decides which Secret the pods read, so it is read first.
+func (c *Controller) readContents(ctx context.Context, agent *v1alpha1.Agent, of *config, read readFunc) (recheck time.Duration, err error) {
+	key, store := client.ObjectKeyFromObject(agent), c.configs.store
+	of.references, of.unobserved = configrollout.References{}, nil
+	if !of.off {
+		of.references = configrollout.ReferencesOf(&agent.Spec.Runtime.Spec)
 	}
+	if of.model.Name != "" {
+		store.FollowAlso(key, of.model)
+		of.contents, _, _ = read(ctx, key) // an error comes again below
+		of.addModel(agent)
+	}
+	objects := of.references.Objects()
+	store.Follow(key, objects)
+	for _, object := range objects {
+		key := configwatch.Key{Namespace: agent.Namespace, Object: object}
+		if listed := store.Observes(key); !listed || store.Denied(key) {
+			of.unobserved = append(of.unobserved, status.UnobservedSecret{Name: object.Name, Listed: listed})
+		}
+	}
+	of.contents, recheck, err = read(ctx, key)
+	return recheck, err
 }
 
-// findBaseline reads the baseline from the Deployment or, if it has none, from what this process saw first.
-func (of *config) findBaseline(deployment *appsv1.Deployment, state *configState) {
-	if deployment == nil || len(of.references) == 0 {
-		state.baseline, state.annotation = nil, ""
+// forgetConfig drops what is known of an Agent that is gone.
+func (c *Controller) forgetConfig(agent types.NamespacedName) {
+	c.configs.store.Follow(agent, nil)
+	c.configs.waves.forget(agent)
+}
+
+// findRecorded reads the baseline from the Deployment.
+func (of *config) findRecorded(deployment *appsv1.Deployment, state *configState) {
+	if deployment == nil {
 		return
 	}
 	for _, annotation := range []string{deployment.Annotations[v1alpha1.AnnotationConfigBaseline], state.annotation} {
 		if of.baseline, of.recorded = configrollout.Decode(annotation); of.recorded {
-			state.baseline, state.annotation = nil, annotation
+			state.annotation = annotation
 			return
 		}
 	}
+}
+
+// findBaseline has the baseline be what this process saw first, if the Deployment has none.
+func (of *config) findBaseline(agent *v1alpha1.Agent, deployment *appsv1.Deployment, state *configState) {
+	if deployment == nil || len(of.references) == 0 {
+		state.baseline, state.annotation = nil, ""
+		of.baseline, of.recorded = configrollout.Baseline{}, false
+		return
+	}
+	if of.recorded {
+		state.baseline = nil
+		return
+	}
 	if state.baseline == nil {
-		state.baseline = ptr.To(configrollout.Baseline{}.Take("", of.references, of.contents))
+		state.baseline, state.newSpec = &configrollout.Baseline{}, agent.Generation != agent.Status.ObservedGeneration
 	}
 	*state.baseline = state.baseline.Move(of.references, of.contents) // what could not be read before
 	of.baseline = *state.baseline
@@ -402,76 +443,89 @@ func (of *config) rolls() bool {
 type configured struct {
 	// annotation is the baseline for the Deployment, empty for none.
 	annotation string
+	// environment are the variables of the Model that the pods get, and revision is that of the pod template, empty for none.
+	environment []corev1.EnvVar
+	revision    string
 	// taken is true if the pods take the current configuration with a new template, and rolled are the changes that are the reason.
 	taken  bool
 	rolled []configrollout.Change
 }
 
-// configure gives the rendered pod template its revision, and returns the baseline that goes with it. Pods that roll anyway, because of
-// another template than that of the baseline, take every change along.
-func (c *Controller) configure(ctx context.Context, desired render.Children, live *appsv1.Deployment, of *config, state *configState) configured {
-	template, recorded := configrollout.Template(desired.TemplateDigest(), foreignAnnotations(desired, live)), ""
+// configure decides what configuration the rendered pods get, and the baseline that goes with it. Pods that roll anyway, because of another
+// template than that of the baseline, take every change along. The rendered template has no variables of a Model yet.
+func (c *Controller) configure(ctx context.Context, agent *v1alpha1.Agent, desired render.Children, live *appsv1.Deployment, of *config, state *configState) configured {
+	template := configrollout.Template(desired.TemplateDigest(), foreignAnnotations(desired, live), of.model.Name)
+	recorded, revision := "", ""
 	if live != nil {
 		recorded = cmp.Or(state.annotation, live.Annotations[v1alpha1.AnnotationConfigBaseline])
-		setRevision(desired, revisionOf(live))
+		revision = revisionOf(live)
 	}
 	same := live != nil && live.Annotations[v1alpha1.AnnotationDigest] == desired.Deployment.Annotations[v1alpha1.AnnotationDigest]
-	if state.baseline != nil && state.baseline.Template == "" && same {
+	if state.baseline != nil && state.baseline.Template == "" && same && !(state.newSpec && of.model.Name != "") {
 		state.baseline.Template = template
 		of.baseline.Template = template
 	}
+	unchanged := configured{annotation: recorded, environment: of.baseline.Environment, revision: revision}
 	switch {
-	case c.configs == nil:
-		return configured{annotation: recorded}
+	case len(of.references) == 0 && c.configs.off:
+		return unchanged
 	case len(of.references) == 0:
-		return configured{}
-	case of.baseline.Template != template && replacesPods(desired, live, of.baseline.Restarted(template) && !status.Completed(live)):
-		c.readCurrent(ctx, of)
+		return configured{revision: revision}
+	case of.baseline.Template != template && of.replacesPods(agent, desired, live, template):
+		c.readCurrent(ctx, agent, of)
 		next := of.baseline.Take(template, of.references, of.contents)
 		if of.member.Phase == configrollout.Rolling || of.member.Phase == configrollout.Failed {
 			next.Rollout = of.member.Rollout.Retake(of.references, of.contents) // a restart is no proof that the change works
 		}
-		return configured{annotation: next.Encode(), taken: true}
+		return configured{annotation: next.Encode(), environment: next.Environment, revision: revision, taken: true}
 	case of.rolls() && ptr.Deref(live.Spec.Replicas, 1) == 0: // its next pods take everything
 		next := of.baseline.Take(template, of.references, of.contents)
-		return configured{annotation: next.Encode(), taken: true}
+		return configured{annotation: next.Encode(), environment: next.Environment, revision: revision, taken: true}
 	case of.rolls():
-		setRevision(desired, configrollout.Revision(of.references, of.contents))
 		next := of.baseline.Take(template, of.references, of.contents)
 		next.Rollout = of.member.NextRollout()
-		return configured{next.Encode(), true, of.difference.Changes}
+		return configured{next.Encode(), next.Environment, configrollout.Revision(of.references, of.contents), true, of.difference.Changes}
 	case of.baseline.Template != template:
 		next := of.baseline.Move(of.references, of.contents)
 		next.Template = template
-		return configured{annotation: next.Encode()}
+		unchanged.annotation = next.Encode()
+		return unchanged
 	case of.recorded && !of.difference.Moved:
-		return configured{annotation: recorded}
+		return unchanged
 	case of.recorded, !same, len(of.difference.Changes) > 0, recorded != "": // the last is no baseline, and this process knows none
-		return configured{annotation: of.baseline.Move(of.references, of.contents).Encode()}
+		unchanged.annotation = of.baseline.Move(of.references, of.contents).Encode()
+		return unchanged
 	default:
-		return configured{}
+		return configured{revision: revision}
 	}
 }
 
 // replacesPods reports whether another rendered template rolls the pods. It does not if it only spells out a default, or an operator of
-// another version renders the same differently: then the pods stay, and keep the configuration that they took. restarted is true while pods
-// roll because of another template than the rendered one. Once they have, they may be older than the configuration.
-func replacesPods(desired render.Children, live *appsv1.Deployment, restarted bool) bool {
-	if live == nil || restarted {
+// another version renders the same differently: then the pods stay, and keep the configuration that they took. While pods roll because of
+// another template than the rendered one, they are replaced already. Once they have been, they may be older than the configuration.
+func (of *config) replacesPods(agent *v1alpha1.Agent, desired render.Children, live *appsv1.Deployment, template string) bool {
+	if live == nil || of.namesOtherModel() || of.baseline.Restarted(template) && !status.Completed(live) {
 		return true
 	}
-	found, err := findDrift(live, desired.Deployment)
+	kept, err := desired.WithModel(agent, render.Live{}, of.baseline.Environment)
+	if err != nil {
+		return true
+	}
+	setRevision(kept, revisionOf(live))
+	found, err := findDrift(live, kept.Deployment)
 	return err != nil || slices.ContainsFunc(found, func(d drift) bool { return hasPrefix(d.path, "spec", "template") })
 }
 
 // readCurrent reads what has changed and not settled yet: pods that roll for another reason take it along. Otherwise an Agent that is
 // applied together with its ConfigMap would roll twice.
-func (c *Controller) readCurrent(ctx context.Context, of *config) {
-	current, err := c.configs.store.Current(ctx, of.member.Name)
-	if err != nil {
-		log.FromContext(ctx).Error(err, "cannot read a referenced ConfigMap or Secret: the pods may roll once more when it can be read")
+func (c *Controller) readCurrent(ctx context.Context, agent *v1alpha1.Agent, of *config) {
+	current := func(ctx context.Context, key types.NamespacedName) (configrollout.Contents, time.Duration, error) {
+		contents, err := c.configs.store.Current(ctx, key)
+		return contents, 0, err
 	}
-	of.contents = current
+	if _, err := c.readContents(ctx, agent, of, current); err != nil {
+		log.FromContext(ctx).Error(err, "cannot read what the Agent references: the pods may roll once more when it can be read")
+	}
 }
 
 // setRevision sets the revision of the pod template, if there is one.
@@ -496,7 +550,7 @@ func foreignAnnotations(desired render.Children, live *appsv1.Deployment) map[st
 
 // report returns what the status says about the configuration after a pass that took it, or did not.
 func (of *config) report(taken bool) status.Config {
-	report := status.Config{Decision: of.decision, Missing: of.difference.Missing, Unobserved: of.unobserved}
+	report := status.Config{Decision: of.decision, Missing: of.difference.Missing, Unobserved: of.unobserved, Off: of.off, Model: of.modelReport()}
 	if !taken {
 		report.Changes = of.difference.Changes
 	}
@@ -509,7 +563,7 @@ func (c *Controller) recordConfigRollout(agent *v1alpha1.Agent, of config, state
 		c.record(agent, corev1.EventTypeNormal, reasonConfigChanged, "%s: rolling the pods", configrollout.Describe(state.rolled))
 		state.rolled = nil
 	}
-	if of.member.Phase != configrollout.Failed || state.haltReported == state.revision {
+	if of.off || of.member.Phase != configrollout.Failed || state.haltReported == state.revision {
 		return
 	}
 	if waiting := c.configs.waves.halts(client.ObjectKeyFromObject(agent)); waiting > 0 {

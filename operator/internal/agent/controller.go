@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -35,14 +36,15 @@ type Controller struct {
 	readsNodes bool
 	now        func() time.Time
 	states     states
-	// configs is nil if a changed configuration rolls no pods.
-	configs *configs
+	configs    configs
 }
 
 // New returns a controller that reads through a cached client and, for what its caches do not hold, a live reader. readsNodes is
-// true if the cached client holds nodes.
+// true if the cached client holds nodes. A changed configuration rolls no pods before RollConfigs.
 func New(cached client.Client, live client.Reader, recorder events.EventRecorder, readsNodes bool) *Controller {
-	return &Controller{client: cached, live: live, events: recorder, readsNodes: readsNodes, now: time.Now}
+	c := &Controller{client: cached, live: live, events: recorder, readsNodes: readsNodes, now: time.Now}
+	c.RollConfigs(ConfigRollouts{}, func() []types.NamespacedName { return nil }, func([]types.NamespacedName, time.Duration) {})
+	return c
 }
 
 // Reconcile brings an Agent's children and status up to date. A pass that finds nothing to change sends no write. While a finalizer
@@ -72,6 +74,7 @@ func (c *Controller) Reconcile(ctx context.Context, request reconcile.Request) (
 	}
 	observed.Missing, observed.Rewritten, observed.TemplateDue = applied.missing, applied.rewritten, applied.templateDue
 	observed.Config = applied.config.report(applied.taken)
+	observed.Config.Model.Awaited = applied.awaitsModel
 	updated, missing := status.Of(agent, observed, applied.err)
 	delay, err := c.patchStatus(ctx, agent, written{&updated, missing}, observed, state)
 	if err != nil {

@@ -135,7 +135,7 @@ func TestWithoutPrecedenceThereIsNoGate(t *testing.T) {
 func TestAnAgentOfAnotherOperatorHoldsNoSlot(t *testing.T) {
 	operator, w := "platform/other", newWaveWorld("a")
 	require.Equal(t, configrollout.Roll, w.pending("a").Verdict)
-	inner := &Controller{configs: &configs{store: configwatch.NewStore(configwatch.Settle{}, nil, nil, nil), waves: w.waves}}
+	inner := &Controller{configs: configs{store: configwatch.NewStore(configwatch.Settle{}, nil, nil, nil), waves: w.waves}}
 	stored := &v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "a"}, Status: v1alpha1.AgentStatus{ObservedGeneration: 1}}
 	gate := &gated{precedence: yieldsTo{&operator}, inner: inner, reader: oneAgent{agent: stored}}
 	_, err := gate.Reconcile(t.Context(), reconcile.Request{NamespacedName: waveName("a")})

@@ -46,8 +46,8 @@ type Settings struct {
 	Metrics bool
 	// Namespaces are those whose Agents are reconciled; none means all.
 	Namespaces []string
-	// ConfigRollouts is nil if a changed ConfigMap or Secret rolls no pods.
-	ConfigRollouts *ConfigRollouts
+	// ConfigRollouts are the rollouts that a changed ConfigMap, Secret, or Model causes.
+	ConfigRollouts ConfigRollouts
 	// Precedence decides which namespaces belong to another operator; nil if none does.
 	Precedence Precedence
 }
@@ -87,10 +87,8 @@ func Register(ctx context.Context, manager ctrl.Manager, settings Settings) erro
 			watching.WatchesRawSource(wake)
 		}
 	}
-	if settings.ConfigRollouts != nil {
-		if err := registerConfigRollouts(ctx, manager, watching, agents, settings); err != nil {
-			return err
-		}
+	if err := registerConfigRollouts(ctx, manager, watching, agents, settings); err != nil {
+		return err
 	}
 	return watching.
 		WithOptions(controller.Options{

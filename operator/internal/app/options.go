@@ -36,7 +36,7 @@ type Options struct {
 	AgentMetrics bool
 	// Concurrency is the number of Agents reconciled at a time.
 	Concurrency int
-	// ConfigRollouts is how many Agents roll at a time because a ConfigMap or Secret changed; 0 if none ever does.
+	// ConfigRollouts is how many Agents roll at a time because a ConfigMap, Secret, or Model changed; 0 if none ever does.
 	// ConfigRolloutsPerNamespace is how many of one namespace.
 	ConfigRollouts, ConfigRolloutsPerNamespace int
 	// ConfigRolloutSecrets are the Secrets whose changes are observed.
@@ -135,7 +135,7 @@ func ParseOptions(args []string, output io.Writer) (Options, error) {
 	flags.StringVar(&o.HealthProbeBindAddress, "health-probe-bind-address", ":8081", "`host:port` that serves /healthz and /readyz; 0 to disable")
 	flags.BoolVar(&o.AgentMetrics, "agent-metrics", true, "export gauges of every Agent in addition to the operator's own metrics")
 	flags.IntVar(&o.Concurrency, "concurrency", 8, "`number` of Agents reconciled at a time")
-	flags.IntVar(&o.ConfigRollouts, "config-rollouts", 20, "`number` of Agents that roll at a time because a ConfigMap or Secret changed; 0 to roll none, and observe no change")
+	flags.IntVar(&o.ConfigRollouts, "config-rollouts", 20, "`number` of Agents that roll at a time because a ConfigMap, Secret, or Model changed; 0 to roll none, and observe only Models")
 	flags.IntVar(&o.ConfigRolloutsPerNamespace, "config-rollouts-per-namespace", 5, "`number` of them in one namespace")
 	flags.Var(&o.ConfigRolloutSecrets, "config-rollout-secrets", "comma-separated `secrets`, each as namespace/name, whose changes are observed; the operator needs get, list, and watch on each")
 	flags.Float64Var(&o.KubeAPIQPS, "kube-api-qps", 200, "`requests` per second to the API server, on average")

@@ -90,10 +90,10 @@ func TestSecretsAreInTheNamespacesOfTheOperator(t *testing.T) {
 	require.ErrorContains(t, err, `--config-rollout-secrets: namespace "b" is not in --namespaces`)
 }
 
-func TestNoConfigRolloutsMeansNoWatch(t *testing.T) {
+func TestNoConfigRolloutsMeansNoLimitsAboveZero(t *testing.T) {
 	options, err := ParseOptions([]string{"--config-rollouts=0"}, io.Discard)
 	require.NoError(t, err)
-	require.Nil(t, configRollouts(options))
+	require.Zero(t, configRollouts(options).Limits.Total)
 	options, err = ParseOptions([]string{"--config-rollouts=7", "--config-rollouts-per-namespace=3"}, io.Discard)
 	require.NoError(t, err)
 	require.Equal(t, configrollout.Limits{PerNamespace: 3, Total: 7}, configRollouts(options).Limits)

@@ -89,19 +89,16 @@ func Run(ctx context.Context, options Options, version string, logs io.Writer) e
 	return start(ctx, manager)
 }
 
-// A change of a ConfigMap or Secret is read when it was quiet for configQuiet, or is configAtMost old: a person or a tool often writes
+// A change of a ConfigMap, Secret, or Model is read when it was quiet for configQuiet, or is configAtMost old: a person or a tool often writes
 // several in a row, and applies an Agent together with its configuration.
 const (
 	configQuiet  = 10 * time.Second
 	configAtMost = time.Minute
 )
 
-// configRollouts returns what a changed ConfigMap or Secret does, nil for nothing.
-func configRollouts(options Options) *agent.ConfigRollouts {
-	if options.ConfigRollouts == 0 {
-		return nil
-	}
-	settings := &agent.ConfigRollouts{
+// configRollouts returns what a changed ConfigMap, Secret, or Model does.
+func configRollouts(options Options) agent.ConfigRollouts {
+	settings := agent.ConfigRollouts{
 		Limits: configrollout.Limits{PerNamespace: options.ConfigRolloutsPerNamespace, Total: options.ConfigRollouts},
 		Settle: configwatch.Settle{Quiet: configQuiet, AtMost: configAtMost},
 	}
@@ -225,7 +222,7 @@ func newManager(ctx context.Context, options Options, config *rest.Config, logge
 // watched returns the kinds in the operator's caches.
 func watched(may readable, leases bool) []client.Object {
 	kinds := []client.Object{
-		&v1alpha1.Agent{}, &appsv1.Deployment{}, &corev1.Service{}, &corev1.ConfigMap{}, &policyv1.PodDisruptionBudget{},
+		&v1alpha1.Agent{}, &v1alpha1.Model{}, &appsv1.Deployment{}, &corev1.Service{}, &corev1.ConfigMap{}, &policyv1.PodDisruptionBudget{},
 		&autoscalingv2.HorizontalPodAutoscaler{}, &corev1.Pod{},
 	}
 	if may.nodes {

@@ -7,12 +7,15 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	corev1 "k8s.io/api/core/v1"
 )
 
 // Baseline is the content that the pods of an Agent took when they last rolled. An annotation of the Deployment holds it, outside of the
 // pod template, so that recording it restarts nothing.
 type Baseline struct {
-	// Template is a digest of the pod template. Pods that roll because of another one take the current content along.
+	// Template is a digest of the pod template without the variables of a Model. Pods that roll because of another one take the current
+	// content along.
 	Template string `json:"template"`
 	// ConfigMaps are the digests of the keys by the name of the ConfigMap. They are null if the pods could not start without it, and
 	// empty if an optional one did not exist.
@@ -20,6 +23,11 @@ type Baseline struct {
 	// Secrets are the versions by the name of the Secret: noVersion if the pods could not start without it, and noSecret if an optional one
 	// did not exist. A digest would let anyone who may read the Deployment check guesses of the value.
 	Secrets map[string]string `json:"secrets,omitempty"`
+	// Models are the digests of the fields by the name of the Model, empty if the pods started without it.
+	Models map[string]map[string]string `json:"models,omitempty"`
+	// Environment are the variables of the Model. They hold no key, only a reference to it. The pods keep them when the Model is deleted,
+	// and when another version of the operator would resolve it to other variables.
+	Environment []corev1.EnvVar `json:"environment,omitempty"`
 	// Rollout is why the pods last rolled, nil if that was no config rollout.
 	Rollout *Rollout `json:"rollout,omitempty"`
 }
@@ -169,7 +177,7 @@ func (b Baseline) Compare(references References, contents Contents) Difference {
 			continue
 		}
 		if !content.Exists {
-			difference.Moved = difference.Moved || !b.has(object)
+			difference.Moved = difference.Moved || !b.Has(object)
 			continue // nothing rolls because an optional object was deleted
 		}
 		keys, changed, moved := b.compareObject(object, use, content)
@@ -181,24 +189,35 @@ func (b Baseline) Compare(references References, contents Contents) Difference {
 	return difference
 }
 
-// has reports whether a baseline knows an object.
-func (b Baseline) has(object Object) bool {
-	if object.Kind == Secret {
-		_, known := b.Secrets[object.Name]
-		return known
+// Has reports whether a baseline knows an object.
+func (b Baseline) Has(object Object) bool {
+	var known bool
+	switch object.Kind {
+	case Secret:
+		_, known = b.Secrets[object.Name]
+	case Model:
+		_, known = b.Models[object.Name]
+	default:
+		_, known = b.ConfigMaps[object.Name]
 	}
-	_, known := b.ConfigMaps[object.Name]
 	return known
 }
 
 // compareObject is for an object that exists with every required key.
 func (b Baseline) compareObject(object Object, use Use, content Content) (keys []string, changed, moved bool) {
-	if object.Kind == ConfigMap {
+	switch object.Kind {
+	case ConfigMap:
 		taken, now := b.ConfigMaps[object.Name], use.read(content)
 		if _, compact := taken[allKeys]; compact {
 			now = compactKeys(now)
 		}
 		return changedKeys(taken, now), taken != nil && !maps.Equal(taken, now), taken == nil
+	case Model: // pods of which nothing is known have no variables of a Model
+		taken, now := b.Models[object.Name], use.read(content)
+		if len(taken) > 0 {
+			keys = changedKeys(taken, now)
+		}
+		return keys, !maps.Equal(taken, now), false
 	}
 	version := b.Secrets[object.Name]
 	if version == noVersion || version == content.Version {
@@ -233,10 +252,19 @@ func changedKeys(before, now map[string]string) []string {
 	return keys
 }
 
-// Take returns the baseline of pods with a template that take the current content. Of content that is not known, it keeps what is known
-// about the pods before.
+// Take returns the baseline of pods with a template that take the current content. Of content that is not known, and of a Model that does
+// not exist, it keeps what is known about the pods before.
 func (b Baseline) Take(template string, references References, contents Contents) Baseline {
-	return b.update(template, references, contents, func(Object) bool { return true })
+	taken := b.update(template, references, contents, func(object Object) bool {
+		return object.Kind != Model || contents[object].Exists || !b.Has(object)
+	})
+	if of, any := references.Model(); any {
+		taken.Environment = b.Environment
+		if model := contents[of]; model.Exists {
+			taken.Environment = model.Environment
+		}
+	}
+	return taken
 }
 
 // Move returns the baseline after a difference that Moved it. What changed is as before.
@@ -244,28 +272,22 @@ func (b Baseline) Move(references References, contents Contents) Baseline {
 	changed := b.Compare(references, contents).Changes
 	moved := b.update(b.Template, references, contents, func(object Object) bool {
 		content := contents[object]
-		gone := b.has(object) && (!content.Exists || references[object].missing(object, content) != "")
+		gone := b.Has(object) && (!content.Exists || references[object].missing(object, content) != "")
 		return !gone && !slices.ContainsFunc(changed, func(c Change) bool { return c.Object == object })
 	})
-	moved.Rollout = b.Rollout
+	moved.Rollout, moved.Environment = b.Rollout, b.Environment
 	return moved
 }
 
 // update returns a baseline of the referenced objects. It has the current content of those that are known and selected.
 func (b Baseline) update(template string, references References, contents Contents, selected func(Object) bool) Baseline {
-	updated := Baseline{Template: template, ConfigMaps: map[string]map[string]string{}, Secrets: map[string]string{}}
+	updated := Baseline{Template: template, ConfigMaps: map[string]map[string]string{}, Secrets: map[string]string{}, Models: map[string]map[string]string{}}
 	for object, use := range references {
 		content, known := contents[object]
-		switch take := known && selected(object); {
-		case !take && !b.has(object):
-		case object.Kind == ConfigMap && take:
-			updated.ConfigMaps[object.Name] = use.read(content)
-		case object.Kind == ConfigMap:
-			updated.ConfigMaps[object.Name] = b.ConfigMaps[object.Name]
-		case take:
-			updated.Secrets[object.Name] = versionOf(use, content)
-		default:
-			updated.Secrets[object.Name] = b.Secrets[object.Name]
+		if take := known && selected(object); take {
+			updated.take(object, use, content)
+		} else if b.Has(object) {
+			updated.keep(object, b)
 		}
 	}
 	updated.compact()
@@ -299,6 +321,30 @@ func compactKeys(keys map[string]string) map[string]string {
 	return map[string]string{allKeys: digestOf(keys)}
 }
 
+// take has a baseline record the current content of an object.
+func (b *Baseline) take(object Object, use Use, content Content) {
+	switch object.Kind {
+	case ConfigMap:
+		b.ConfigMaps[object.Name] = use.read(content)
+	case Model:
+		b.Models[object.Name] = use.read(content)
+	default:
+		b.Secrets[object.Name] = versionOf(use, content)
+	}
+}
+
+// keep has a baseline record what an earlier one recorded of an object.
+func (b *Baseline) keep(object Object, earlier Baseline) {
+	switch object.Kind {
+	case ConfigMap:
+		b.ConfigMaps[object.Name] = earlier.ConfigMaps[object.Name]
+	case Model:
+		b.Models[object.Name] = earlier.Models[object.Name]
+	default:
+		b.Secrets[object.Name] = earlier.Secrets[object.Name]
+	}
+}
+
 func versionOf(use Use, content Content) string {
 	switch {
 	case use.missing(Object{}, content) != "":
@@ -330,9 +376,13 @@ func Revision(references References, contents Contents) string {
 	return digest(texts...)
 }
 
-// Template is the digest of a pod template: of the rendered one, and of the annotations that others put on it to roll the pods.
-func Template(rendered string, foreign map[string]string) string {
-	return digest(rendered) + "-" + digestOf(foreign)
+// Template is the digest of a pod template: of the rendered one without the variables of a Model, of the name of the Model, and of the
+// annotations that others put on it to roll the pods. An Agent that names another Model takes it at once.
+func Template(rendered string, foreign map[string]string, model string) string {
+	if model == "" {
+		return digest(rendered) + "-" + digestOf(foreign)
+	}
+	return digest(rendered, model) + "-" + digestOf(foreign)
 }
 
 // Restarted reports whether others changed their annotations of the pod template since the pods took the baseline: the pods roll already.

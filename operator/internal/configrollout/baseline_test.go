@@ -234,9 +234,10 @@ func TestChangesAreDescribedByObjectAndKeys(t *testing.T) {
 
 func TestOnlyAForeignAnnotationIsARestart(t *testing.T) {
 	restart := map[string]string{"kubectl.kubernetes.io/restartedAt": "now"}
-	require.False(t, Baseline{Template: Template("t", restart)}.Restarted(Template("u", restart)))
-	require.True(t, Baseline{Template: Template("t", nil)}.Restarted(Template("t", restart)))
-	require.False(t, Baseline{}.Restarted(Template("t", restart)), "the first look at an Agent")
+	require.False(t, Baseline{Template: Template("t", restart, "")}.Restarted(Template("u", restart, "")))
+	require.True(t, Baseline{Template: Template("t", nil, "")}.Restarted(Template("t", restart, "")))
+	require.False(t, Baseline{Template: Template("t", restart, "m")}.Restarted(Template("t", restart, "n")))
+	require.False(t, Baseline{}.Restarted(Template("t", restart, "")), "the first look at an Agent")
 }
 
 func TestTheRevisionChangesWithEveryVersion(t *testing.T) {
@@ -246,6 +247,8 @@ func TestTheRevisionChangesWithEveryVersion(t *testing.T) {
 	}
 	require.NotEqual(t, revision("1", "1"), revision("2", "1"))
 	require.NotEqual(t, revision("1", "1"), revision("1", "2"))
-	require.NotEqual(t, Template("t", nil), Template("t", map[string]string{"kubectl.kubernetes.io/restartedAt": "now"}))
-	require.NotEqual(t, Template("t", nil), Template("u", nil))
+	require.NotEqual(t, Template("t", nil, ""), Template("t", map[string]string{"kubectl.kubernetes.io/restartedAt": "now"}, ""))
+	require.NotEqual(t, Template("t", nil, ""), Template("u", nil, ""))
+	require.NotEqual(t, Template("t", nil, "m"), Template("t", nil, "n"))
+	require.NotEqual(t, Template("t", nil, "m"), Template("t", nil, ""))
 }

@@ -7,6 +7,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	corev1 "k8s.io/api/core/v1"
 )
 
 // Content is what an object held when it was read. It has a digest for each value, and no value.
@@ -17,6 +19,8 @@ type Content struct {
 	Version string
 	// Keys are the digests of the values. Those of a Secret are keyed with a secret of this process, and are never written anywhere.
 	Keys map[string]string
+	// Environment are the variables that a Model resolves to.
+	Environment []corev1.EnvVar
 	// Earlier are contents of a Secret that this process read before, the latest first.
 	Earlier []Content
 }
@@ -34,6 +38,13 @@ func ConfigMapContent(version string, data map[string]string, binary map[string]
 		keys[key] = digest("binary", string(value))
 	}
 	return Content{Exists: true, Version: version, Keys: keys}
+}
+
+// ModelContent is the content of a Model: its fields, and the variables that it resolves to.
+func ModelContent(version string, fields map[string]string, environment []corev1.EnvVar) Content {
+	content := ConfigMapContent(version, fields, nil)
+	content.Environment = environment
+	return content
 }
 
 // maxEarlier is how many earlier contents of a Secret are remembered.
@@ -100,7 +111,7 @@ func (u Use) read(content Content) map[string]string {
 // revision is opaque. Pods with the same one read the same: an Agent on which it works is no proof for one that reads other keys. Of a Secret,
 // it has no digest of a value, so it is another one after every write.
 func (u Use) revision(kind string, content Content) string {
-	if kind == ConfigMap {
+	if kind != Secret {
 		return digestOf(u.read(content))
 	}
 	return digest(append([]string{content.Version, fmt.Sprint(u.All)}, slices.Sorted(maps.Keys(u.Keys))...)...)

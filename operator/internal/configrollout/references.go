@@ -1,4 +1,4 @@
-// Package configrollout decides when a changed ConfigMap or Secret rolls the pods of an Agent: what an Agent references, whether the
+// Package configrollout decides when a changed ConfigMap, Secret, or Model rolls the pods of an Agent: what an Agent references, whether the
 // content changed since its pods took it, and which Agents roll next. It is pure: no client, no context, no logger, no clock, no globals.
 package configrollout
 
@@ -18,9 +18,10 @@ import (
 const (
 	ConfigMap = "ConfigMap"
 	Secret    = "Secret"
+	Model     = "Model"
 )
 
-// Object is a ConfigMap or a Secret in the namespace of an Agent.
+// Object is a ConfigMap, a Secret, or a Model in the namespace of an Agent.
 type Object struct{ Kind, Name string }
 
 // String returns the kind and the name, as messages show an object.
@@ -78,6 +79,23 @@ func ReferencesOf(spec *v1alpha1.RuntimeSpec) References {
 		references.addVolume(&spec.Volumes[i])
 	}
 	return references
+}
+
+// AddModel adds the Model that an Agent names, and the Secret that the variables of the Model read. A Model is optional: pods start without
+// it.
+func (r References) AddModel(name string, variables []corev1.EnvVar) {
+	r[Object{Model, name}] = Use{All: true}
+	r.addContainer(&corev1.Container{Env: variables})
+}
+
+// Model returns the Model among the references.
+func (r References) Model() (Object, bool) {
+	for object := range r {
+		if object.Kind == Model {
+			return object, true
+		}
+	}
+	return Object{}, false
 }
 
 func (r References) addContainer(container *corev1.Container) {

@@ -1,5 +1,6 @@
-// Package configwatch observes the ConfigMaps and Secrets that Agents reference. It watches metadata only, and keeps nothing of an object
-// that no Agent references. When the version of a referenced object changes, it waits until the object is quiet, and reads it once.
+// Package configwatch observes the ConfigMaps, Secrets, and Models that Agents reference. Of ConfigMaps and Secrets it watches metadata only,
+// and it keeps nothing of an object that no Agent references. When the version of a referenced object changes, it waits until the object is
+// quiet, and reads it once.
 package configwatch
 
 import (
@@ -59,6 +60,8 @@ type access struct {
 // object is a referenced object.
 type object struct {
 	followers map[types.NamespacedName]bool
+	// awaited is true if the object need not be quiet when it appears, because new Agents wait for it.
+	awaited bool
 	// reading is held while the object is read, so that Agents that share it cost one read.
 	reading sync.Mutex
 	content configrollout.Content
@@ -78,7 +81,7 @@ type object struct {
 	failed time.Time
 }
 
-// NewStore returns a store without objects. It may read the listed Secrets, and every ConfigMap.
+// NewStore returns a store without objects. It may read the listed Secrets, every ConfigMap, and every Model.
 func NewStore(settle Settle, read Read, secrets []Key, wake func(agents []types.NamespacedName, after time.Duration)) *Store {
 	s := &Store{
 		settle: settle, read: read, wake: wake, now: time.Now,
@@ -91,7 +94,7 @@ func NewStore(settle Settle, read Read, secrets []Key, wake func(agents []types.
 }
 
 // Observes reports whether changes of an object are observed.
-func (s *Store) Observes(key Key) bool { return key.Kind == configrollout.ConfigMap || s.secrets[key] }
+func (s *Store) Observes(key Key) bool { return key.Kind != configrollout.Secret || s.secrets[key] }
 
 // Denied reports whether the operator has no permission to get, list, or watch a Secret that is listed. The Agents that reference it wake
 // when that changes.
@@ -132,12 +135,22 @@ func (s *Store) Follow(agent types.NamespacedName, objects []configrollout.Objec
 			continue
 		}
 		if s.objects[key] == nil {
-			s.objects[key] = &object{followers: map[types.NamespacedName]bool{}}
+			s.objects[key] = &object{followers: map[types.NamespacedName]bool{}, awaited: of.Kind == configrollout.Model}
 		}
 		s.objects[key].followers[agent] = true
 	}
 	if s.agents[agent] = objects; len(objects) == 0 {
 		delete(s.agents, agent)
+	}
+}
+
+// FollowAlso adds an object to those that an Agent references.
+func (s *Store) FollowAlso(agent types.NamespacedName, object configrollout.Object) {
+	s.mutex.Lock()
+	objects := s.agents[agent]
+	s.mutex.Unlock()
+	if !slices.Contains(objects, object) {
+		s.Follow(agent, append(slices.Clone(objects), object))
 	}
 }
 
@@ -216,6 +229,9 @@ func (s *Store) contentOf(ctx context.Context, of request) (answer, error) {
 			o.firstMove = o.lastMove
 		}
 		known = answer{read, true, s.untilRead(o)}
+		if movedAgain {
+			known.wait = max(known.wait, time.Millisecond) // an object that appears need not settle
+		}
 	})
 	if err != nil {
 		known.wait = retryRead
@@ -292,6 +308,9 @@ func (s *Store) notePermission(to access, err error) {
 	}
 }
 
+// appears reports whether an object that new Agents wait for did not exist when it was last read.
+func (o *object) appears() bool { return o.awaited && !o.content.Exists }
+
 // untilRead is how long an object must not be read yet, 0 if it may be, or need not be.
 func (s *Store) untilRead(o *object) time.Duration {
 	return max(s.untilSettled(o), s.untilRetry(o))
@@ -299,7 +318,7 @@ func (s *Store) untilRead(o *object) time.Duration {
 
 // untilSettled is how long a change of an object waits for further ones, 0 if there is none that waits.
 func (s *Store) untilSettled(o *object) time.Duration {
-	if !o.moved || !o.known {
+	if !o.moved || !o.known || o.appears() {
 		return 0
 	}
 	due := o.lastMove.Add(s.settle.Quiet)
@@ -317,8 +336,8 @@ func (s *Store) untilRetry(o *object) time.Duration {
 	return max(o.failed.Add(retryRead).Sub(s.now()), 0)
 }
 
-// observe notes the version of an object that the watch reports, empty if it was deleted.
-func (s *Store) observe(key Key, version string) {
+// Observe notes the version of an object that a watch reports, empty if it was deleted.
+func (s *Store) Observe(key Key, version string) {
 	s.mutex.Lock()
 	o := s.objects[key]
 	if o == nil || !o.known && !o.fetching {
@@ -341,9 +360,13 @@ func (s *Store) observe(key Key, version string) {
 	if starts {
 		followers = slices.Collect(maps.Keys(o.followers))
 	}
+	after := s.settle.Quiet
+	if o.appears() {
+		after = 0
+	}
 	s.mutex.Unlock()
 	if starts {
-		s.wake(followers, s.settle.Quiet)
+		s.wake(followers, after)
 	}
 }
 

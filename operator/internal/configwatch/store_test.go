@@ -33,6 +33,7 @@ var (
 	one, two = agentNamed("one"), agentNamed("two")
 	shared   = configrollout.Object{Kind: configrollout.ConfigMap, Name: "shared"}
 	key      = Key{"n", shared}
+	model    = configrollout.Object{Kind: configrollout.Model, Name: "model"}
 	secret   = configrollout.Object{Kind: configrollout.Secret, Name: "secret"}
 )
 
@@ -57,7 +58,7 @@ func newWorld(secrets ...Key) *world {
 // write stores a value, and reports the new version as the watch does.
 func (w *world) write(key Key, version, value string) {
 	w.content[key] = configrollout.ConfigMapContent(version, map[string]string{"k": value}, nil)
-	w.observe(key, version)
+	w.Observe(key, version)
 }
 
 func (w *world) ask(t *testing.T, agent types.NamespacedName) (configrollout.Contents, time.Duration) {
@@ -77,7 +78,7 @@ func TestASharedObjectIsReadOnce(t *testing.T) {
 		require.Equal(t, "1", contents[shared].Version)
 	}
 	require.Equal(t, 1, w.reads)
-	w.observe(key, "1")
+	w.Observe(key, "1")
 	require.Empty(t, w.woken, "the version is known")
 }
 
@@ -168,9 +169,9 @@ func TestAVersionThatComesBackIsKnownToPodsThatTookAnother(t *testing.T) {
 	w.write(key, "2", "v")
 	w.Follow(one, []configrollout.Object{shared})
 	w.ask(t, one)
-	w.observe(key, "1") // the watch is behind the read
+	w.Observe(key, "1") // the watch is behind the read
 	require.Equal(t, "2", w.current(t, one))
-	w.observe(key, "2")
+	w.Observe(key, "2")
 	contents, next := w.ask(t, one)
 	require.Zero(t, next)
 	require.Equal(t, "2", contents[shared].Version)
@@ -188,12 +189,12 @@ func TestPodsThatTookASecretEarlyAreNotOutdatedByItsLabels(t *testing.T) {
 	contents, _ := w.ask(t, one)
 	baseline := configrollout.Baseline{}.Take("", references, contents)
 	version, data = "2", "b"
-	w.observe(tokens, version)
+	w.Observe(tokens, version)
 	contents, err := w.Current(t.Context(), one)
 	require.NoError(t, err)
 	baseline = baseline.Take("", references, contents)
 	version = "3" // its labels change
-	w.observe(tokens, version)
+	w.Observe(tokens, version)
 	w.clock = w.clock.Add(settle.Quiet)
 	contents, _ = w.ask(t, one)
 	require.Equal(t, "3", contents[secret].Version)
@@ -219,8 +220,8 @@ func TestAVersionThatComesBackNeedsNoRead(t *testing.T) {
 	w.write(key, "2", "v")
 	w.Follow(one, []configrollout.Object{shared})
 	w.ask(t, one)
-	w.observe(key, "1") // the watch is behind the read
-	w.observe(key, "2")
+	w.Observe(key, "1") // the watch is behind the read
+	w.Observe(key, "2")
 	w.clock = w.clock.Add(time.Hour)
 	w.ask(t, one)
 	require.Equal(t, 1, w.reads)
@@ -259,7 +260,7 @@ func TestAMoveDuringTheFirstReadIsNotLost(t *testing.T) {
 	w := newWorld()
 	w.write(key, "1", "v")
 	w.Follow(one, []configrollout.Object{shared})
-	w.observe(key, "1")
+	w.Observe(key, "1")
 	require.Empty(t, w.woken, "nobody has read it")
 	contents, next := w.duringARead(t, func() { w.write(key, "2", "w") })
 	require.Equal(t, "1", contents[shared].Version)
@@ -273,7 +274,7 @@ func TestAReportOfTheVersionThatIsReadIsNoMove(t *testing.T) {
 	w := newWorld()
 	w.write(key, "1", "v")
 	w.Follow(one, []configrollout.Object{shared})
-	contents, next := w.duringARead(t, func() { w.observe(key, "1") }) // the list of an operator that starts
+	contents, next := w.duringARead(t, func() { w.Observe(key, "1") }) // the list of an operator that starts
 	require.Equal(t, "1", contents[shared].Version)
 	require.Zero(t, next)
 }
@@ -284,11 +285,53 @@ func TestADeletionDuringAReadIsNotLost(t *testing.T) {
 	w.ask(t, one) // it does not exist
 	w.write(key, "1", "v")
 	w.clock = w.clock.Add(settle.Quiet)
-	contents, next := w.duringARead(t, func() { delete(w.content, key); w.observe(key, "") })
+	contents, next := w.duringARead(t, func() { delete(w.content, key); w.Observe(key, "") })
 	require.True(t, contents[shared].Exists)
 	w.clock = w.clock.Add(next)
 	contents, _ = w.ask(t, one)
 	require.False(t, contents[shared].Exists)
+}
+
+// An Agent and its Model are often applied together: the Model may appear while the Agent's first pass reads that there is none.
+func TestAModelThatAppearsDuringTheFirstReadIsNotLost(t *testing.T) {
+	w := newWorld()
+	w.Follow(one, []configrollout.Object{model})
+	contents, next := w.duringARead(t, func() { w.write(Key{"n", model}, "1", "v") })
+	require.False(t, contents[model].Exists)
+	require.Equal(t, []time.Duration{0}, w.after)
+	require.NotZero(t, next)
+	w.clock = w.clock.Add(next)
+	contents, next = w.ask(t, one)
+	require.True(t, contents[model].Exists)
+	require.Zero(t, next)
+}
+
+func TestAModelThatAppearsNeedNotBeQuiet(t *testing.T) {
+	w := newWorld()
+	w.Follow(one, []configrollout.Object{model})
+	w.ask(t, one)
+	w.write(Key{"n", model}, "1", "v")
+	require.Equal(t, []types.NamespacedName{one}, w.woken)
+	require.Equal(t, []time.Duration{0}, w.after)
+	contents, _ := w.ask(t, one)
+	require.True(t, contents[model].Exists)
+
+	w.write(Key{"n", model}, "2", "w")
+	require.Equal(t, []time.Duration{0, settle.Quiet}, w.after, "a change does")
+	_, next := w.ask(t, one)
+	require.Equal(t, settle.Quiet, next)
+}
+
+func TestFollowAlsoKeepsWhatAnAgentFollows(t *testing.T) {
+	w := newWorld()
+	w.Follow(one, []configrollout.Object{shared})
+	w.ask(t, one)
+	for range 2 {
+		w.FollowAlso(one, model)
+		contents, _ := w.ask(t, one)
+		require.Len(t, contents, 2)
+	}
+	require.Equal(t, 2, w.reads)
 }
 
 func TestAFailedReadLeavesWhatIsKnown(t *testing.T) {
@@ -335,7 +378,7 @@ func TestAMissingPermissionToReadASecretIsToldToItsAgents(t *testing.T) {
 	require.Empty(t, w.woken, "they know")
 	forbid(errors.New("busy"))
 	require.True(t, w.Denied(tokens))
-	w.observe(tokens, "1") // the watch is behind
+	w.Observe(tokens, "1") // the watch is behind
 	forbid(nil)
 	require.False(t, w.Denied(tokens))
 	require.ElementsMatch(t, []types.NamespacedName{one, two}, w.woken)
@@ -351,7 +394,7 @@ func TestADeletedObjectIsReadAgain(t *testing.T) {
 	w.Follow(one, []configrollout.Object{shared})
 	w.ask(t, one)
 	delete(w.content, key)
-	w.observe(key, "")
+	w.Observe(key, "")
 	w.clock = w.clock.Add(settle.Quiet)
 	contents, _ := w.ask(t, one)
 	require.Equal(t, configrollout.Contents{shared: {}}, contents)
@@ -378,7 +421,7 @@ func TestAnObjectIsForgottenWithItsLastAgent(t *testing.T) {
 	w.Follow(two, nil)
 	require.Empty(t, w.objects)
 	require.Empty(t, w.agents)
-	w.observe(key, "1")
+	w.Observe(key, "1")
 	require.Empty(t, w.objects, "what nobody references takes no memory")
 }
 

@@ -159,7 +159,7 @@ func (v versions) note(object any, deleted bool) error {
 	if deleted {
 		version = ""
 	}
-	v.store.observe(keyOf(v.scope.kind, of), version)
+	v.store.Observe(keyOf(v.scope.kind, of), version)
 	return nil
 }
 
@@ -179,7 +179,7 @@ func (v versions) Replace(objects []any, _ string) error {
 		}
 	}
 	for key, version := range listed {
-		v.store.observe(key, version)
+		v.store.Observe(key, version)
 	}
 	return nil
 }

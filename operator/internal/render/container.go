@@ -5,6 +5,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
@@ -45,6 +46,37 @@ func agentEnv(agent *v1alpha1.Agent) []corev1ac.EnvVarApplyConfiguration {
 	add(v1alpha1.EnvAgentNamespace, agent.Namespace)
 	add(v1alpha1.EnvAgentURL, URL(agent))
 	return env
+}
+
+// ModelEnv returns those variables of a Model that the agent container gets: a variable that the author sets under the same name replaces
+// it.
+func ModelEnv(agent *v1alpha1.Agent, variables []corev1.EnvVar) []corev1.EnvVar {
+	return slices.DeleteFunc(slices.Clone(variables), func(variable corev1.EnvVar) bool {
+		return slices.ContainsFunc(agent.Spec.Runtime.Spec.Container.Env, func(e corev1.EnvVar) bool { return e.Name == variable.Name })
+	})
+}
+
+// WithModel returns children whose agent container has the variables of a Model. No other container gets them. They follow the agent's
+// identity and precede the author's variables, which can refer to them with $(NAME).
+func (c Children) WithModel(agent *v1alpha1.Agent, live Live, variables []corev1.EnvVar) (Children, error) {
+	variables = ModelEnv(agent, variables)
+	if len(variables) == 0 {
+		return c, nil
+	}
+	env, err := convert[[]corev1ac.EnvVarApplyConfiguration](variables)
+	if err != nil {
+		return Children{}, err
+	}
+	if c.Deployment, err = convert[appsv1ac.DeploymentApplyConfiguration](c.Deployment); err != nil { // a copy
+		return Children{}, err
+	}
+	container := &c.Deployment.Spec.Template.Spec.Containers[0]
+	container.Env = slices.Insert(container.Env, len(agentEnv(agent)), *env...)
+	c.ReplaceTemplate(c.Deployment.Spec.Template)
+	if c.Service = service(agent, servicePorts(agent, live, c.Deployment.Annotations[v1alpha1.AnnotationDigest])); c.Service != nil {
+		c.Service.WithAnnotations(digest(c.Service))
+	}
+	return c, nil
 }
 
 // defaultProbes adds the guide's probes (paths and timings of "Health probes") that the user omits. The startup probe allows a

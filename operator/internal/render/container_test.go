@@ -1,6 +1,90 @@
 package render_test
 
-import "testing"
+import (
+	"encoding/json"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/flokoa/flokoa/operator/api/v1alpha1"
+	"github.com/flokoa/flokoa/operator/internal/render"
+)
+
+// modelVariables are those of a Model.
+var modelVariables = []corev1.EnvVar{
+	{Name: "FLOKOA_MODEL", Value: "m"},
+	{Name: "OPENAI_API_KEY", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{
+		LocalObjectReference: corev1.LocalObjectReference{Name: "keys"}, Key: "k"}}},
+	{Name: "OPENAI_BASE_URL", Value: "https://api"},
+}
+
+func withModel(t *testing.T, children render.Children, agent *v1alpha1.Agent, live render.Live, variables []corev1.EnvVar) render.Children {
+	t.Helper()
+	children, err := children.WithModel(agent, live, variables)
+	require.NoError(t, err)
+	return children
+}
+
+func TestModelVariablesPrecedeTheAuthors(t *testing.T) {
+	const (
+		name      = `{name: FLOKOA_AGENT_NAME, value: a}`
+		namespace = `{name: FLOKOA_AGENT_NAMESPACE, value: default}`
+		model     = `{name: FLOKOA_MODEL, value: m}`
+		key       = `{name: OPENAI_API_KEY, valueFrom: {secretKeyRef: {name: keys, key: k}}}`
+		url       = `{name: OPENAI_BASE_URL, value: "https://api"}`
+	)
+	for _, r := range []row{
+		{name: "no variables of the author", want: list("env", name, namespace, model, key, url)},
+		{name: "the author maps the name", runtime: container(`env: [{name: MODEL, value: "openai:$(FLOKOA_MODEL)"}]`), want: list("env", name, namespace, model, key, url, `{name: MODEL, value: "openai:$(FLOKOA_MODEL)"}`)},
+		{name: "the author's variable wins, in its own place", runtime: container(`env: [{name: A, value: "1"}, {name: OPENAI_BASE_URL, value: "https://mine"}]`), want: list("env", name, namespace, model, key, `{name: A, value: "1"}`, `{name: OPENAI_BASE_URL, value: "https://mine"}`)},
+		{name: "the author's empty variable wins", runtime: container(`env: [{name: OPENAI_API_KEY}]`), want: list("env", name, namespace, model, url, `{name: OPENAI_API_KEY}`)},
+		{name: "the author replaces all", runtime: container(`env: [{name: FLOKOA_AGENT_NAME, value: a}, {name: OPENAI_BASE_URL, value: u}, {name: OPENAI_API_KEY, value: k}, {name: FLOKOA_MODEL, value: m}]`), want: list("env", namespace, name, `{name: OPENAI_BASE_URL, value: u}`, `{name: OPENAI_API_KEY, value: k}`, model)},
+		{name: "a ConfigMap that sets the URL, which explicit variables beat", runtime: container(`envFrom: [{configMapRef: {name: evil}}]`), want: list("env", name, namespace, model, key, url)},
+	} {
+		t.Run(r.name, func(t *testing.T) {
+			agent := agentOf(t, r.availability, r.runtime)
+			children := withModel(t, rendered(t, agent), agent, render.Live{}, modelVariables)
+			require.Equal(t, canonical(t, r.want), asYAML(t, inContainer("env")(t, children)))
+		})
+	}
+}
+
+func TestOnlyTheAgentContainerGetsTheModel(t *testing.T) {
+	agent := agentOf(t, "", "sidecars: [{name: s, image: i}]\ninitContainers: [{name: b, image: i}]")
+	plain := rendered(t, agent)
+	unchanged := asYAML(t, plain)
+	children := withModel(t, plain, agent, render.Live{}, modelVariables)
+	others, err := json.Marshal(podOf(children).InitContainers)
+	require.NoError(t, err)
+	require.NotContains(t, string(others), "OPENAI")
+	require.NotContains(t, string(others), "FLOKOA_MODEL")
+	require.NotEqual(t, plain.Deployment.Annotations, children.Deployment.Annotations, "the digest: a variable that goes must be applied, too")
+	require.Equal(t, unchanged, asYAML(t, plain), "the children without the Model are as before")
+}
+
+func TestWithoutAModelNothingChanges(t *testing.T) {
+	agent := agentOf(t, "", "")
+	plain := rendered(t, agent)
+	require.Equal(t, asYAML(t, plain), asYAML(t, withModel(t, plain, agent, render.Live{}, nil)))
+}
+
+// The Service drops the ports of an earlier template when the Deployment with the current one is rolled out, and its digest covers the Model.
+func TestPortsFollowTheTemplateWithTheModel(t *testing.T) {
+	agent := agentOf(t, "", container("ports: [{containerPort: 8081, name: http}]"))
+	old := []corev1.ServicePort{{Name: "http", Port: 8080}}
+	during := func(rolledOut string) render.Children {
+		live := render.Live{Ports: old, RolledOut: rolledOut}
+		children, err := render.Agent(agent, live)
+		require.NoError(t, err)
+		return withModel(t, children, agent, live, modelVariables)
+	}
+	children := during("an earlier template")
+	require.Len(t, children.Service.Spec.Ports, 2)
+	complete := during(children.Deployment.Annotations[v1alpha1.AnnotationDigest])
+	require.Len(t, complete.Service.Spec.Ports, 1)
+	require.NotEqual(t, children.Service.Annotations[v1alpha1.AnnotationDigest], complete.Service.Annotations[v1alpha1.AnnotationDigest])
+}
 
 func TestOmittedProbesGetDefaults(t *testing.T) {
 	const (

@@ -18,7 +18,7 @@ import (
 // notRendered lists the fields that change no child object, with the reason.
 var notRendered = map[string]string{
 	"configRollout":                         "a changed configuration rolls the pods, not the policy",
-	"model.name":                            "the Model decides, and SetModel renders it",
+	"model.name":                            "the Model decides, and WithModel renders it",
 	"runtime.type":                          "it has one value",
 	"runtime.spec.sidecars[].restartPolicy": "it must be Always, and Always is rendered without it",
 }

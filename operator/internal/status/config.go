@@ -11,7 +11,7 @@ import (
 	"github.com/flokoa/flokoa/operator/internal/configrollout"
 )
 
-// Config is what is known of the ConfigMaps and Secrets that an Agent references.
+// Config is what is known of the ConfigMaps, Secrets, and the Model that an Agent references.
 type Config struct {
 	// Changes are those that the running pods do not have, and Decision is when they roll.
 	Changes  []configrollout.Change
@@ -20,6 +20,10 @@ type Config struct {
 	Missing []string
 	// Unobserved are the Secrets that the operator may not read.
 	Unobserved []UnobservedSecret
+	// Model is about spec.model.
+	Model Model
+	// Off is true if no change rolls an Agent.
+	Off bool
 }
 
 // UnobservedSecret is a Secret that the operator may not read, because it is not listed, or without the permission to.
@@ -43,6 +47,9 @@ func configOutdated(agent *v1alpha1.Agent, config Config) (conditionResult, bool
 	case agent.Spec.ConfigRollout == v1alpha1.ConfigRolloutOnNextRollout:
 		return conditionTrue(v1alpha1.ReasonOnNextRollout, "%s: the pods take it with their next rollout, because spec.configRollout is %s: to roll them now, set it to %s",
 			what, agent.Spec.ConfigRollout, v1alpha1.ConfigRolloutAutomatic), true
+	case config.Off:
+		return conditionTrue(v1alpha1.ReasonOnNextRollout, "%s: the pods take it with their next rollout, because this operator rolls no Agent when its configuration changes: "+
+			"to roll them now, change an annotation in spec.runtime.spec.podMetadata", what), true
 	case !config.Decision.Verdict.Lasts() && reported: // there is more to say soon
 		return conditionResult{before.Status, before.Reason, before.Message}, true
 	case !config.Decision.Verdict.Lasts():

@@ -45,6 +45,8 @@ func TestConfigOutdatedSaysWhatChangedAndWhenItRolls(t *testing.T) {
 			"Unknown Earlier: as before"},
 		"after a start": {reported, status.Config{Changes: changes, Decision: configrollout.Decision{Verdict: configrollout.WaitForStart}},
 			"Unknown Earlier: as before"},
+		"config rollouts are off": {threeReplicas(), status.Config{Changes: changes, Off: true},
+			"True OnNextRollout: ConfigMap agent-config changed: log-level: the pods take it with their next rollout, because this operator rolls no Agent when its configuration changes: to roll them now, change an annotation in spec.runtime.spec.podMetadata"},
 		"deleted": {threeReplicas(), status.Config{Missing: []string{"ConfigMap agent-config"}, Changes: changes},
 			"True ConfigMissing: ConfigMap agent-config does not exist: running pods keep what they have, and a new pod does not start: create it"},
 		"a Secret that is not observed": {threeReplicas(), status.Config{Unobserved: []status.UnobservedSecret{{Name: "agent-secrets"}}},

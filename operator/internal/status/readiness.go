@@ -40,11 +40,6 @@ func conditionFalse(reason, message string, args ...any) conditionResult {
 	return conditionResult{metav1.ConditionFalse, reason, fmt.Sprintf(message, args...)}
 }
 
-var modelResolved = conditionResult{
-	metav1.ConditionUnknown, v1alpha1.ReasonNotResolved,
-	"nothing resolves a Model yet: the reference is recorded, and no part of the pod depends on it",
-}
-
 // available reports whether any replica serves. The Deployment's own Available condition is False as soon as one pod of three is
 // gone, and True at zero replicas.
 func available(agent *v1alpha1.Agent, observed Observed) conditionResult {
@@ -127,7 +122,7 @@ func rollout(agent *v1alpha1.Agent, observed Observed) conditionResult {
 	case deployment == nil && agent.DeletionTimestamp != nil:
 		return conditionFalse(v1alpha1.ReasonRolloutInProgress, "the Agent is being deleted, and Deployment %q no longer exists", agent.Name)
 	case deployment == nil:
-		return conditionFalse(v1alpha1.ReasonRolloutInProgress, "creating Deployment %q", agent.Name)
+		return conditionFalse(v1alpha1.ReasonRolloutInProgress, "%s", creating(agent, observed.Config.Model))
 	case deployment.Generation > deployment.Status.ObservedGeneration:
 		return conditionFalse(v1alpha1.ReasonRolloutInProgress, "waiting for the Deployment controller to observe Deployment %q", agent.Name)
 	case desired == 0 && deployment.Status.Replicas == 0:

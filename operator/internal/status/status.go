@@ -32,7 +32,7 @@ type Observed struct {
 	Rewritten []string
 	// TemplateDue is when the pod template of the spec will be applied, zero if it is applied.
 	TemplateDue time.Time
-	// Config is about the ConfigMaps and Secrets that the Agent references. It is empty if there is nothing to report.
+	// Config is about the ConfigMaps, Secrets, and the Model that the Agent references.
 	Config Config
 	// Nodes are known only for an Agent that NeedsNodes.
 	Nodes Nodes
@@ -99,7 +99,7 @@ func conditions(agent *v1alpha1.Agent, observed Observed, err error, ha conditio
 		ha.condition(v1alpha1.ConditionHighlyAvailable),
 	}
 	if agent.Spec.Model != nil {
-		current = append(current, modelResolved.condition(v1alpha1.ConditionModelResolved))
+		current = append(current, modelResolved(agent, observed.Config.Model).condition(v1alpha1.ConditionModelResolved))
 	}
 	if config, any := configOutdated(agent, observed.Config); any {
 		current = append(current, config.condition(v1alpha1.ConditionConfigOutdated))

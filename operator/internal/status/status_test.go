@@ -188,11 +188,30 @@ func TestAvailableReportsWhetherAnyReplicaIsAvailable(t *testing.T) {
 	}
 }
 
-func TestModelResolvedIsUnknownAndOnlySetWithAModel(t *testing.T) {
-	agent := agenttest.New("a")
+func TestModelResolvedSaysWhatTheAgentRunsWith(t *testing.T) {
+	agent := agenttest.New("a", agenttest.In("team"))
 	require.Empty(t, conditionText(statusOf(agent, status.Observed{}, nil), v1alpha1.ConditionModelResolved))
 	agent.Spec.Model = &v1alpha1.ModelReference{Name: "m"}
-	require.Contains(t, conditionText(statusOf(agent, status.Observed{}, nil), v1alpha1.ConditionModelResolved), "Unknown NotResolved: nothing resolves a Model yet")
+	found := []corev1.EnvVar{{Name: v1alpha1.EnvModel, Value: "gpt-4o"}, {Name: v1alpha1.EnvModelProvider, Value: "OpenAI"}}
+	const missing = `False ModelNotFound: Model "m" does not exist in namespace "team": `
+	const fix = ": create it there, or correct spec.model.name"
+	for _, r := range []struct {
+		name  string
+		model status.Model
+		want  string
+	}{
+		{"it exists", status.Model{Exists: true, Environment: found}, `True Resolved: Model "m" is gpt-4o of OpenAI`},
+		{"it never existed", status.Model{}, missing + "the pods run without its environment, and roll when it exists" + fix},
+		{"it was deleted", status.Model{Kept: true}, missing + "the pods keep the environment that they had" + fix},
+		{"it may be about to appear", status.Model{Awaited: true}, missing + "the pods start when it does, or without its environment after 10 s" + fix},
+	} {
+		t.Run(r.name, func(t *testing.T) {
+			current := statusOf(agent, status.Observed{Config: status.Config{Model: r.model}}, nil)
+			require.Equal(t, r.want, conditionText(current, v1alpha1.ConditionModelResolved))
+		})
+	}
+	waiting := statusOf(agent, status.Observed{Config: status.Config{Model: status.Model{Awaited: true}}}, nil)
+	require.Equal(t, `False RolloutInProgress: waiting up to 10 s for Model "m" before creating Deployment "a"`, conditionText(waiting, v1alpha1.ConditionReady))
 }
 
 func TestReadyHasTheReasonOfTheWorstFailure(t *testing.T) {

@@ -1,5 +1,5 @@
 // Package architecture holds the rules about who may import whom, as tests. The arrows run one way:
-// cmd -> app -> agent -> {render, status, configrollout} -> api.
+// cmd -> app -> agent -> {render, status, configrollout, model} -> api.
 package architecture
 
 import (
@@ -23,15 +23,16 @@ var mayImport = map[string][]string{
 	"operator/internal/render":        {"operator/api/v1alpha1"},
 	"operator/internal/status":        {"operator/api/v1alpha1", "operator/internal/configrollout", "operator/internal/render"},
 	"operator/internal/configrollout": {"operator/api/v1alpha1"},
+	"operator/internal/model":         {"operator/api/v1alpha1"},
 	"operator/internal/configwatch":   {"operator/api/v1alpha1", "operator/internal/configrollout"},
-	"operator/internal/agent":         {"operator/api/v1alpha1", "operator/internal/configrollout", "operator/internal/configwatch", "operator/internal/render", "operator/internal/status"},
-	"operator/internal/app":           {"operator/api/v1alpha1", "operator/api/crds", "operator/internal/agent", "operator/internal/cli", "operator/internal/configrollout", "operator/internal/configwatch", "operator/internal/render", "operator/internal/status"},
-	"operator/internal/check":         {"operator/api/v1alpha1", "operator/internal/cli", "operator/internal/configrollout", "operator/internal/render", "operator/internal/status"},
+	"operator/internal/agent":         {"operator/api/v1alpha1", "operator/internal/configrollout", "operator/internal/configwatch", "operator/internal/model", "operator/internal/render", "operator/internal/status"},
+	"operator/internal/app":           {"operator/api/v1alpha1", "operator/api/crds", "operator/internal/agent", "operator/internal/cli", "operator/internal/configrollout", "operator/internal/configwatch", "operator/internal/model", "operator/internal/render", "operator/internal/status"},
+	"operator/internal/check":         {"operator/api/v1alpha1", "operator/internal/cli", "operator/internal/configrollout", "operator/internal/model", "operator/internal/render", "operator/internal/status"},
 	"operator/internal/health":        {"operator/internal/cli"},
 	"operator/internal/cli":           {},
 	"operator/internal/agenttest":     {"operator/api/v1alpha1"},
 	"operator/test/api":               {},
-	"operator/cmd/flokoa-operator":    {"operator/api/v1alpha1", "operator/api/crds", "operator/internal/agent", "operator/internal/app", "operator/internal/check", "operator/internal/cli", "operator/internal/configrollout", "operator/internal/configwatch", "operator/internal/health", "operator/internal/render", "operator/internal/status"},
+	"operator/cmd/flokoa-operator":    {"operator/api/v1alpha1", "operator/api/crds", "operator/internal/agent", "operator/internal/app", "operator/internal/check", "operator/internal/cli", "operator/internal/configrollout", "operator/internal/configwatch", "operator/internal/health", "operator/internal/model", "operator/internal/render", "operator/internal/status"},
 	"examples/agent":                  {}, // an example to copy stands alone
 }
 
@@ -47,7 +48,7 @@ var mayNot = []struct {
 	{"only app and agent know controller-runtime", allBut("operator/internal/app", "operator/internal/agent", "operator/test/api"),
 		[]string{"sigs.k8s.io/controller-runtime"}},
 	{"the product needs neither Helm nor a test library",
-		[]string{"operator/api/v1alpha1", "operator/internal/configrollout", "operator/internal/configwatch", "operator/internal/render", "operator/internal/status", "operator/internal/agent", "operator/internal/app", "operator/internal/check", "operator/internal/cli", "operator/internal/health", "operator/cmd/flokoa-operator"},
+		[]string{"operator/api/v1alpha1", "operator/internal/configrollout", "operator/internal/configwatch", "operator/internal/model", "operator/internal/render", "operator/internal/status", "operator/internal/agent", "operator/internal/app", "operator/internal/check", "operator/internal/cli", "operator/internal/health", "operator/cmd/flokoa-operator"},
 		[]string{"helm.sh/helm", "github.com/stretchr/testify", "sigs.k8s.io/kustomize"}},
 }
 
@@ -66,8 +67,8 @@ var pureImports = []string{
 // impureCalls read a clock or write a log, by means of packages that are allowed.
 var impureCalls = regexp.MustCompile(`\b(time\.(Now|Since|Until|After|Tick|NewTimer|NewTicker|Sleep)|metav1\.Now|klog\.[A-Z]\w*\()`)
 
-func TestRenderStatusAndConfigRolloutArePure(t *testing.T) {
-	for _, pkg := range []string{"operator/internal/render", "operator/internal/status", "operator/internal/configrollout"} {
+func TestPackagesThatDecideArePure(t *testing.T) {
+	for _, pkg := range []string{"operator/internal/render", "operator/internal/status", "operator/internal/configrollout", "operator/internal/model"} {
 		for _, imported := range list(t, "-f", `{{join .Imports "\n"}}`, module+pkg) {
 			require.True(t, slices.ContainsFunc(pureImports, func(allowed string) bool {
 				return imported == allowed || strings.HasPrefix(imported, allowed+"/")

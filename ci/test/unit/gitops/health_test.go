@@ -225,7 +225,8 @@ var sameHealth = map[string]string{
 
 // notOfReady are the reasons of other conditions alone.
 var notOfReady = map[string]bool{
-	"ReplicasAvailable": true, "NoReplicasAvailable": true, "RequirementsMet": true, "MissingRequirements": true, "NotResolved": true,
+	"ReplicasAvailable": true, "NoReplicasAvailable": true, "RequirementsMet": true, "MissingRequirements": true,
+	"Resolved": true, "ModelNotFound": true,
 	"ConfigRolloutPending": true, "ConfigRolloutHalted": true, "OnNextRollout": true, "SecretsNotObserved": true,
 }
 
