@@ -167,7 +167,7 @@ func ParseOptions(args []string, output io.Writer) (Options, error) {
 
 const help = `flokoa-operator runs AI agents, described by Agent resources, as Deployments and Services.
 
-To check Agent manifests without a cluster: flokoa-operator check --help
+To check manifests of Agents and Models without a cluster: flokoa-operator check --help
 To check the health of an operator: flokoa-operator health --help
 
 Flags:

@@ -1,8 +1,8 @@
-// Package check validates Agent manifests before they are applied, without a cluster. It reports what each Agent lacks for high
-// availability, by the code behind the condition HighlyAvailable, and what it renders to.
+// Package check validates the manifests of Agents and Models before they are applied, without a cluster. It reports what each Agent lacks
+// for high availability, by the code behind the condition HighlyAvailable, whether its Model is there, and what it renders to.
 //
 // A run reads all of its input in five steps, one source file each: options, paths (which files), document (a file's
-// documents), decode (a document's Agents), and evaluate; report prints. Nothing stops at the first error.
+// documents), decode (a document's Agents and Models), and evaluate; report prints. Nothing stops at the first error.
 package check
 
 import (
@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 	"github.com/flokoa/flokoa/operator/internal/cli"
 )
 
@@ -40,18 +41,25 @@ func Run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 // read evaluates every file that the options name.
 func read(options options, stdin io.Reader) *Report {
 	report := &Report{Agents: []Agent{}, Errors: []Error{}}
+	input := manifests{models: map[string]*v1alpha1.Model{}}
 	for _, source := range expandPaths(options.files) {
+		report.position++
 		data, err := source.read(stdin)
 		if err != nil {
 			report.error(Error{Location: Location{File: source.name}, Message: plain(err)})
 			continue
 		}
 		for _, document := range documents(source.name, data) {
-			for _, agent := range decode(document, report) {
-				evaluate(agent, options, report)
-			}
+			report.position++
+			decode(document, options, &input, report)
 		}
 	}
+	end := report.position
+	for _, agent := range input.agents { // after all Models, which may follow their Agents
+		report.position = agent.position
+		evaluate(agent, input.models, options, report)
+	}
+	report.position = end
 	report.finish()
 	return report
 }

@@ -103,7 +103,8 @@ func TestOtherKindsAreSkippedWhateverTheirContent(t *testing.T) {
 	for _, text := range []string{
 		configMap,
 		"{apiVersion: kagent.dev/v1alpha2, kind: Agent, metadata: {name: other}, spec: {x: 1}}\n",
-		"{apiVersion: agent.flokoa.ai/v1alpha1, kind: Model, metadata: {name: m}, spec: {x: 1}}\n",
+		"{apiVersion: example.com/v1, kind: Model, metadata: {name: m}, spec: {x: 1}}\n",
+		"{kind: Model, metadata: {name: m}, spec: {x: 1}}\n",
 		"{apiVersion: v1, kind: ConfigMap, data: {a: x, a: x}}\n",
 		"{apiVersion: 1, kind: [Agent]}\n",
 		"replicas: 3\n",
@@ -123,7 +124,7 @@ func TestMisspelledAgentsAreNotSkipped(t *testing.T) {
 		{"agent.flokoa.ai", "Agent", "a apiVersion: apiVersion agent.flokoa.ai is not supported: the supported one is agent.flokoa.ai/v1alpha1"},
 		{"agents.flokoa.ai/v1alpha1", "Agent", "a apiVersion: apiVersion agents.flokoa.ai/v1alpha1 is not supported: the supported one is agent.flokoa.ai/v1alpha1"},
 		{"", "Agent", "a apiVersion: apiVersion is missing: an Agent's is agent.flokoa.ai/v1alpha1"},
-		{"agent.flokoa.ai/v1alpha1", "", "a kind: kind is missing: an Agent's is Agent"},
+		{"agent.flokoa.ai/v1alpha1", "", "a kind: kind is missing: an Agent's is Agent, and a Model's is Model"},
 		{"agent.flokoa.ai/v1alpha1", "agent", "a kind: kind agent does not exist: write Agent"},
 	} {
 		t.Run(r.apiVersion+" "+r.kind, func(t *testing.T) {

@@ -9,12 +9,13 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
+	"github.com/flokoa/flokoa/operator/internal/model"
 	"github.com/flokoa/flokoa/operator/internal/render"
 	"github.com/flokoa/flokoa/operator/internal/status"
 )
 
 // evaluate reports what an Agent lacks, or why it cannot be rendered.
-func evaluate(m manifest, options options, report *Report) {
+func evaluate(m manifest, models map[string]*v1alpha1.Model, options options, report *Report) {
 	agent := m.agent
 	if agent.Namespace == "" {
 		agent.Namespace = options.namespace
@@ -43,6 +44,10 @@ func evaluate(m manifest, options options, report *Report) {
 		wrong(leadingField.FindString(text), text)
 		return
 	}
+	if err := resolve(agent, models, &children, &result); err != nil {
+		wrong("spec.model", err.Error())
+		return
+	}
 	result.Missing = append(result.Missing, status.Requirements(agent, children)...)
 	result.HighlyAvailable = len(result.Missing) == 0
 	if options.render {
@@ -52,6 +57,24 @@ func evaluate(m manifest, options options, report *Report) {
 		}
 	}
 	report.evaluated(result)
+}
+
+// resolve gives the rendered container the variables of the Model that the Agent names. A Model that is not in the input may be in the cluster.
+func resolve(agent *v1alpha1.Agent, models map[string]*v1alpha1.Model, children *render.Children, result *Agent) error {
+	if agent.Spec.Model == nil {
+		return nil
+	}
+	of, declared := models[modelKey(agent.Namespace, agent.Spec.Model.Name)]
+	if !declared {
+		result.Warnings = append(result.Warnings, fmt.Sprintf(
+			"spec.model: Model %q is not among these manifests for namespace %q: unless it exists there, the agent runs without its environment", agent.Spec.Model.Name, agent.Namespace))
+	}
+	if of == nil {
+		return nil
+	}
+	var err error
+	*children, err = children.WithModel(agent, render.Live{}, model.Environment(&of.Spec))
+	return err
 }
 
 // leadingField matches the field at the start of a rendering error.

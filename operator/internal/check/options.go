@@ -17,9 +17,9 @@ const defaultNamespace = "default"
 // stdinFile is the name of standard input on the command line and in JSON.
 const stdinFile = "-"
 
-const help = `flokoa-operator check validates Agent manifests before they are applied: it finds fields that an Agent does not have or that
-have another type, what each Agent lacks for high availability, and what the operator would create. It needs no cluster and
-reads no kubeconfig.
+const help = `flokoa-operator check validates the manifests of Agents and Models before they are applied: it finds fields that they do not
+have or that have another type, what each Agent lacks for high availability, whether the Model that it names is among the
+manifests, and what the operator would create. It needs no cluster and reads no kubeconfig.
 
 Usage:
   flokoa-operator check -f FILE... [flags]
@@ -33,8 +33,8 @@ template or kubectl kustomize. Unknown and duplicate fields are errors, as with 
 
 Flags:
   -f, --filename FILE        what to check; repeat it for more, or name FILE without the flag
-  -n, --namespace NAMESPACE  namespace of Agents whose manifest names none; without -n they are evaluated in "default" and
-                             printed without a namespace
+  -n, --namespace NAMESPACE  namespace of Agents and Models whose manifest names none; without -n they are evaluated in
+                             "default" and printed without a namespace
   -o, --output text|json     format of the report (default text)
       --render               also print the objects that the operator would create: YAML documents on standard output, with
                              the report on standard error; inside the report with -o json. They are for reading and for
@@ -46,7 +46,8 @@ Exit codes:
   0  every Agent is highly available
   1  an Agent lacks something that high availability needs
   2  an error: a file that cannot be read, invalid YAML, an unknown or duplicate field,
-     a spec that cannot be rendered, no Agent at all, or a wrong flag; the other Agents are checked anyway
+     a spec that cannot be rendered, a Model that cannot be resolved, neither an Agent nor a Model, or a wrong flag;
+     the other Agents are checked anyway
 A warning does not change the exit code.
 
 High availability needs three or more replicas, spread over nodes and zones, with pinned images, resource requests and
@@ -66,9 +67,10 @@ The report as JSON. Fields may be added; the meaning of a field does not change:
              warnings[]                      what is probably a mistake
              children[]                      the rendered objects, only with --render
   errors[]   file, document, line, item      location; no document when the error is the file's
-             agent, field                    Agent and field, where known
+             agent or model, field           Agent or Model, and field, where known
              message                         a whole sentence
   summary    agents, highlyAvailable         how many valid Agents, and how many of them lack nothing
+             models                          how many valid Models
              errors, skipped                 how many errors, and how many objects of other kinds
 `
 

@@ -63,7 +63,7 @@ func TestHelpGoesToStandardOutput(t *testing.T) {
 		got := run(t, "", args...)
 		require.Equal(t, check.ExitHighlyAvailable, got.code)
 		require.Empty(t, got.stderr)
-		require.Contains(t, got.stdout, "flokoa-operator check validates Agent manifests")
+		require.Contains(t, got.stdout, "flokoa-operator check validates the manifests of Agents and Models")
 	}
 }
 

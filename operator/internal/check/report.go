@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"sigs.k8s.io/yaml"
@@ -16,6 +17,8 @@ type Report struct {
 	Agents  []Agent `json:"agents"`
 	Errors  []Error `json:"errors"`
 	Summary Summary `json:"summary"`
+	// position grows with the input. Agents are evaluated after everything was read, and errors are in the order of the input.
+	position int
 }
 
 // Agent is the result for an Agent that was evaluated.
@@ -35,11 +38,13 @@ type Agent struct {
 // Error is something that could not be read, decoded, or rendered.
 type Error struct {
 	Location
-	// Agent is the [namespace/]name, and Field the path, where they are known.
+	// Agent or Model is the [namespace/]name, and Field the path, where they are known.
 	Agent string `json:"agent,omitempty"`
+	Model string `json:"model,omitempty"`
 	Field string `json:"field,omitempty"`
 	// Message is a whole sentence, field included.
-	Message string `json:"message"`
+	Message  string `json:"message"`
+	position int
 }
 
 // Summary counts what was read.
@@ -47,7 +52,9 @@ type Summary struct {
 	// Agents are those that were evaluated.
 	Agents          int `json:"agents"`
 	HighlyAvailable int `json:"highlyAvailable"`
-	Errors          int `json:"errors"`
+	// Models are the valid ones.
+	Models int `json:"models"`
+	Errors int `json:"errors"`
 	// Skipped are objects of other kinds.
 	Skipped int `json:"skipped"`
 }
@@ -89,14 +96,16 @@ func (r *Report) evaluated(agent Agent) {
 }
 
 func (r *Report) error(err Error) {
+	err.position = r.position
 	r.Errors = append(r.Errors, err)
 	r.Summary.Errors++
 }
 
 // finish reports an error if there was nothing to evaluate: a check that passes because it read the wrong files is worse than none.
 func (r *Report) finish() {
+	slices.SortStableFunc(r.Errors, func(a, b Error) int { return a.position - b.position })
 	switch {
-	case len(r.Agents)+len(r.Errors) > 0:
+	case len(r.Agents)+len(r.Errors)+r.Summary.Models > 0:
 	case r.Summary.Skipped == 0:
 		r.error(Error{Message: "no Agent found: the input is empty"})
 	default:
@@ -161,6 +170,9 @@ func (r *Report) text() string {
 		if err.Agent != "" {
 			fmt.Fprintf(&b, "%s: ", quoteName(err.Agent))
 		}
+		if err.Model != "" {
+			fmt.Fprintf(&b, "Model %s: ", quoteName(err.Model))
+		}
 		fmt.Fprintf(&b, "%s\n", escape(err.Message))
 	}
 	if len(r.Errors) > 0 {
@@ -175,6 +187,9 @@ func (s Summary) String() string {
 	parts := []string{"no Agent checked"}
 	if s.Agents > 0 {
 		parts[0] = fmt.Sprintf("%s checked: %d highly available, %d not", count(s.Agents, "Agent"), s.HighlyAvailable, s.Agents-s.HighlyAvailable)
+	}
+	if s.Models > 0 {
+		parts = append(parts, count(s.Models, "Model")+" read")
 	}
 	if s.Errors > 0 {
 		parts = append(parts, count(s.Errors, "error"))

@@ -134,3 +134,31 @@ func Fields(spec *v1alpha1.ModelSpec) map[string]string {
 	}
 	return fields
 }
+
+// Validate returns the field without which a Model cannot be resolved, and what to do, empty if there is none. The rules of the CRD are
+// stricter.
+func Validate(spec *v1alpha1.ModelSpec) (field, problem string) {
+	required := func(name string, present bool) {
+		if problem == "" && !present {
+			field, problem = "spec."+name, "spec."+name+" is missing: provider "+string(spec.Provider)+" requires it"
+		}
+	}
+	if spec.Model == "" {
+		return "spec.model", "spec.model is missing: use the name by which the provider knows the model"
+	}
+	switch spec.Provider {
+	case v1alpha1.ProviderOpenAI, v1alpha1.ProviderAnthropic, v1alpha1.ProviderGemini:
+	case v1alpha1.ProviderAzureOpenAI:
+		required("baseURL", spec.BaseURL != "")
+	case v1alpha1.ProviderVertexAI:
+		required("vertexAI", spec.VertexAI != nil)
+	case v1alpha1.ProviderBedrock:
+		required("bedrock", spec.Bedrock != nil)
+	case v1alpha1.ProviderCustom:
+		required("baseURL", spec.BaseURL != "")
+		required("custom", spec.Custom != nil)
+	default:
+		return "spec.provider", "spec.provider: use OpenAI, AzureOpenAI, Anthropic, Gemini, VertexAI, Bedrock, or Custom"
+	}
+	return field, problem
+}

@@ -48,7 +48,7 @@ func TestHelmOutputCanBePipedIn(t *testing.T) {
 	rendered := helmTemplate(t, "--namespace", "team-a")
 	got := check(t, rendered, "-f", "-", "-o", "json")
 	require.Equal(t, highlyAvailable, got.code, got.stdout)
-	require.Equal(t, map[string]int{"agents": 2, "highlyAvailable": 2, "errors": 0, "skipped": 2}, summary(t, got))
+	require.Equal(t, map[string]int{"agents": 2, "highlyAvailable": 2, "models": 0, "errors": 0, "skipped": 2}, summary(t, got))
 
 	got = check(t, rendered, "-f", "-")
 	require.Contains(t, got.stdout, "team-a/front (standard input:")
@@ -73,7 +73,7 @@ func TestAnUnrenderedChartIsReportedAsSuch(t *testing.T) {
 func TestKustomizeOutputCanBePipedIn(t *testing.T) {
 	got := check(t, kustomizeBuild(t, "testdata/overlays/production"), "-f", "-", "-o", "json")
 	require.Equal(t, highlyAvailable, got.code, got.stdout)
-	require.Equal(t, map[string]int{"agents": 1, "highlyAvailable": 1, "errors": 0, "skipped": 1}, summary(t, got))
+	require.Equal(t, map[string]int{"agents": 1, "highlyAvailable": 1, "models": 0, "errors": 0, "skipped": 1}, summary(t, got))
 
 	got = check(t, kustomizeBuild(t, "testdata/overlays/base"), "-f", "-")
 	require.Equal(t, missing, got.code)
