@@ -50,8 +50,10 @@ func TestAModelThatIsNotAmongTheManifestsIsAWarning(t *testing.T) {
 		require.Equal(t, check.ExitHighlyAvailable, got.code, "%s: %s", name, got.stdout)
 		require.Equal(t, []string{warning}, reported(t, got).Agents[0].Warnings, name)
 	}
-	got := run(t, withModel("m")+"---\n"+modelNamed("name: m, namespace: team", openAI), "-o", "json", "-n", "team", "-")
-	require.Empty(t, reported(t, got).Agents[0].Warnings, "-n is for both")
+	for _, metadata := range []string{"name: m", "name: m, namespace: team"} {
+		got := run(t, withModel("m")+"---\n"+modelNamed(metadata, openAI), "-o", "json", "-n", "team", "-")
+		require.Empty(t, reported(t, got).Agents[0].Warnings, "-n is for both")
+	}
 }
 
 func TestAModelThatCannotBeResolvedIsAnError(t *testing.T) {
