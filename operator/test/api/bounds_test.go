@@ -181,7 +181,6 @@ func TestNamesAreCheckedWhereTheyAreGiven(t *testing.T) {
 	}{
 		{"spec.framework", "spec: {framework: %s}", []string{"pydantic-ai", "a2a", "x", `"0"`}, []string{`""`, "CrewAI", "a.b", "a_b", "a b", `"-"`, `"-a"`, `"a-"`}},
 		{"spec.model.name", "spec: {model: {name: %s}}", []string{"gpt-4o-model", "a.b", `"0"`}, []string{`""`, "GPT", "a_b", `"-a"`, `"a-"`, `".a"`, `"a."`}},
-		{"spec.model.namespace", "spec: {model: {name: m, namespace: %s}}", []string{"team", `"0"`}, []string{`""`, "Team", "a.b", `"-a"`, `"a-"`}},
 		{"spec.runtime.spec.volumes[0].name", "spec: {runtime: {spec: {volumes: [{name: %s, emptyDir: {}}]}}}", []string{"v", "0-v"}, []string{`""`, "V", "a.b", `"-a"`, `"a-"`}},
 		{"spec.runtime.spec.container.image", "spec: {runtime: {spec: {container: {image: %s}}}}", []string{"i", "r/i:v1", "r/i@sha256:0"}, []string{`""`}},
 	} {

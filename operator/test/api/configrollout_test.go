@@ -92,6 +92,10 @@ func (f *fleet) rollConfigs(t *testing.T, secrets ...string) {
 		}
 		return names
 	}, func([]types.NamespacedName, time.Duration) {})
+	models, err := f.caches.GetInformer(t.Context(), &v1alpha1.Model{})
+	require.NoError(t, err)
+	_, err = models.AddEventHandler(agent.ModelEvents(store))
+	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	account := config

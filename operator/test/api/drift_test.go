@@ -98,6 +98,7 @@ func TestForeignChangesOfThePodTemplateAreReverted(t *testing.T) {
 			stored.UID, stored.Generation, stored.Namespace = "", 0, b.namespace
 			stored.Spec.Runtime.Spec.InitContainers = append(stored.Spec.Runtime.Spec.InitContainers, corev1.Container{Name: "second", Image: "i:v1"})
 			require.NoError(t, api.Create(t.Context(), stored))
+			b.makeModel(t, stored)
 			b.place(t, stored)
 			want := templateOf(t, stored)
 			update(t, stored, "kubectl-set", func(d *appsv1.Deployment) {

@@ -53,13 +53,17 @@ func runOnControlPlane(m *testing.M) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	agents, err := agentCRD()
+	agents, err := readCRD(crds.Agents)
+	if err != nil {
+		return 0, err
+	}
+	models, err := readCRD(crds.Models)
 	if err != nil {
 		return 0, err
 	}
 	klog.SetLogger(logr.Discard()) // the remarks of libraries are no part of a test's output
 	log.SetLogger(logr.Discard())
-	plane := &envtest.Environment{BinaryAssetsDirectory: assets, CRDs: []*apiextensionsv1.CustomResourceDefinition{agents}}
+	plane := &envtest.Environment{BinaryAssetsDirectory: assets, CRDs: []*apiextensionsv1.CustomResourceDefinition{agents, models}}
 	if config, err = plane.Start(); err != nil {
 		return 0, fmt.Errorf("starting the control plane: %w", err)
 	}
@@ -90,10 +94,10 @@ func binaries() (string, error) {
 	return strings.TrimSpace(string(folder)), nil
 }
 
-// agentCRD is the CRD as the operator embeds it.
-func agentCRD() (*apiextensionsv1.CustomResourceDefinition, error) {
+// readCRD is a CRD as the operator embeds it.
+func readCRD(embedded []byte) (*apiextensionsv1.CustomResourceDefinition, error) {
 	crd := &apiextensionsv1.CustomResourceDefinition{}
-	if err := yaml.UnmarshalStrict(crds.Agents, crd); err != nil {
+	if err := yaml.UnmarshalStrict(embedded, crd); err != nil {
 		return nil, fmt.Errorf("the embedded CRD: %w", err)
 	}
 	return crd, nil

@@ -13,6 +13,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
+
+	"github.com/flokoa/flokoa/operator/api/crds"
 )
 
 // Manifests are sent as users send them: as plain data, so that nothing is added by Go types on the way.
@@ -88,7 +90,7 @@ func causes(t *testing.T, err error) []string {
 // schema is that of the CRD the tests run with.
 func schema(t *testing.T) *apiextensionsv1.JSONSchemaProps {
 	t.Helper()
-	crd, err := agentCRD()
+	crd, err := readCRD(crds.Agents)
 	require.NoError(t, err)
 	return crd.Spec.Versions[0].Schema.OpenAPIV3Schema
 }

@@ -37,6 +37,7 @@ type bench struct {
 	*agent.Controller
 	events    *events.FakeRecorder
 	namespace string
+	caches    cache.Cache
 	// writes and reads count the requests of the controller, without those of its caches.
 	writes, reads *atomic.Int64
 }
@@ -76,7 +77,7 @@ func newBenchAs(t *testing.T, namespace string, account *rest.Config) bench {
 	require.NoError(t, err)
 	require.NoError(t, agent.Index(t.Context(), caches))
 	for _, object := range []client.Object{
-		&v1alpha1.Agent{}, &appsv1.Deployment{}, &corev1.Service{}, &corev1.ConfigMap{}, &policyv1.PodDisruptionBudget{},
+		&v1alpha1.Agent{}, &v1alpha1.Model{}, &appsv1.Deployment{}, &corev1.Service{}, &corev1.ConfigMap{}, &policyv1.PodDisruptionBudget{},
 		&autoscalingv2.HorizontalPodAutoscaler{}, &corev1.Pod{}, &corev1.Node{},
 	} {
 		_, err := caches.GetInformer(t.Context(), object, cache.BlockUntilSynced(false))
@@ -94,7 +95,7 @@ func newBenchAs(t *testing.T, namespace string, account *rest.Config) bench {
 	live, err := client.New(counted, client.Options{Scheme: scheme})
 	require.NoError(t, err)
 	recorder := events.NewFakeRecorder(100)
-	return bench{agent.New(cached, live, recorder, true), recorder, namespace, writes, reads}
+	return bench{agent.New(cached, live, recorder, true), recorder, namespace, caches, writes, reads}
 }
 
 // create stores an Agent and waits until the caches have it.
@@ -178,6 +179,7 @@ func TestASecondPassSendsNoWriteAndMovesNoResourceVersion(t *testing.T) {
 			stored := agenttest.Read(t, file)
 			stored.UID, stored.Generation, stored.Namespace = "", 0, b.namespace
 			require.NoError(t, api.Create(t.Context(), stored))
+			b.makeModel(t, stored)
 			b.place(t, stored)
 			b.place(t, stored) // the first pass writes the children; this one's status may speak of them
 			before := versions(t.Context(), t, b.namespace)
