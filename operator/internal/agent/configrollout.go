@@ -461,7 +461,8 @@ func (c *Controller) configure(ctx context.Context, agent *v1alpha1.Agent, desir
 		revision = revisionOf(live)
 	}
 	same := live != nil && live.Annotations[v1alpha1.AnnotationDigest] == desired.Deployment.Annotations[v1alpha1.AnnotationDigest]
-	if state.baseline != nil && state.baseline.Template == "" && same && !(state.newSpec && of.model.Name != "") {
+	namesNew := state.newSpec && of.model.Name != ""
+	if state.baseline != nil && state.baseline.Template == "" && same && !namesNew {
 		state.baseline.Template = template
 		of.baseline.Template = template
 	}

@@ -178,7 +178,8 @@ func TestOneApplyInAnyOrderIsOneRollout(t *testing.T) {
 					f.writeModel(t, gpt, "https://one.example/v1")
 				}
 				for _, of := range f.agents { // a pass between any two of them
-					f.pass(t, of)
+					_, _, err := f.pass(t, of)
+					require.NoError(t, err)
 				}
 			}
 			f.passes(t)
