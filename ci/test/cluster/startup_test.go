@@ -184,15 +184,16 @@ func (a apiServer) user(t *testing.T, name string, rules ...rbacv1.PolicyRule) s
 	return path
 }
 
-var readAgents = rbacv1.PolicyRule{APIGroups: []string{"agent.flokoa.ai"}, Resources: []string{"agents"}, Verbs: []string{"get", "list", "watch"}}
+var readAgents = rbacv1.PolicyRule{APIGroups: []string{"agent.flokoa.ai"}, Resources: []string{"agents", "models"}, Verbs: []string{"get", "list", "watch"}}
 
-// crd is the one that the chart installs.
-func crd(t *testing.T) *unstructured.Unstructured {
+// crds are those of Agents and of Models that the chart installs.
+func crds(t *testing.T) (agents, models *unstructured.Unstructured) {
 	t.Helper()
 	objects, err := manifests.Chart(fromRoot("charts/flokoa-crds"), nil, "flokoa-crds", system)
 	require.NoError(t, err)
-	require.Len(t, objects, 1)
-	return &objects[0]
+	require.Len(t, objects, 2)
+	require.Equal(t, "agents.agent.flokoa.ai", objects[0].GetName())
+	return &objects[0], &objects[1]
 }
 
 // withoutField removes a field below spec.runtime.spec from a CRD.
@@ -217,14 +218,16 @@ func TestAnOperatorDoesNotStartOnAnUnpreparedCluster(t *testing.T) {
 	reader := server.user(t, "reader", readAgents)
 	requireStartFails(s, cannotRun, minimalFlags(reader), "does not serve agents.agent.flokoa.ai", "install the chart flokoa-crds")
 
-	current := crd(t)
+	current, models := crds(t)
 	require.NoError(t, server.admin.Create(t.Context(), withoutField(t, current, "hostAliases")))
 	requireStartFails(s, cannotRun, minimalFlags(reader), "lacks spec.runtime.spec.hostAliases", "upgrade the chart flokoa-crds")
 
-	live := crd(t)
+	live := current.DeepCopy()
 	require.NoError(t, server.admin.Get(t.Context(), client.ObjectKeyFromObject(current), live))
 	current.SetResourceVersion(live.GetResourceVersion())
 	require.NoError(t, server.admin.Update(t.Context(), current))
+	requireStartFails(s, cannotRun, minimalFlags(reader), "does not serve models.agent.flokoa.ai", "upgrade the chart flokoa-crds before the operator")
+	require.NoError(t, server.admin.Create(t.Context(), models))
 	const bind = "bind this account to the ClusterRole of the chart flokoa-operator"
 	requireStartFails(s, cannotRun, minimalFlags(server.user(t, "nobody")), bind, `cannot list resource "agents"`)
 	requireStartFails(s, cannotRun, minimalFlags(reader), bind, `cannot list resource "deployments"`)
