@@ -45,7 +45,7 @@ up() {
   title "Installing Flokoa from its charts"
   run helm upgrade --install flokoa-crds charts/flokoa-crds --namespace $system --create-namespace
   # Not by `helm --wait`, which looks every two seconds and takes several for what is there at once.
-  run kubectl wait --for condition=Established --timeout 60s crd/agents.agent.flokoa.ai
+  run kubectl wait --for condition=Established --timeout 60s crd/agents.agent.flokoa.ai crd/models.agent.flokoa.ai
   run helm upgrade --install flokoa-operator charts/flokoa-operator --namespace $system --set replicas=0
   start_operator
   title "Deploying examples/agents/production-agent.yaml, unchanged"
