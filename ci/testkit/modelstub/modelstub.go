@@ -6,8 +6,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -24,8 +26,8 @@ const (
 	bodyLimit = 4 << 20
 )
 
-// New is a handler for POST /v1/chat/completions, streamed and not, and GET /v1/models, as the public reference of OpenAI's API
-// has them. With a key, each request must carry it as a bearer token; with none, no token is required.
+// A Stub is an http.Handler for POST /v1/chat/completions, streamed and not, and GET /v1/models, as the public reference of OpenAI's
+// API has them. GET /calls returns Calls as a JSON object, without a key and uncounted: a test may run in another pod.
 //
 // The answer is "You said: " and the last message of the user. The model "stub" gives it at once. "stub-30s", with any positive
 // duration that time.ParseDuration reads, up to an hour, takes that long: a streamed answer comes in pieces spread evenly over the
@@ -33,20 +35,53 @@ const (
 //
 // Errors have OpenAI's form. The one for a wrong key repeats that key, as real providers do with part of it, so that a test
 // sees whether an agent passes it on.
-func New(key string) http.Handler {
+type Stub struct {
+	api   http.Handler
+	mutex sync.Mutex
+	calls map[string]int
+}
+
+// New returns a stub. With a key, each request must carry it as a bearer token. With an empty key, no token is required.
+func New(key string) *Stub {
+	s := &Stub{calls: map[string]int{}}
 	api := http.NewServeMux()
 	api.HandleFunc("POST /v1/chat/completions", complete)
 	api.HandleFunc("GET /v1/models", models)
 	api.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		fail(w, failure{http.StatusNotFound, "invalid_request_error", "unknown_url", "Unknown request URL: " + r.Method + " " + r.URL.Path})
 	})
+	all := http.NewServeMux()
+	all.HandleFunc("GET /calls", func(w http.ResponseWriter, _ *http.Request) { write(w, http.StatusOK, s.Calls()) })
+	all.Handle("/", s.counted(key, api))
+	s.api = all
+	return s
+}
+
+func (s *Stub) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.api.ServeHTTP(w, r) }
+
+// Calls returns the number of requests by the key that they carried, rejected ones included: a test asks who talked to this provider,
+// and a caller with a wrong key did. A request without a bearer token counts under the empty key.
+func (s *Stub) Calls() map[string]int {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	return maps.Clone(s.calls)
+}
+
+// counted counts each request, before its answer, and passes it on if its key is right.
+func (s *Stub) counted(key string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		given, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		given, isBearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		if !isBearer {
+			given = ""
+		}
+		s.mutex.Lock()
+		s.calls[given]++
+		s.mutex.Unlock()
 		if key != "" && given != key {
 			fail(w, failure{http.StatusUnauthorized, "invalid_request_error", "invalid_api_key", "Incorrect API key provided: " + given})
 			return
 		}
-		api.ServeHTTP(w, r)
+		next.ServeHTTP(w, r)
 	})
 }
 

@@ -167,3 +167,60 @@ func TestTheInstantModelIsListed(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, string(body), `"id":"stub"`)
 }
+
+func TestCallsAreCountedByKey(t *testing.T) {
+	stub := modelstub.New("secret")
+	send := func(authorization, method, path string) *httptest.ResponseRecorder {
+		request := httptest.NewRequestWithContext(t.Context(), method, path, strings.NewReader(hello))
+		request.Header.Set("Authorization", authorization)
+		answer := httptest.NewRecorder()
+		stub.ServeHTTP(answer, request)
+		return answer
+	}
+	require.Empty(t, stub.Calls())
+	for _, row := range []struct {
+		authorization, method, path string
+		status                      int
+	}{
+		{"Bearer secret", "POST", "/v1/chat/completions", 200},
+		{"Bearer secret", "GET", "/v1/models", 200},
+		{"Bearer secret", "GET", "/v1/nowhere", 404},
+		{"Bearer other", "POST", "/v1/chat/completions", 401},
+		{"", "POST", "/v1/chat/completions", 401},
+		{"secret", "POST", "/v1/chat/completions", 401}, // no bearer token
+	} {
+		require.Equal(t, row.status, send(row.authorization, row.method, row.path).Code, row)
+	}
+	want := map[string]int{"secret": 3, "other": 1, "": 2}
+	require.Equal(t, want, stub.Calls())
+	for range 2 { // reading the counts does not count
+		var got map[string]int
+		require.NoError(t, json.NewDecoder(send("", "GET", "/calls").Body).Decode(&got))
+		require.Equal(t, want, got)
+	}
+}
+
+func TestParallelCallsAreAllCounted(t *testing.T) {
+	stub := modelstub.New("")
+	server := httptest.NewServer(stub)
+	defer server.Close()
+	const callers, each = 8, 25
+	failed := make(chan error, callers)
+	for range callers {
+		go func() {
+			for range each {
+				answer, err := http.Get(server.URL + "/v1/models")
+				if err != nil {
+					failed <- err
+					return
+				}
+				_ = answer.Body.Close()
+			}
+			failed <- nil
+		}()
+	}
+	for range callers {
+		require.NoError(t, <-failed)
+	}
+	require.Equal(t, map[string]int{"": callers * each}, stub.Calls())
+}
