@@ -36,6 +36,7 @@ var commands = map[string]command{
 	"probe":    runProbe,
 	"serve":    runServe,
 	"provider": runProvider,
+	"calls":    runCalls,
 }
 
 // errUsage is a mistake in how the program was called.

@@ -178,7 +178,7 @@ func TestServeAnswersProbes(t *testing.T) {
 	end()
 }
 
-func TestTheProviderChecksItsKey(t *testing.T) {
+func TestTheProviderChecksItsKeyAndCountsCalls(t *testing.T) {
 	port := freePort(t)
 	end := startProgram(t, "provider", "--port", port)
 	for key, want := range map[string]int{"secret": http.StatusOK, "": http.StatusUnauthorized} {
@@ -196,22 +196,30 @@ func TestTheProviderChecksItsKey(t *testing.T) {
 		}, 20*time.Second, 50*time.Millisecond)
 		require.Equal(t, want, status, "key %q", key)
 	}
+	calls, code := output(t, "calls", "--port", port)
+	require.Zero(t, code, calls)
+	require.JSONEq(t, `{"secret": 1, "": 1}`, calls)
 	end()
 }
 
 func TestArgumentErrorsNameTheMistake(t *testing.T) {
+	other := httptest.NewServer(http.NotFoundHandler())
+	defer other.Close()
+	otherPort := strconv.Itoa(other.Listener.Addr().(*net.TCPAddr).Port)
 	for name, test := range map[string]struct {
 		args []string
 		want string
 		code int
 	}{
-		"nothing":             {nil, "give a sub-command: load, mark, probe, provider, reset, results, serve, stop, summary", 2},
+		"nothing":             {nil, "give a sub-command: calls, load, mark, probe, provider, reset, results, serve, stop, summary", 2},
 		"no such sub-command": {[]string{"lod"}, "give a sub-command", 2},
 		"no such flag":        {[]string{"load", "--tarket", "x"}, "tarket", 2},
 		"no target":           {[]string{"load"}, "give a URL like", 2},
 		"a public control":    {[]string{"load", "--target", "http://a", "--control", "0.0.0.0:9790"}, "give 127.0.0.1:PORT or unix:/path", 1},
 		"an argument":         {[]string{"mark", "now"}, `unexpected arguments ["now"]`, 2},
 		"nothing to serve":    {[]string{"serve"}, "--tcp or --udp", 2},
+		"no provider":         {[]string{"calls", "--port", freePort(t)}, "run this in the pod of traffic provider", 1},
+		"another server":      {[]string{"calls", "--port", otherPort}, "serves no provider: it answered 404", 1},
 		"no generator":        {[]string{"mark", "--control", "unix:/nowhere"}, "run this in the pod of traffic load", 1},
 		"help":                {[]string{"load", "--help"}, "-max-in-flight", 0},
 	} {

@@ -4,7 +4,9 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"strings"
 
@@ -66,4 +68,27 @@ func runProvider(ctx context.Context, args []string, s streams) error {
 		return err
 	}
 	return serve.HTTP(ctx, listener, modelstub.New(*key))
+}
+
+// runCalls prints how many requests the provider of this pod received, by key.
+func runCalls(ctx context.Context, args []string, s streams) error {
+	flags := flag.NewFlagSet("calls", flag.ContinueOnError)
+	port := flags.Uint("port", 8080, "port of the provider")
+	if err := parse(flags, args, s); err != nil {
+		return err
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/calls", *port), http.NoBody)
+	if err != nil {
+		return err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return fmt.Errorf("no provider answers: run this in the pod of traffic provider, with its --port: %w", err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("port %d serves no provider: it answered %s", *port, response.Status)
+	}
+	_, err = io.Copy(s.out, response.Body)
+	return err
 }
