@@ -17,7 +17,7 @@ func withProvider(t *testing.T, model string, handler http.Handler) map[string]s
 	t.Helper()
 	stub := httptest.NewServer(handler)
 	t.Cleanup(stub.Close)
-	return map[string]string{"OPENAI_BASE_URL": stub.URL + "/v1/", "MODEL": model, "API_KEY": key + "\n"}
+	return map[string]string{"OPENAI_BASE_URL": stub.URL + "/v1/", "FLOKOA_MODEL": model, "OPENAI_API_KEY": key + "\n"}
 }
 
 func TestAMessageIsAnswered(t *testing.T) {
@@ -43,6 +43,14 @@ func TestAMessageIsAnswered(t *testing.T) {
 			require.Equal(t, row.env == nil, strings.Contains(p.log.String(), "no model: OPENAI_BASE_URL is not set"))
 		})
 	}
+}
+
+func TestAProviderWithoutAKeyGetsNone(t *testing.T) {
+	stub := modelstub.New("")
+	env := withProvider(t, "stub", stub)
+	delete(env, "OPENAI_API_KEY")
+	require.Nil(t, start(t, env).rpc(t, rpcText("message/send", "hello")).Error)
+	require.Equal(t, map[string]int{"": 1}, stub.Calls())
 }
 
 func TestAMessageWithoutAContextStartsAConversation(t *testing.T) {
@@ -164,11 +172,11 @@ func TestProviderErrorsNeverContainTheKey(t *testing.T) {
 	}{
 		"down":          {down, "cannot reach the model provider: dial tcp 127.0.0.1:1: connect: connection refused"},
 		"slow":          {slow, "the model provider sent nothing for 200ms: try again, or raise MODEL_TIMEOUT"},
-		"a refused key": {withProvider(t, "stub", modelstub.New("another")), "the model provider answered 401: the provider rejects the key; check API_KEY"},
+		"a refused key": {withProvider(t, "stub", modelstub.New("another")), "the model provider answered 401: the provider rejects the key; check OPENAI_API_KEY"},
 		"no such model": {withProvider(t, "gpt-9", modelstub.New("")), `the model provider answered 404: The model "gpt-9" does not exist: ask for stub, or for stub-30s`},
 		"too many":      {withProvider(t, "stub", answering(429, "slow down")), "the model provider answered 429: rate limit reached"},
 		"a redirect":    {withProvider(t, "stub", http.RedirectHandler("http://127.0.0.1:1/", http.StatusTemporaryRedirect)), "the model provider answered 307"},
-		"a chatty one":  {withProvider(t, "stub", answering(500, `{"error":{"message":"with `+key+` I fail"}}`)), "the model provider answered 500: with [API_KEY] I fail"},
+		"a chatty one":  {withProvider(t, "stub", answering(500, `{"error":{"message":"with `+key+` I fail"}}`)), "the model provider answered 500: with [OPENAI_API_KEY] I fail"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := start(t, row.env)
@@ -191,7 +199,7 @@ func TestAnUnreadableAnswerIsAnError(t *testing.T) {
 		"no JSON":             {"message/send", "<html>", "cannot read the answer of the model provider: check OPENAI_BASE_URL"},
 		"no choice":           {"message/send", "{}", "cannot read the answer of the model provider: check OPENAI_BASE_URL"},
 		"no JSON in a stream": {"message/stream", "data: <html>\n\n", "cannot read the stream of the model provider: check OPENAI_BASE_URL"},
-		"a stream's error":    {"message/stream", `data: {"error":{"message":"` + key + `"}}` + "\n\n", "the model provider failed during its answer: [API_KEY]"},
+		"a stream's error":    {"message/stream", `data: {"error":{"message":"` + key + `"}}` + "\n\n", "the model provider failed during its answer: [OPENAI_API_KEY]"},
 		"a stream's early end": {"message/stream", `data: {"choices":[{"delta":{"content":"hel"}}]}` + "\n\n",
 			"the answer of the model provider ended early: try again"},
 	} {

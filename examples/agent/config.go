@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/url"
@@ -29,7 +30,11 @@ type modelConfig struct {
 }
 
 // readConfig reads the settings from the environment. The error names the first invalid variable.
-func readConfig(getenv func(string) string) (config, error) {
+func readConfig(lookup func(string) (string, bool)) (config, error) {
+	getenv := func(name string) string {
+		value, _ := lookup(name)
+		return value
+	}
 	pod, err := os.Hostname() // the hostname of a pod is its name
 	if err != nil {
 		return config{}, err
@@ -51,36 +56,46 @@ func readConfig(getenv func(string) string) (config, error) {
 	if c.shutdown, err = seconds(getenv, "SHUTDOWN_SECONDS", 300); err != nil {
 		return config{}, err
 	}
-	c.model, err = readModelConfig(getenv)
-	return c, err
+	if c.model.timeout, err = time.ParseDuration(cmp.Or(getenv("MODEL_TIMEOUT"), "60s")); err != nil || c.model.timeout <= 0 {
+		return config{}, fmt.Errorf("MODEL_TIMEOUT: %q is not a positive duration: use a value like 60s", getenv("MODEL_TIMEOUT"))
+	}
+	c.model.baseURL = strings.TrimRight(getenv("OPENAI_BASE_URL"), "/")
+	c.model.name = getenv("FLOKOA_MODEL")
+	key, hasKey := lookup("OPENAI_API_KEY")
+	c.model.key = strings.TrimSpace(key) // a Secret created from a file ends with a newline
+	return c, c.model.validate(hasKey)
 }
 
-// readModelConfig never repeats the key or the URL in an error, because a URL may contain a key.
-func readModelConfig(getenv func(string) string) (modelConfig, error) {
-	m := modelConfig{
-		baseURL: strings.TrimRight(getenv("OPENAI_BASE_URL"), "/"),
-		name:    getenv("MODEL"),
-		key:     strings.TrimSpace(getenv("API_KEY")), // a Secret created from a file ends with a newline
+// validate accepts a whole configuration, or none. Half of one is a mistake: with a default URL, for example, the key of any provider
+// would go to api.openai.com. The key is optional, because some providers need none. hasKey says whether its variable is set.
+//
+// An error never repeats the key or the URL, because a URL may contain a key.
+func (m modelConfig) validate(hasKey bool) error {
+	switch {
+	case m.baseURL == "" && m.name == "" && !hasKey:
+		return nil
+	case m.baseURL == "":
+		return errors.New("OPENAI_BASE_URL is missing, but FLOKOA_MODEL or OPENAI_API_KEY is set: reference a Model whose provider is OpenAI, or set a URL like https://api.openai.com/v1")
+	case !isBaseURL(m.baseURL):
+		return errors.New("OPENAI_BASE_URL: use a URL like https://api.openai.com/v1, without user information, query, fragment, or $(VARIABLE); set the key in OPENAI_API_KEY")
+	case m.name == "":
+		return errors.New("FLOKOA_MODEL is missing, but OPENAI_BASE_URL is set: set the provider's name of the model, such as gpt-4o-mini")
+	case strings.ContainsFunc(m.name, func(r rune) bool { return r <= ' ' || r > '~' || r == '$' }):
+		return fmt.Errorf("FLOKOA_MODEL: %q is not the name of a model: use a name like gpt-4o-mini, without spaces or $(VARIABLE)", m.name)
+	case hasKey && m.key == "":
+		return errors.New("OPENAI_API_KEY is empty: check the Secret; for a provider that needs no key, do not set the variable")
+	case strings.ContainsFunc(m.key, func(r rune) bool { return r < ' ' || r > '~' }):
+		return errors.New("OPENAI_API_KEY contains a character that is not allowed in an HTTP header: check the Secret")
 	}
-	var err error
-	m.timeout, err = time.ParseDuration(cmp.Or(getenv("MODEL_TIMEOUT"), "60s"))
-	if err != nil || m.timeout <= 0 {
-		return m, fmt.Errorf("MODEL_TIMEOUT: %q is not a positive duration: use a value like 60s", getenv("MODEL_TIMEOUT"))
-	}
-	if m.baseURL == "" {
-		return m, nil
-	}
-	address, err := url.Parse(m.baseURL)
-	if err != nil || address.Host == "" || address.User != nil || address.Scheme != "http" && address.Scheme != "https" {
-		return m, fmt.Errorf("OPENAI_BASE_URL: use a URL like https://api.openai.com/v1, without user information; set the key in API_KEY")
-	}
-	if m.name == "" {
-		return m, fmt.Errorf("MODEL is missing: set the name of the model, because OPENAI_BASE_URL is set")
-	}
-	if strings.ContainsFunc(m.key, func(r rune) bool { return r < ' ' || r > '~' }) {
-		return m, fmt.Errorf("API_KEY contains a character that is not allowed in an HTTP header: check the Secret")
-	}
-	return m, nil
+	return nil
+}
+
+// isBaseURL reports whether a path can be appended to the text, and the result requested. The kubelet leaves $(VARIABLE) in a text if
+// there is no such variable.
+func isBaseURL(text string) bool {
+	address, err := url.Parse(text)
+	return err == nil && (address.Scheme == "https" || address.Scheme == "http") && address.Host != "" && address.User == nil &&
+		!strings.ContainsAny(text, "?#$ ")
 }
 
 // seconds parses a whole number of seconds, 0 or more.

@@ -41,7 +41,7 @@ func main() {
 func run(log *slog.Logger, level *slog.LevelVar) error {
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT) // never reset: a second signal does not cut the drain short
-	settings, err := readConfig(os.Getenv)
+	settings, err := readConfig(os.LookupEnv)
 	if err != nil {
 		return err
 	}

@@ -191,7 +191,7 @@ func (p *provider) statusError(reply *http.Response) error {
 	reason := fmt.Sprintf("the model provider answered %d", reply.StatusCode)
 	switch reply.StatusCode {
 	case http.StatusUnauthorized, http.StatusForbidden:
-		return &modelError{reason: reason + ": the provider rejects the key; check API_KEY"}
+		return &modelError{reason: reason + ": the provider rejects the key; check OPENAI_API_KEY"}
 	case http.StatusTooManyRequests:
 		reason += ": rate limit reached"
 	}
@@ -205,7 +205,7 @@ func (p *provider) statusError(reply *http.Response) error {
 // redact removes the key from a text of the provider.
 func (p *provider) redact(text string) string {
 	if p.key != "" {
-		text = strings.ReplaceAll(text, p.key, "[API_KEY]")
+		text = strings.ReplaceAll(text, p.key, "[OPENAI_API_KEY]")
 	}
 	return text
 }

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/flokoa/flokoa/ci/testkit/modelstub"
 )
 
 // mounted is a card as Flokoa mounts it.
@@ -85,10 +87,23 @@ func TestTheLogHasNothingBelowItsLevel(t *testing.T) {
 	require.NotContains(t, p.log.String(), `"level":"INFO"`)
 }
 
+func TestProbesNeverCallTheProvider(t *testing.T) {
+	stub := modelstub.New(key)
+	p := start(t, withProvider(t, "stub", stub))
+	for range 3 {
+		require.Equal(t, http.StatusOK, p.do(t, "GET", "/ready", "").status)
+		require.Equal(t, http.StatusOK, p.do(t, "GET", "/health", "").status)
+	}
+	require.Empty(t, stub.Calls())
+	require.Nil(t, p.rpc(t, rpcText("message/send", "hello")).Error)
+	require.Equal(t, map[string]int{key: 1}, stub.Calls())
+}
+
 func TestInvalidSettingsFailAtStartup(t *testing.T) {
 	with := func(name, value string) map[string]string {
-		return map[string]string{"OPENAI_BASE_URL": "http://127.0.0.1:1/v1", "MODEL": "stub", "API_KEY": key, name: value}
+		return map[string]string{"OPENAI_BASE_URL": "http://127.0.0.1:1/v1", "FLOKOA_MODEL": "stub", "OPENAI_API_KEY": key, name: value}
 	}
+	only := func(name, value string) map[string]string { return map[string]string{name: value} }
 	for name, row := range map[string]struct {
 		env  map[string]string
 		want string
@@ -96,10 +111,24 @@ func TestInvalidSettingsFailAtStartup(t *testing.T) {
 		"a drain in words":           {with("DRAIN_SECONDS", "ten"), `DRAIN_SECONDS: "ten" is not a whole number of seconds`},
 		"a negative end":             {with("SHUTDOWN_SECONDS", "-1"), `SHUTDOWN_SECONDS: "-1" is not a whole number of seconds`},
 		"a timeout without a unit":   {with("MODEL_TIMEOUT", "60"), `MODEL_TIMEOUT: "60" is not a positive duration: use a value like 60s`},
-		"a provider without a model": {with("MODEL", ""), "MODEL is missing: set the name of the model, because OPENAI_BASE_URL is set"},
+		"a provider without a model": {with("FLOKOA_MODEL", ""), "FLOKOA_MODEL is missing, but OPENAI_BASE_URL is set: set the provider's name of the model"},
+		"only a provider":            {only("OPENAI_BASE_URL", "http://127.0.0.1:1/v1"), "FLOKOA_MODEL is missing"},
+		"a model without a provider": {with("OPENAI_BASE_URL", ""), "OPENAI_BASE_URL is missing, but FLOKOA_MODEL or OPENAI_API_KEY is set"},
+		"another provider's model":   {map[string]string{"FLOKOA_MODEL": "claude-opus-4", "FLOKOA_MODEL_PROVIDER": "Anthropic"}, "reference a Model whose provider is OpenAI"},
+		"only a key":                 {only("OPENAI_API_KEY", key), "OPENAI_BASE_URL is missing"},
 		"no address":                 {with("OPENAI_BASE_URL", "api.openai.com"), "OPENAI_BASE_URL: use a URL like"},
+		"a path as the address":      {with("OPENAI_BASE_URL", "https:///v1"), "OPENAI_BASE_URL: use a URL like"},
+		"another scheme":             {with("OPENAI_BASE_URL", "ftp://api.openai.com/v1"), "OPENAI_BASE_URL: use a URL like"},
 		"a key in the address":       {with("OPENAI_BASE_URL", "https://"+key+"@api.openai.com/v1"), "OPENAI_BASE_URL: use a URL like"},
-		"a key of two lines":         {with("API_KEY", key+"\n"+key), "API_KEY contains a character that is not allowed in an HTTP header"},
+		"a key in the query":         {with("OPENAI_BASE_URL", "https://api.openai.com/v1?key="+key), "OPENAI_BASE_URL: use a URL like"},
+		"a fragment":                 {with("OPENAI_BASE_URL", "https://api.openai.com/v1#"), "OPENAI_BASE_URL: use a URL like"},
+		"an unknown variable":        {with("OPENAI_BASE_URL", "https://$(HOST)/v1"), "OPENAI_BASE_URL: use a URL like"},
+		"an address and a space":     {with("OPENAI_BASE_URL", "https://api.openai.com/v1 "), "OPENAI_BASE_URL: use a URL like"},
+		"a model of two lines":       {with("FLOKOA_MODEL", "gpt-4o\n"), `FLOKOA_MODEL: "gpt-4o\n" is not the name of a model: use a name like gpt-4o-mini`},
+		"no such variable":           {with("FLOKOA_MODEL", "$(MODEL)"), `FLOKOA_MODEL: "$(MODEL)" is not the name of a model`},
+		"an empty key":               {with("OPENAI_API_KEY", "\n"), "OPENAI_API_KEY is empty: check the Secret"},
+		"only an empty key":          {only("OPENAI_API_KEY", ""), "OPENAI_BASE_URL is missing"},
+		"a key of two lines":         {with("OPENAI_API_KEY", key+"\n"+key), "OPENAI_API_KEY contains a character that is not allowed in an HTTP header"},
 		"an unknown log level":       {with("LOG_LEVEL", "verbose"), `LOG_LEVEL: "verbose" is not a log level: use debug, info, warn, or error`},
 		"no port":                    {with("PORT", "http-8080"), "PORT: listen tcp"},
 		"a card that is no JSON":     {with("AGENT_CARD_FILE", cardFile(t, "{")), "is not a JSON object"},
@@ -111,6 +140,7 @@ func TestInvalidSettingsFailAtStartup(t *testing.T) {
 			p := launch(t, row.env)
 			require.Equal(t, 1, p.ended(t))
 			require.Contains(t, p.logged(t, "the agent failed")["error"], row.want)
+			require.Nil(t, p.logged(t, "ready"), "it never serves /ready with 2xx")
 		})
 	}
 }

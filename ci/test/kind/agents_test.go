@@ -239,10 +239,10 @@ func cpuOf(percent int32) autoscalingv2.MetricSpec {
 
 // Streams of 30 seconds need a pod that goes to have longer than that.
 func streamsDuringRollout(s *fixture) {
-	s.create("streams", 3, withEnv("OPENAI_BASE_URL", fmt.Sprintf("http://%s:%d/v1", providerAddress, providerPort)), withEnv("MODEL", "stub-30s"),
+	s.create("streams", 3, withEnv("OPENAI_BASE_URL", fmt.Sprintf("http://%s:%d/v1", providerAddress, providerPort)), withEnv("FLOKOA_MODEL", "stub-30s"),
 		func(a *v1alpha1.Agent) {
 			a.Spec.Runtime.Spec.TerminationGracePeriodSeconds = ptr.To[int64](60)
-		}, withCredential)
+		}, withCredential("OPENAI_API_KEY"))
 	l := s.startLoad("streams", "--post-path=", "--streams", "8", "--stream-seconds", "30")
 	whole := criterion{"no stream cut, 0 failed, never fewer available than wanted", func(o outcome) (string, error) {
 		if o.StreamsCut > 0 || o.StreamsFinished < 16 {
@@ -259,9 +259,11 @@ func streamsDuringRollout(s *fixture) {
 	requireVersions(s.T, o, "v2.0.0", "v2.1.0")
 }
 
-// withCredential gives the container what the guide's has: the provider's key, from a Secret.
-func withCredential(a *v1alpha1.Agent) {
-	container := &a.Spec.Runtime.Spec.Container
-	container.Env = append(container.Env, corev1.EnvVar{Name: "API_KEY", ValueFrom: &corev1.EnvVarSource{
-		SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "agent-secrets"}, Key: "api-key"}}})
+// withCredential gives the container the provider's key, from the Secret of the guide's Agent, as a variable.
+func withCredential(name string) change {
+	return func(a *v1alpha1.Agent) {
+		container := &a.Spec.Runtime.Spec.Container
+		container.Env = append(container.Env, corev1.EnvVar{Name: name, ValueFrom: &corev1.EnvVarSource{
+			SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "agent-secrets"}, Key: "api-key"}}})
+	}
 }

@@ -23,7 +23,7 @@ func TestAnEditorGetsNoSecret(t *testing.T) {
 "image":"` + oldImage() + `","ports":[{"containerPort":8080}],"resources":{"requests":{"cpu":"20m","memory":"24Mi"},"limits":{"cpu":"1","memory":"64Mi"}},` + env + `}}}}}`
 	}
 	eddie := s.editor()
-	s.create("holder", 3, withCredential)
+	s.create("holder", 3, withCredential("API_KEY")) // the name in the guide, which makes the agent call no provider
 	holder := "pod/" + s.pods("holder")[0].Name
 	pod := `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"thief"},"spec":{"containers":[{"name":"a","image":"` + oldImage() + `"}]}}`
 	for _, row := range []struct{ what, stdin, args, denied string }{
