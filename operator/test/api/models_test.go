@@ -380,6 +380,7 @@ func TestAnUpgradeRestartsNoAgentWithoutAModel(t *testing.T) {
 		f.complete(t, of.Name)
 	}
 	f.passes(t)
+	f.passes(t) // the operator compares those that it has seen with all Agents once per second
 	require.Equal(t, "a=one b=one c=one", f.urls(t))
 }
 
@@ -387,6 +388,7 @@ func TestAnUpgradeRollsAgentsWhoseModelExistsInWaves(t *testing.T) {
 	f := newUnresolvedFleet(t, "a", "b", "c")
 	f.writeModel(t, gpt, "https://one.example/v1")
 	f.restart(t)
+	f.passes(t)
 	f.passes(t)
 	require.Equal(t, "a=one b= c=", f.urls(t))
 }
