@@ -13,13 +13,16 @@ that comes after it: two Agents of one release need two names. It is never short
 {{- end }}
 {{- end }}
 
-{{/* Labels of the Agent. app.kubernetes.io/version is missing on purpose: the version of the agent is in its image. */}}
+{{/*
+Labels of an Agent or a Model; takes a dict of root, name, and labels. app.kubernetes.io/version is missing on purpose: the version of the
+agent is in its image.
+*/}}
 {{- define "flokoa-agent.labels" -}}
 {{- $own := dict
-      "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-")
-      "app.kubernetes.io/name" (include "flokoa-agent.fullname" .)
-      "app.kubernetes.io/instance" .Release.Name
-      "app.kubernetes.io/managed-by" .Release.Service
+      "helm.sh/chart" (printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-")
+      "app.kubernetes.io/name" .name
+      "app.kubernetes.io/instance" .root.Release.Name
+      "app.kubernetes.io/managed-by" .root.Release.Service
       "app.kubernetes.io/part-of" "flokoa" }}
-{{- merge $own .Values.labels .Values.commonLabels | toYaml }}
+{{- merge $own .labels .root.Values.commonLabels | toYaml }}
 {{- end }}

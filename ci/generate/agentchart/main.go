@@ -1,5 +1,5 @@
 // Command agentchart writes the values schema of the chart flokoa-agent, of the repository in the working directory. The values are those
-// of values.schema.json beside this file; the schema of spec is that of the CRD, so that the two cannot drift apart.
+// of values.schema.json beside this file; the schemas of spec and of each of models are those of the CRDs, so that they cannot drift apart.
 //
 // Each value that values.yaml sets is required: Helm removes a key that is set to null, and its default would be lost silently.
 package main
@@ -20,7 +20,7 @@ import (
 
 const chart = "charts/flokoa-agent/"
 
-// outer is the schema of all values but spec.
+// outer is the schema of all values but spec and models.
 //
 //go:embed values.schema.json
 var outer []byte
@@ -43,7 +43,7 @@ func run(chart string) error {
 	if err := yaml.UnmarshalStrict(text, &defaults); err != nil {
 		return fmt.Errorf("%svalues.yaml: %w", chart, err)
 	}
-	schema, err := valuesSchema(crds.Agents, defaults)
+	schema, err := valuesSchema(crds.Agents, crds.Models, defaults)
 	if err != nil {
 		return err
 	}
@@ -54,18 +54,24 @@ func run(chart string) error {
 	return os.WriteFile(chart+"values.schema.json", append(out, '\n'), 0o644)
 }
 
-// valuesSchema is the schema of the chart's values for a CRD and the defaults of values.yaml.
-func valuesSchema(crd []byte, defaults node) (node, error) {
-	spec, err := specOf(crd)
+// valuesSchema is the schema of the chart's values for the CRDs of Agents and Models, and the defaults of values.yaml.
+func valuesSchema(agents, models []byte, defaults node) (node, error) {
+	spec, err := specOf(agents)
 	if err != nil {
 		return nil, err
 	}
+	model, err := specOf(models)
+	if err != nil {
+		return nil, err
+	}
+	model["description"] = "Spec of a Model. Every field of the Model API is allowed."
 	spec["description"] = "Spec of the Agent. Every field of the Agent API is allowed, and overrides the preset of the environment."
 	schema := node{}
 	if err := json.Unmarshal(outer, &schema); err != nil {
 		return nil, fmt.Errorf("values.schema.json: %w", err)
 	}
 	schema["properties"].(node)["spec"] = spec
+	schema["properties"].(node)["models"].(node)["additionalProperties"] = model
 	return schema, requireDefaults(schema, defaults, "")
 }
 

@@ -15,7 +15,7 @@ func crdOf(spec string) []byte {
 
 func TestEveryDefaultIsRequired(t *testing.T) {
 	crd := crdOf(`{type: object, required: [b], properties: {a: {type: object, properties: {image: {type: string, minLength: 1}}}, b: {type: string}}}`)
-	schema, err := valuesSchema(crd, node{"environment": "production", "spec": node{"a": node{"image": ""}}})
+	schema, err := valuesSchema(crd, crdOf(`{type: object, properties: {provider: {type: string}}}`), node{"environment": "production", "spec": node{"a": node{"image": ""}}})
 	require.NoError(t, err)
 	require.Equal(t, []string{"environment", "spec"}, schema["required"])
 	spec := schema["properties"].(node)["spec"].(node)
@@ -23,15 +23,20 @@ func TestEveryDefaultIsRequired(t *testing.T) {
 	below := spec["properties"].(node)["a"].(node)
 	require.Equal(t, []string{"image"}, below["required"])
 	require.Equal(t, node{"type": "string"}, below["properties"].(node)["image"], "a template rejects the empty default")
+	model := schema["properties"].(node)["models"].(node)["additionalProperties"].(node)
+	require.Equal(t, false, model["additionalProperties"], "a misspelled field of a Model is an error")
+	require.Contains(t, model["properties"], "provider")
 }
 
 func TestWhatCannotBeTranslatedIsAnError(t *testing.T) {
-	_, err := valuesSchema(crdOf(`{type: object, properties: {}}`), node{"spec": node{"b": 1}})
+	_, err := valuesSchema(crdOf(`{type: object, properties: {}}`), crdOf(`{type: object}`), node{"spec": node{"b": 1}})
 	require.ErrorContains(t, err, "values.yaml sets spec.b, which is not in the schema")
 	version := "{name: v1, served: true, schema: {openAPIV3Schema: {properties: {spec: {type: object}}}}}"
-	_, err = valuesSchema([]byte("{spec: {versions: ["+version+", "+version+"]}}"), nil)
+	_, err = valuesSchema([]byte("{spec: {versions: ["+version+", "+version+"]}}"), nil, nil)
 	require.ErrorContains(t, err, "the CRD has 2 versions")
-	_, err = valuesSchema([]byte("["), nil)
+	_, err = valuesSchema([]byte("["), nil, nil)
+	require.ErrorContains(t, err, "the CustomResourceDefinition")
+	_, err = valuesSchema(crdOf(`{type: object}`), []byte("["), nil)
 	require.ErrorContains(t, err, "the CustomResourceDefinition")
 	require.ErrorContains(t, run(t.TempDir()+"/"), "values.yaml")
 }

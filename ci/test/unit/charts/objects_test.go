@@ -38,6 +38,7 @@ var clusterScoped = map[string]bool{
 	"ResourceQuota":                    false,
 	"NetworkPolicy":                    false,
 	"LimitRange":                       false,
+	"Model":                            false,
 	"PrometheusRule":                   false,
 	"Role":                             false,
 	"RoleBinding":                      false,
