@@ -16,7 +16,7 @@ includes this first: Helm renders templates in no order that it promises.
 {{- $_ := set $section "cpu" $value }}
 {{- end }}
 {{- end }}
-{{- range $section, $role := dict "viewers" "viewers" "editors" "editors" "secretManagers" "secret-managers" "secretUsers" "secret-users" }}
+{{- range $section, $role := dict "viewers" "viewers" "editors" "editors" "secretManagers" "secret-managers" "secretUsers" "secret-users" "modelManagers" "model-managers" }}
 {{- $access := get $.Values.access $section }}
 {{- if kindIs "string" $access.groups }}
 {{- $_ := set $access "groups" (list (include "flokoa-environment.group" (dict "root" $ "section" $section "role" $role))) }}

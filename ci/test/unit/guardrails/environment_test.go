@@ -84,11 +84,13 @@ func TestEveryEnvironmentHasTheseObjects(t *testing.T) {
 				"Role agent-deployer",
 				"Role secret-manager",
 				"Role secret-user",
+				"Role model-manager",
 				"RoleBinding agent-viewer",
 				"RoleBinding agent-editor",
 				"RoleBinding agent-deployer",
 				"RoleBinding secret-manager",
 				"RoleBinding secret-user",
+				"RoleBinding model-manager",
 				"RoleBinding flokoa-operator-writer",
 			}
 			if environment == "dev" {

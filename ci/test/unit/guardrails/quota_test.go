@@ -118,7 +118,7 @@ func TestEveryQuantityIsCanonical(t *testing.T) {
 					require.Equal(t, parsed.String(), text, "%s %s", object.GetKind(), object.GetName())
 				}
 			}
-			require.Equal(t, 32+4+12, texts, "the quota's, one of each other quota, and the LimitRange's")
+			require.Equal(t, 33+4+12, texts, "the quota's, one of each other quota, and the LimitRange's")
 		})
 	}
 }

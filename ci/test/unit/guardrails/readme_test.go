@@ -101,7 +101,7 @@ func TestChartTakesTheExamplesOfTheReadme(t *testing.T) {
 	readme, err := os.ReadFile(environmentChart + "/README.md")
 	require.NoError(t, err)
 	examples := strings.Split(string(readme), "```yaml\n")[1:]
-	require.Len(t, examples, 7)
+	require.Len(t, examples, 8)
 	for _, example := range examples {
 		text, _, _ := strings.Cut(example, "```")
 		values := map[string]any{}

@@ -18,13 +18,14 @@ var inUse = map[string]any{"secretUse": map[string]any{
 	"serviceAccounts": []any{"reader"},
 	"csiDrivers":      []any{"secrets-store.csi.k8s.io"},
 	"models":          []any{"gpt-4o-model"},
-}}
+}, "access": map[string]any{"modelManagers": map[string]any{"secrets": []any{"openai-key"}}}}
 
 // Every permission of every Role. One that is added or lost is a change of this table.
 func TestRoles(t *testing.T) {
 	viewer := []string{
 		"agent.flokoa.ai/agents get list watch",
 		"agent.flokoa.ai/agents/scale get",
+		"agent.flokoa.ai/models get list watch",
 		"apps/deployments get list watch",
 		"apps/replicasets get list watch",
 		"autoscaling/horizontalpodautoscalers get list watch",
@@ -52,6 +53,10 @@ func TestRoles(t *testing.T) {
 		},
 		"secret-manager": {
 			"core/secrets create delete get list patch update watch",
+		},
+		"model-manager": {
+			"agent.flokoa.ai/models create delete get list patch update watch",
+			"core/secrets[openai-key] use",
 		},
 		"secret-user": {
 			"agent.flokoa.ai/models[gpt-4o-model] use",
@@ -105,9 +110,12 @@ func TestNoRoleAllowsEscalation(t *testing.T) {
 					require.NotEmpty(t, rule.ResourceNames, "%s: no name would be every name", role.Name)
 					require.Equal(t, []string{"use"}, rule.Verbs, role.Name)
 				}
+				if slices.Contains(rule.Resources, "models") && !slices.Equal(rule.Verbs, []string{"use"}) && role.Name != "model-manager" {
+					require.Subset(t, []string{"get", "list", "watch"}, rule.Verbs, "%s: whoever writes a Model decides which host receives its key", role.Name)
+				}
 				if slices.Contains(rule.Resources, "secrets") {
 					require.Equal(t, []string{"secrets"}, rule.Resources, role.Name)
-					require.Contains(t, []string{"secret-manager", "secret-user"}, role.Name)
+					require.Contains(t, []string{"secret-manager", "secret-user", "model-manager"}, role.Name)
 				}
 			}
 		}
@@ -172,6 +180,7 @@ func TestRoleBindings(t *testing.T) {
 				"agent-deployer": {"ServiceAccount agent-deployer flokoa-" + environment},
 				"secret-manager": {group + "secret-managers"},
 				"secret-user":    {group + "secret-users"},
+				"model-manager":  {group + "model-managers"},
 				operatorBinding:  {"ServiceAccount flokoa-operator flokoa-system"},
 			}, have)
 		})
@@ -186,8 +195,9 @@ func TestNothingBindsMoreThanTheRolesHere(t *testing.T) {
 	}
 	values := map[string]any{"access": map[string]any{
 		"viewers": subjects, "editors": subjects, "secretManagers": subjects,
-		"secretUsers": overlaid(subjects, map[string]any{"deployer": true}),
-		"deployers":   map[string]any{"serviceAccounts": []any{map[string]any{"namespace": "ci", "name": "runner"}}},
+		"secretUsers":   overlaid(subjects, map[string]any{"deployer": true}),
+		"modelManagers": overlaid(subjects, map[string]any{"deployer": true}),
+		"deployers":     map[string]any{"serviceAccounts": []any{map[string]any{"namespace": "ci", "name": "runner"}}},
 	}}
 	for _, environment := range manifests.Environments {
 		objects := render(t, environment, values)

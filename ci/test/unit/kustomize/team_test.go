@@ -30,7 +30,7 @@ func TestATeamBindsNobodyOfTheFirstTeam(t *testing.T) {
 	access, err := os.ReadFile(filepath.Join(root, "overlays/dev/guardrails/access.yaml"))
 	require.NoError(t, err)
 	mine := string(access)
-	for _, role := range []string{"agent-viewer", "agent-editor", "secret-manager", "secret-user", "agent-deployer"} {
+	for _, role := range []string{"agent-viewer", "agent-editor", "secret-manager", "secret-user", "model-manager", "agent-deployer"} {
 		mine += "---\napiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\nmetadata: {name: " + role + "}\nsubjects:\n" +
 			"  - {kind: User, apiGroup: rbac.authorization.k8s.io, name: alice}\n  - {kind: Group, apiGroup: rbac.authorization.k8s.io, name: acme}\n"
 	}

@@ -183,7 +183,7 @@ func TestEveryPatchNamesItsOneObject(t *testing.T) {
 			}
 		}
 	}
-	require.Equal(t, 12, names)
+	require.Equal(t, 14, names)
 }
 
 // Each component is a value of the chart, and makes the same of it.
