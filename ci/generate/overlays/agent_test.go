@@ -85,7 +85,9 @@ spec:
 
 // neighbors are what the Agent refers to, and what refers to it.
 const neighbors = `
-{apiVersion: agent.flokoa.ai/v1alpha1, kind: Model, metadata: {name: model}}
+{apiVersion: agent.flokoa.ai/v1alpha1, kind: Model, metadata: {name: model}, spec: {apiKey: {name: key, key: k}}}
+---
+{apiVersion: v1, kind: Secret, metadata: {name: key}}
 ---
 {apiVersion: v1, kind: Service, metadata: {name: service}, spec: {selector: {flokoa.ai/agent: planner}}}
 ---
@@ -242,6 +244,30 @@ secretGenerator: [{name: registry, literals: [b=%s]}]
 	require.Equal(t, before, agent("1", "1"))
 }
 
+// A Model and its Secret are often generated together, and an Agent names the Model.
+func TestTheKeyOfAModelFollowsAGeneratedName(t *testing.T) {
+	built := buildAll(t, map[string]string{
+		"model.yaml": "{apiVersion: agent.flokoa.ai/v1alpha1, kind: Model, metadata: {name: model}, spec: {provider: OpenAI, model: gpt-4o, apiKey: {name: registry, key: b}}}",
+		"agent.yaml": referring,
+		"kustomization.yaml": strings.Replace(kustomization, "account.yaml", "model.yaml", 1) + `
+namePrefix: of-a-team-
+secretGenerator: [{name: registry, literals: [b=2]}]
+`})
+	for _, object := range built {
+		switch object.GetKind() {
+		case "Model":
+			require.Equal(t, "of-a-team-model", object.GetName())
+			name, _, err := unstructured.NestedString(object.Object, "spec", "apiKey", "name")
+			require.NoError(t, err)
+			require.Equal(t, "of-a-team-registry-6dg6bbh8f9", name)
+		case "Agent":
+			name, _, err := unstructured.NestedString(object.Object, "spec", "model", "name")
+			require.NoError(t, err)
+			require.Equal(t, "of-a-team-model", name)
+		}
+	}
+}
+
 // With the schema, what a patch says of one variable, container or volume leaves the others alone; without, it replaces the list.
 func TestAPatchOfAnAgentsListChangesOneEntry(t *testing.T) {
 	const patch = `
@@ -277,7 +303,7 @@ func TestNamesFollowAPrefixInBothDirections(t *testing.T) {
 	}
 	agent := objects["Agent.agent.flokoa.ai"]
 	checked := 0
-	for _, reference := range configure(agentCRD(t)).NameReferences {
+	for _, reference := range configure(agentCRD(t), modelCRD(t)).NameReferences {
 		for _, field := range reference.Fields {
 			object, exists := objects[schema.GroupKind{Group: field.Group, Kind: field.Kind}.String()]
 			require.True(t, exists, "no %s", field.Kind)
@@ -320,13 +346,14 @@ var notNames = []string{
 
 func TestEveryFieldThatNamesAnObjectIsConfigured(t *testing.T) {
 	configured := map[string]bool{}
-	for _, reference := range configure(agentCRD(t)).NameReferences {
+	for _, reference := range configure(agentCRD(t), modelCRD(t)).NameReferences {
 		for _, field := range reference.Fields {
 			configured[field.Path] = true
 		}
 	}
 	used := map[string]bool{}
-	for _, path := range leaves("spec", agentCRD(t).Spec.Versions[0].Schema.OpenAPIV3Schema.Properties["spec"]) {
+	for _, field := range append(fieldsOf(agentCRD(t)), fieldsOf(modelCRD(t))...) {
+		path := field.Path
 		if configured[path] || !regexp.MustCompile(`(?i)(name|ref|driver|class|account|claim)$`).MatchString(path) {
 			continue
 		}
@@ -345,7 +372,7 @@ func TestTheAgentHasEveryFieldThatIsConfigured(t *testing.T) {
 		require.NoError(t, yaml.Unmarshal([]byte(text), &agent))
 		agents = append(agents, agent)
 	}
-	configured := configure(agentCRD(t))
+	configured := configure(agentCRD(t), modelCRD(t))
 	fields := configured.Images
 	for _, reference := range configured.NameReferences {
 		fields = append(fields, reference.Fields...)
@@ -360,8 +387,18 @@ func TestTheAgentHasEveryFieldThatIsConfigured(t *testing.T) {
 
 func agentCRD(t *testing.T) *apiextensionsv1.CustomResourceDefinition {
 	t.Helper()
+	return parsed(t, crds.Agents)
+}
+
+func modelCRD(t *testing.T) *apiextensionsv1.CustomResourceDefinition {
+	t.Helper()
+	return parsed(t, crds.Models)
+}
+
+func parsed(t *testing.T, text []byte) *apiextensionsv1.CustomResourceDefinition {
+	t.Helper()
 	crd := &apiextensionsv1.CustomResourceDefinition{}
-	require.NoError(t, yaml.UnmarshalStrict(crds.Agents, crd))
+	require.NoError(t, yaml.UnmarshalStrict(text, crd))
 	return crd
 }
 
