@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The demo: a real control plane on this machine, Flokoa installed from its charts, and an Agent of three replicas, watched until
-# all are available. Then one of its machines dies, and another stands in. Meanwhile, a ConfigMap changes that three other Agents read.
+# The demo: a real control plane on this machine, Flokoa installed from its charts, and an Agent of three replicas with its Model, watched
+# until all are available. Then one of its machines dies, and another stands in. Meanwhile, a ConfigMap changes that three other Agents read.
 #
 #   ci/clusters/demo/demo.sh up      what `make demo` does; run again, it changes nothing that is in order
 #   ci/clusters/demo/demo.sh down    what `make demo-down` does
@@ -52,7 +52,9 @@ up() {
   run kubectl create namespace $team
   run kubectl --namespace $team create secret generic agent-secrets --from-literal=api-key=not-a-real-key
   run kubectl --namespace $team apply --filename examples/agents/production-agent.yaml
+  run kubectl --namespace $team apply --filename ci/clusters/demo/model.yaml # the Model that the Agent names; it waits for it
   watch_agent
+  show_model
   where_pods_run
   show_availability
   lose_node
@@ -214,6 +216,15 @@ follow_agents() {
   return $waiting
 }
 
+# show_model shows what the namespace makes of the Model's name, and the variables that the agent container gets.
+show_model() {
+  title "The Agent names model gpt-4o-model, and the namespace decides what that is"
+  run kubectl --namespace $team get models --output wide
+  run kubectl --namespace $team wait --for condition=ModelResolved --timeout 60s agent/$agent
+  run kubectl --namespace $team get agent $agent --output 'jsonpath={.status.conditions[?(@.type=="ModelResolved")].message}'
+  run kubectl --namespace $team set env deployment/$agent --list
+}
+
 where_pods_run() {
   title "Where the pods run"
   tool kubectl --namespace $team get pods --selector flokoa.ai/agent=$agent \
@@ -315,6 +326,7 @@ summary() {
   kubectl delete pod -l flokoa.ai/agent=$agent --wait=false       # the pods come back
   kubectl drain node-a1 --ignore-daemonsets                      # they move; then: kubectl uncordon node-a1
   kubectl patch configmap agent-config --patch '{"data":{"log-level":"warning"}}' # 10 s later, the Agents that read it roll, one first
+  kubectl patch model gpt-4o-model --type=merge --patch '{"spec":{"model":"gpt-4o-mini"}}' # 10 s later, the Agent that names it rolls
   kubectl describe agent $agent
   kubectl explain agent.spec.runtime.spec
 

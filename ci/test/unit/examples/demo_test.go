@@ -2,7 +2,9 @@ package examples_test
 
 import (
 	"bytes"
+	"fmt"
 	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -30,4 +32,23 @@ func TestTheAgentsOfTheDemoReadOneConfigMap(t *testing.T) {
 		require.Equal(t, []corev1.EnvVar{{Name: "LOG_LEVEL", ValueFrom: &corev1.EnvVarSource{ConfigMapKeyRef: &corev1.ConfigMapKeySelector{
 			LocalObjectReference: corev1.LocalObjectReference{Name: "agent-config"}, Key: "log-level"}}}}, agent.Spec.Runtime.Spec.Container.Env)
 	}
+}
+
+// The guide's Agent, which the demo applies unchanged, names the Model of the demo. Its key is in the Secret that the demo creates.
+func TestTheModelOfTheDemoIsTheOneThatTheGuidesAgentNames(t *testing.T) {
+	text, err := os.ReadFile(demo + "/model.yaml")
+	require.NoError(t, err)
+	script, err := os.ReadFile(demo + "/demo.sh")
+	require.NoError(t, err)
+	guide, err := os.ReadFile(filepath.Join(agents, guideAgent))
+	require.NoError(t, err)
+	model, agent := v1alpha1.Model{}, v1alpha1.Agent{}
+	require.NoError(t, yaml.UnmarshalStrict(text, &model))
+	require.NoError(t, yaml.UnmarshalStrict(guide, &agent))
+	require.Equal(t, agent.Spec.Model.Name, model.Name)
+	require.Contains(t, string(script), fmt.Sprintf("create secret generic %s --from-literal=%s=", model.Spec.APIKey.Name, model.Spec.APIKey.Key))
+	got := check(t, string(text)+"---\n"+string(guide), "-f", "-", "--namespace", "flokoa-demo")
+	require.Equal(t, highlyAvailable, got.code, got.stdout)
+	require.Contains(t, got.stdout, "1 Model read")
+	require.NotContains(t, got.stdout, "warning")
 }
