@@ -95,7 +95,7 @@ func findNodes(ctx context.Context) error {
 var testLabels = client.MatchingLabels{"made-by": "flokoa-live"}
 
 // callerNamespaces are the namespaces of the pods in these tests that belong to no Agent.
-var callerNamespaces = []string{"live-gateway", "live-monitoring", "live-provider", "live-unrelated"}
+var callerNamespaces = []string{"live-gateway", "live-monitoring", "live-provider", devProvider, "live-unrelated"}
 
 // outsideNamespace is the namespace of who answers at addresses that are not the cluster's. Its pod uses the node's network.
 const outsideNamespace = "live-outside"
@@ -171,7 +171,7 @@ func makeNamespaces(ctx context.Context, names ...string) error {
 }
 
 // installEnvironments brings dev, staging and production, each open to one gateway and one reader of metrics; staging and
-// production may call the provider, dev what is public.
+// production may call the provider, dev what is public and a provider of its own.
 func installEnvironments(ctx context.Context) error {
 	for _, kind := range manifests.Environments {
 		values, err := manifests.Values(fromRoot("charts/flokoa-environment/values-" + kind + ".yaml"))
@@ -202,7 +202,8 @@ func networkOf(kind string) map[string]any {
 	}
 	egress := map[string]any{"cidrs": []any{providerAddress + "/32"}, "ports": []any{int64(providerPort)}}
 	if kind == "dev" {
-		egress = map[string]any{"public": true}
+		egress = map[string]any{"public": true, "pods": []any{
+			map[string]any{"namespace": devProvider, "podLabels": map[string]any{"app": "provider"}, "port": int64(providerPort)}}}
 	}
 	return map[string]any{"gateways": peer("live-gateway", "gateway"), "monitoring": peer("live-monitoring", "prometheus"), "egress": egress}
 }

@@ -44,7 +44,15 @@ var flows = []flow{
 	{"dev", "staging's agent", "tcp", 8080, no},
 	{"dev", "production's agent", "tcp", 8080, no},
 	{"dev", "production's agent", "tcp", 9090, no},
+	// Tools: those of the same environment, by address and by Service, and no proxy of another namespace.
+	{"dev", "dev's tool", "tcp", 8080, yes},
+	{"dev", "dev's tool Service", "tcp", 8080, yes},
 	{"dev", "production's tool", "tcp", 8080, no},
+	{"dev", "production's tool Service", "tcp", 8080, no},
+	{"production", "production's tool", "tcp", 8080, yes},
+	{"production", "production's tool Service", "tcp", 8080, yes},
+	{"production", "dev's tool Service", "tcp", 8080, no},
+	{"dev", "gateway", "tcp", 8080, no},
 	{"staging", "production's agent", "tcp", 8080, no},
 	{"production", "dev's agent", "tcp", 8080, no},
 	{"production", "staging's agent", "tcp", 8080, no},
@@ -52,6 +60,12 @@ var flows = []flow{
 	{"production", "provider", "tcp", providerPort, yes},
 	{"staging", "provider", "tcp", providerPort, yes},
 	{"dev", "provider", "tcp", providerPort, no},
+	{"dev", "provider Service", "tcp", providerPort, no},
+	{"production", "provider Service", "tcp", providerPort, yes},
+	{"dev", "dev's provider", "tcp", providerPort, yes},
+	{"dev", "dev's provider Service", "tcp", providerPort, yes},
+	{"production", "dev's provider", "tcp", providerPort, no},
+	{"production", "dev's provider Service", "tcp", providerPort, no},
 	{"production", "gateway", "tcp", 8080, no},
 	{"production", "unrelated", "tcp", 8080, no},
 	// Who calls in.
@@ -120,7 +134,7 @@ type network struct {
 	addresses map[string]string
 }
 
-// newNetwork creates an echo Agent in each environment, a tool beside production's, and the pods outside.
+// newNetwork creates an echo Agent in each environment, a tool beside those of dev and production, and the pods outside.
 func newNetwork(t *testing.T) *network {
 	t.Helper()
 	newFixture(t, "production") // for its report at the end
@@ -129,8 +143,11 @@ func newNetwork(t *testing.T) *network {
 	for who, where := range map[string]string{"gateway": "live-gateway", "console": "live-gateway", "prometheus": "live-monitoring", "grafana": "live-monitoring", "unrelated": "live-unrelated"} {
 		others = append(others, trafficPod(where, who, who, []string{"serve", "--tcp", "8080", "--udp", "8080"}))
 	}
-	tool := trafficPod("flokoa-production", "tool", "tool", []string{"serve", "--tcp", "8080"})
-	others = append(others, tool)
+	tools := map[string]*corev1.Pod{}
+	for _, environment := range []string{"dev", "production"} {
+		tools[environment] = n.tool(environment)
+		others = append(others, tools[environment])
+	}
 	t.Cleanup(func() {
 		for _, pod := range others {
 			_ = api.Delete(context.Background(), pod)
@@ -140,7 +157,9 @@ func newNetwork(t *testing.T) *network {
 	for _, pod := range others {
 		n.add(pod.Name, *pod)
 	}
-	n.addresses["production's tool"] = tool.Status.PodIP
+	for environment, tool := range tools {
+		n.addresses[environment+"'s tool"] = tool.Status.PodIP
+	}
 	for _, environment := range []string{"dev", "staging", "production"} {
 		s := &fixture{T: t, namespace: "flokoa-" + environment}
 		s.create("echo", 3, echoServer)
@@ -148,10 +167,22 @@ func newNetwork(t *testing.T) *network {
 		n.pods[environment] = pods[0]
 		n.addresses[environment+"'s agent"] = pods[1].Status.PodIP
 	}
-	n.addresses["provider"] = providerAddress
+	n.addresses["provider"], n.addresses["dev's provider"] = providerAddress, devProviderAddress
+	n.addresses["provider Service"], n.addresses["dev's provider Service"] = "provider.live-provider.svc", "provider."+devProvider+".svc"
 	n.addresses["DNS"] = "" // the pod's own
 	n.addresses["API server"] = "kubernetes.default.svc"
 	return n
+}
+
+// tool is a tool server of an environment, and has a Service. It is a pod here, because the pods of an Agent are targets already.
+func (n *network) tool(environment string) *corev1.Pod {
+	n.Helper()
+	namespace := "flokoa-" + environment
+	service := serviceOf(namespace, "tool", 8080)
+	require.NoError(n, api.Create(n.Context(), service))
+	n.Cleanup(func() { _ = api.Delete(context.Background(), service) })
+	n.addresses[environment+"'s tool Service"] = "tool." + namespace + ".svc"
+	return trafficPod(namespace, "tool", "tool", []string{"serve", "--tcp", "8080"})
 }
 
 func (n *network) add(name string, pod corev1.Pod) {
@@ -234,7 +265,7 @@ func (n *network) request(i int, f flow) string {
 	n.Helper()
 	host, there := n.addresses[f.to]
 	require.True(n, there, "there is no %s", f.to)
-	request := probe.Request{ID: fmt.Sprint(i), Kind: probe.Connect, Protocol: f.protocol, Host: host, Port: f.port, NoEcho: f.to == "API server" || f.to == "provider"}
+	request := probe.Request{ID: fmt.Sprint(i), Kind: probe.Connect, Protocol: f.protocol, Host: host, Port: f.port, NoEcho: f.to == "API server" || strings.Contains(f.to, "provider")}
 	if f.to == "DNS" {
 		request = probe.Request{ID: fmt.Sprint(i), Kind: probe.Resolve, Protocol: f.protocol, Host: "kubernetes.default.svc.cluster.local"}
 	}

@@ -17,10 +17,14 @@ const (
 	// providerPort is where the provider of models listens; the stub has no certificate, so it is not 443.
 	providerPort = 8443
 	providerKey  = "stub-key"
+	// devProvider is the namespace of dev's own provider, which dev's network policies name, and devProviderKey its key.
+	devProvider    = "live-provider-dev"
+	devProviderKey = "dev-key"
 )
 
-// providerAddress is the provider's address, which production's and staging's network policies name, as they would a real one's.
-var providerAddress string
+// providerAddress is the provider's address, which production's and staging's network policies name, as they would a real one's, and
+// devProviderAddress that of dev's.
+var providerAddress, devProviderAddress string
 
 // podOption changes a traffic pod.
 type podOption func(*corev1.Pod)
@@ -60,19 +64,35 @@ func onNamedNode(node string) podOption {
 	}
 }
 
-// startCallers creates the namespaces of all pods that are not Agents, and the model provider.
+// providerPod is a provider of models, which wants a key.
+func providerPod(namespace, key string) *corev1.Pod {
+	return trafficPod(namespace, "provider", "provider", []string{"provider", "--port", fmt.Sprint(providerPort)}, onCallerNode,
+		func(pod *corev1.Pod) {
+			pod.Spec.Containers[0].Env = []corev1.EnvVar{{Name: "PROVIDER_KEY", Value: key}}
+		})
+}
+
+// serviceOf is a Service for a traffic pod, with its name.
+func serviceOf(namespace, app string, port int32) *corev1.Service {
+	return &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: app}, Spec: corev1.ServiceSpec{
+		Selector: map[string]string{"app": app}, Ports: []corev1.ServicePort{{Port: port}}}}
+}
+
+// startCallers creates the namespaces of all pods that are not Agents, and the model providers: that of staging and production, and dev's.
 func startCallers(ctx context.Context) error {
 	if err := makeNamespaces(ctx, callerNamespaces...); err != nil {
 		return err
 	}
-	provider := trafficPod("live-provider", "provider", "provider", []string{"provider", "--port", fmt.Sprint(providerPort)}, onCallerNode,
-		func(pod *corev1.Pod) {
-			pod.Spec.Containers[0].Env = []corev1.EnvVar{{Name: "PROVIDER_KEY", Value: providerKey}}
-		})
-	if err := startPods(ctx, provider); err != nil {
+	provider, dev := providerPod("live-provider", providerKey), providerPod(devProvider, devProviderKey)
+	if err := startPods(ctx, provider, dev); err != nil {
 		return err
 	}
-	providerAddress = provider.Status.PodIP
+	providerAddress, devProviderAddress = provider.Status.PodIP, dev.Status.PodIP
+	for _, namespace := range []string{"live-provider", devProvider} {
+		if err := api.Create(ctx, serviceOf(namespace, "provider", providerPort)); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
