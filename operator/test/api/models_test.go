@@ -1,8 +1,11 @@
 package apitest_test
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -479,5 +482,70 @@ func TestAChangedModelIsReadFromTheCache(t *testing.T) {
 	require.Zero(t, f.reads.Load())
 	require.Zero(t, f.writes.Load(), "a change settles first")
 	f.passes(t)
+	require.Zero(t, f.reads.Load())
+}
+
+// newThousand returns a thousand Agents that name one Model. They are created side by side, because one after another takes minutes.
+func newThousand(t *testing.T) fleet {
+	t.Helper()
+	f := fleet{bench: newBench(t)}
+	f.events.Events = nil // nobody reads so many
+	f.rollConfigs(t)
+	f.writeModel(t, gpt, "https://one.example/v1")
+	for i := range 1000 {
+		f.agents = append(f.agents, agenttest.New(fmt.Sprintf("a-%03d", i), agenttest.In(f.namespace), agenttest.Replicas(2), namesModel(gpt)))
+	}
+	f.forEach(t, func(of *v1alpha1.Agent) error {
+		of.UID, of.Generation = "", 0
+		return api.Create(t.Context(), of)
+	})
+	require.Eventually(t, func() bool {
+		cached := &v1alpha1.AgentList{}
+		return f.caches.List(t.Context(), cached, client.InNamespace(f.namespace)) == nil && len(cached.Items) == len(f.agents)
+	}, time.Minute, 50*time.Millisecond)
+	f.forEach(t, func(of *v1alpha1.Agent) error {
+		_, err := f.Reconcile(t.Context(), reconcile.Request{NamespacedName: client.ObjectKeyFromObject(of)})
+		return err
+	})
+	for _, of := range f.agents {
+		f.complete(t, of.Name)
+	}
+	return f
+}
+
+// forEach does something for each Agent, a few at a time.
+func (f *fleet) forEach(t *testing.T, do func(*v1alpha1.Agent) error) {
+	t.Helper()
+	failures, queue, workers := make([]error, len(f.agents)), make(chan int), sync.WaitGroup{}
+	for range 8 {
+		workers.Go(func() {
+			for i := range queue {
+				failures[i] = do(f.agents[i])
+			}
+		})
+	}
+	for i := range f.agents {
+		queue <- i
+	}
+	close(queue)
+	workers.Wait()
+	require.NoError(t, errors.Join(failures...))
+}
+
+func TestAThousandAgentsOfOneModelCostNoReads(t *testing.T) {
+	f := newThousand(t)
+	f.requireQuiet(t)
+	f.writeModel(t, gpt, "https://two.example/v1")
+	f.passes(t)
+	f.passes(t) // each of them takes a while
+	require.Equal(t, 1, strings.Count(f.urls(t), "=two"), "one first")
+	require.Zero(t, f.reads.Load(), "the cache has the Model, and the store who names it")
+	require.LessOrEqual(t, f.writes.Load(), int64(len(f.agents)+3), "one status of each Agent that waits, and what one rollout writes")
+	first := f.agents[slices.IndexFunc(f.agents, func(of *v1alpha1.Agent) bool {
+		return f.variable(t, of.Name, "OPENAI_BASE_URL") == "https://two.example/v1"
+	})]
+	f.complete(t, first.Name)
+	f.passes(t)
+	require.Equal(t, 3, strings.Count(f.urls(t), "=two"), "then two at a time")
 	require.Zero(t, f.reads.Load())
 }
