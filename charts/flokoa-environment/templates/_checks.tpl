@@ -73,6 +73,47 @@ they would count against the quota.
 {{- end }}
 {{- end }}
 
+{{/*
+Rejects a peer in the namespace of another environment: an Agent of dev must never reach the Agents and tools of production. Takes a dict of
+path, namespace, and environment.
+*/}}
+{{- define "flokoa-environment.checkPeer" -}}
+{{- $other := regexFind "(^|-)(dev|staging|production)$" .namespace | trimPrefix "-" }}
+{{- if and $other (ne $other .environment) }}
+{{- fail (printf "%s must not be %s, whose name says that it belongs to %s, because this environment is %s: run what its Agents call in this namespace, or in another one of %s" .path .namespace $other .environment .environment) }}
+{{- end }}
+{{- end }}
+
+{{/* Rejects network.egress.pods and network.egress.rules that select the namespace of another environment. */}}
+{{- define "flokoa-environment.checkPeers" -}}
+{{- $environment := .Values.environment }}
+{{- range $i, $peer := .Values.network.egress.pods }}
+{{- include "flokoa-environment.checkPeer" (dict "path" (printf "network.egress.pods[%d].namespace" $i) "namespace" $peer.namespace "environment" $environment) }}
+{{- end }}
+{{- range $i, $rule := .Values.network.egress.rules }}
+{{- range $j, $to := $rule.to }}
+{{- $path := printf "network.egress.rules[%d].to[%d].namespaceSelector" $i $j }}
+{{- $selector := $to.namespaceSelector | default dict }}
+{{- range $key := list "kubernetes.io/metadata.name" "flokoa.ai/environment" }}
+{{- with get ($selector.matchLabels | default dict) $key }}
+{{- include "flokoa-environment.checkPeer" (dict "path" (printf "%s.matchLabels[%s]" $path $key) "namespace" . "environment" $environment) }}
+{{- end }}
+{{- end }}
+{{- range $selector.matchExpressions }}
+{{- if and (eq .key "flokoa.ai/environment") (has .operator (list "Exists" "NotIn")) }}
+{{- fail (printf "%s.matchExpressions must not have the operator %s for flokoa.ai/environment, because it selects other environments: use In with the value %s" $path .operator $environment) }}
+{{- end }}
+{{- if and (eq .operator "In") (has .key (list "kubernetes.io/metadata.name" "flokoa.ai/environment")) }}
+{{- $key := .key }}
+{{- range .values }}
+{{- include "flokoa-environment.checkPeer" (dict "path" (printf "%s.matchExpressions[%s]" $path $key) "namespace" . "environment" $environment) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{/* Rejects callers that are everyone by mistake. */}}
 {{- define "flokoa-environment.checkGateways" -}}
 {{- range $i, $caller := .Values.network.gateways }}
