@@ -346,6 +346,89 @@ func TestNamingAModelRollsAnAgentThatHadNone(t *testing.T) {
 	require.Equal(t, "a=other", f.urls(t), "nor does another name wait")
 }
 
+// An Agent and its Model are often applied together, again and again: the pods that roll now take the Model along, before it has settled, with
+// the Secret that it names now.
+func TestAnAgentsOwnChangeTakesAModelThatHasNotSettled(t *testing.T) {
+	f := newModelFleet(t, "a", "b")
+	f.requireQuiet(t)
+	f.write(t, f.model(gpt), `{"spec":{"baseURL":"https://two.example/v1","apiKey":{"name":"another-key","key":"api-key"}}}`)
+	f.change(t, "a", `{"spec":{"runtime":{"spec":{"container":{"image":"registry.example/agent:v2"}}}}}`)
+	for range 2 {
+		_, _, err := f.pass(t, f.agents[0])
+		require.NoError(t, err)
+		require.Equal(t, "a=two b=one", f.urls(t))
+		require.Equal(t, "another-key/api-key", f.variable(t, "a", "OPENAI_API_KEY"))
+		require.Equal(t, `True Resolved: Model "gpt-4o-model" is gpt-4o of OpenAI`, f.resolved(t, "a"))
+		require.Contains(t, f.outdated(t, "a").Message, "a change of Secret another-key does not roll the pods")
+	}
+	f.complete(t, "a")
+	f.passes(t)
+	require.EqualValues(t, 2, f.deployment(t, "a").Generation, "one rollout")
+	require.Equal(t, "a=two b=two", f.urls(t), "a took it with a change of its own, so b is the first of the wave")
+}
+
+// A template that only spells out a default replaces no pod, so it must not pass the wave that the Model waits in.
+func TestATemplateThatReplacesNoPodTakesNoModelAlong(t *testing.T) {
+	f := newModelFleet(t)
+	f.addModelAgent(t, "a", namesModel(gpt), func(a *v1alpha1.Agent) { a.Spec.ConfigRollout = v1alpha1.ConfigRolloutOnNextRollout })
+	f.requireQuiet(t)
+	template := f.deployment(t, "a").Spec.Template
+	f.writeModel(t, gpt, "https://two.example/v1")
+	f.passes(t)
+	f.change(t, "a", `{"spec":{"runtime":{"spec":{"container":{"terminationMessagePath":"/dev/termination-log"}}}}}`)
+	f.passes(t)
+	f.complete(t, "a")
+	f.passes(t)
+	require.Equal(t, template, f.deployment(t, "a").Spec.Template, "it is the default")
+	require.Equal(t, v1alpha1.ReasonOnNextRollout, f.outdated(t, "a").Reason)
+	f.requireQuiet(t)
+	f.change(t, "a", `{"spec":{"configRollout":"Automatic"}}`)
+	f.passes(t)
+	require.Equal(t, "a=two", f.urls(t))
+}
+
+// A damaged baseline must not take the environment away, also while no operator runs that remembers it.
+func TestADamagedBaselineLeavesTheEnvironment(t *testing.T) {
+	f := newModelFleet(t, "a")
+	f.requireQuiet(t)
+	template := f.deployment(t, "a").Spec.Template
+	damage := func() {
+		patch := fmt.Sprintf(`{"metadata":{"annotations":{%q:null}}}`, v1alpha1.AnnotationConfigBaseline)
+		require.NoError(t, api.Patch(t.Context(), f.deployment(t, "a"), client.RawPatch(types.MergePatchType, []byte(patch))))
+	}
+	baseline := f.baseline(t, "a")
+	damage()
+	f.passes(t)
+	require.Equal(t, baseline, f.baseline(t, "a"), "it is put back")
+	damage()
+	f.restart(t)
+	f.passes(t)
+	f.passes(t)
+	require.Equal(t, template, f.deployment(t, "a").Spec.Template)
+	require.Equal(t, baseline, f.baseline(t, "a"), "the Model is what it was")
+}
+
+// The halt of a wave is that of a ConfigMap: it outlasts a restart and the pods that failed, and ends when the Model changes again.
+func TestAHaltCausedByAModelOutlastsItsPods(t *testing.T) {
+	f := newModelFleet(t, "a", "b")
+	f.writeModel(t, gpt, "https://wrong.example/v1")
+	f.passes(t)
+	f.stuck(t, "a")
+	f.restart(t)
+	f.passes(t)
+	f.passes(t)
+	require.Equal(t, v1alpha1.ReasonConfigRolloutHalted, f.outdated(t, "b").Reason)
+	f.suspend(t, "a", true)
+	f.passes(t)
+	f.finish(t, "a", "NewReplicaSetAvailable", 0, 0)
+	f.passes(t)
+	require.Equal(t, "a=wrong b=one", f.urls(t))
+	require.Equal(t, `Model gpt-4o-model changed: baseURL: the pods do not roll, because Agent "a" rolled and did not become ready: fix that Agent, or revert the change`, f.outdated(t, "b").Message)
+	f.writeModel(t, gpt, "https://right.example/v1")
+	f.passes(t)
+	require.Equal(t, "a=right b=right", f.urls(t), "a is suspended, so b is the first whose pods roll")
+}
+
 // newUnresolvedFleet returns Agents that name a Model, as an operator of before left them: it resolved no Model and recorded none, and their
 // status is that of their generation.
 func newUnresolvedFleet(t *testing.T, names ...string) fleet {
