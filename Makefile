@@ -64,7 +64,7 @@ test-unit: ## Tier 1: no cluster
 test-api: ## Tier 2: a real API server
 	@ci/tools/envtest.sh >/dev/null
 	@ci/tools/build.sh helm4 >/dev/null
-	$(GO_TEST) $(API_TESTS)
+	$(GO_TEST) -timeout 20m $(API_TESTS)
 test-cluster: ## Tier 3: a whole control plane, charts installed, simulated nodes
 	@ci/clusters/local/cluster.sh up flokoa-test
 	@ci/clusters/local/cluster.sh env flokoa-test >/dev/null
