@@ -38,7 +38,7 @@ var apiPaths = map[string]string{
 
 // probedResources are the resources of a namespace for which access is checked.
 var probedResources = []string{
-	"agent.flokoa.ai/agents", "agent.flokoa.ai/agents/scale", "agent.flokoa.ai/agents/status", "agent.flokoa.ai/agents/finalizers",
+	"agent.flokoa.ai/agents", "agent.flokoa.ai/agents/scale", "agent.flokoa.ai/agents/status", "agent.flokoa.ai/agents/finalizers", "agent.flokoa.ai/models",
 	"apps/deployments", "apps/deployments/scale", "apps/replicasets", "apps/statefulsets", "apps/daemonsets", "batch/jobs", "batch/cronjobs",
 	"/pods", "/pods/log", "/pods/exec", "/pods/attach", "/pods/portforward", "/pods/proxy", "/pods/ephemeralcontainers", "/pods/eviction",
 	"/services", "/services/proxy", "/configmaps", "/secrets", "/serviceaccounts", "/serviceaccounts/token", "/resourcequotas", "/limitranges",
@@ -66,7 +66,7 @@ func combine(verbs []string, resources ...string) []string {
 // viewable is what every persona with read access may read.
 func viewable() []string {
 	return slices.Concat(
-		combine(readVerbs, "agent.flokoa.ai/agents", "apps/deployments", "apps/replicasets", "/pods", "/services", "/events", "/resourcequotas", "/limitranges",
+		combine(readVerbs, "agent.flokoa.ai/agents", "agent.flokoa.ai/models", "apps/deployments", "apps/replicasets", "/pods", "/services", "/events", "/resourcequotas", "/limitranges",
 			"networking.k8s.io/networkpolicies", "policy/poddisruptionbudgets", "autoscaling/horizontalpodautoscalers"),
 		combine([]string{"get"}, "/pods/log", "agent.flokoa.ai/agents/scale"),
 	)
@@ -90,6 +90,7 @@ func (e *environment) personas() []persona {
 		{"editor", "eddie", group("editors"), slices.Concat(viewable(), agents)},
 		{"secret-manager", "sam", group("secret-managers"), combine([]string{"get", "list", "watch", "create", "update", "patch", "delete"}, "/secrets")},
 		{"secret-user", "sue", group("secret-users"), nil},
+		{"model-manager", "mona", group("model-managers"), combine([]string{"get", "list", "watch", "create", "update", "patch", "delete"}, "agent.flokoa.ai/models")},
 		{"deployer", "system:serviceaccount:" + e.namespace + ":agent-deployer", account, slices.Concat(agents,
 			combine(readVerbs, "agent.flokoa.ai/agents", "/configmaps"), combine([]string{"get"}, "agent.flokoa.ai/agents/scale"),
 			combine([]string{"create", "update", "patch", "delete"}, "/configmaps"))},
@@ -112,7 +113,7 @@ func (e *environment) requirePersonaAccess() {
 			continue
 		}
 		var groups []string
-		for _, role := range []string{"viewers", "editors", "secret-managers", "secret-users"} {
+		for _, role := range []string{"viewers", "editors", "secret-managers", "secret-users", "model-managers"} {
 			groups = append(groups, "flokoa:"+other+":"+role)
 		}
 		may, err := e.probeAccess("outsider", append(groups, "system:authenticated", "system:serviceaccounts:flokoa-"+other))

@@ -74,11 +74,11 @@ func (team team) labelled() team {
 }
 
 // groups are all groups of all members and accounts of the team. Permissions add up: what one who is in all of them may not do, no
-// viewer, editor, secret-manager, or secret-user may do.
+// viewer, editor, secret-manager, secret-user, or model-manager may do.
 func (team team) groups() []string {
 	all := []string{"system:authenticated", "system:serviceaccounts"}
 	for _, e := range team {
-		for _, role := range []string{"viewers", "editors", "secret-managers", "secret-users"} {
+		for _, role := range []string{"viewers", "editors", "secret-managers", "secret-users", "model-managers"} {
 			all = append(all, e.group(role))
 		}
 		all = append(all, "system:serviceaccounts:"+e.namespace)
