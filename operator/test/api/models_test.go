@@ -325,6 +325,19 @@ func TestNamingAnotherModelRollsAtOnce(t *testing.T) {
 	require.Equal(t, "a=two b=", f.urls(t))
 }
 
+// An Agent that also reads a ConfigMap keeps a baseline, and must not keep the variables with it.
+func TestAnAgentThatNamesNoModelAnyMoreLosesItsVariables(t *testing.T) {
+	f := newModelFleet(t)
+	f.addModelAgent(t, "a", namesModel(gpt), readsLogLevel(true))
+	require.Equal(t, "a=one", f.urls(t))
+	f.change(t, "a", `{"spec":{"model":null}}`)
+	f.passes(t)
+	require.Equal(t, "a=", f.urls(t))
+	require.NotContains(t, f.baseline(t, "a"), "OPENAI")
+	f.complete(t, "a")
+	f.requireQuiet(t)
+}
+
 // The first Model of a running Agent is a change of the Agent, whatever its policy about changed configuration.
 func TestNamingAModelRollsAnAgentThatHadNone(t *testing.T) {
 	f := newModelFleet(t)
