@@ -157,7 +157,7 @@ func everyRequestFails(s *fixture, p *harness.Proxy) {
 		agents  = 30
 		image   = "registry.example/agent:v2"
 		failing = 20 * time.Second
-		kinds   = 11 // that are watched, the claims of other operators, the environments of namespaces, and the metadata of ConfigMaps among them
+		kinds   = 12 // that are watched, Models, the claims of other operators, the environments of namespaces, and the metadata of ConfigMaps among them
 	)
 	createMany(s, agents)
 	s.waitRecovered("all Agents are ready", func() error { return checkReady(s, agents) })
