@@ -469,6 +469,7 @@ func (c *Controller) configure(ctx context.Context, agent *v1alpha1.Agent, desir
 	unchanged := configured{annotation: recorded, environment: of.baseline.Environment, revision: revision}
 	switch {
 	case len(of.references) == 0 && c.configs.off:
+		unchanged.annotation = configrollout.ForgetModel(recorded, template)
 		return unchanged
 	case len(of.references) == 0:
 		return configured{revision: revision}

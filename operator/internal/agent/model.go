@@ -79,7 +79,7 @@ func (of *config) modelEnvironment() []corev1.EnvVar {
 	if content := of.contents[of.model]; content.Exists {
 		return content.Environment
 	}
-	return of.baseline.Environment
+	return of.baseline.EnvironmentOf(of.model)
 }
 
 // namesOtherModel reports whether the Agent names another Model than the pods took.
@@ -110,6 +110,6 @@ func (of *config) awaitModel(agent *v1alpha1.Agent, live *children, state *confi
 // modelReport returns what the status says about the Model. Pods that took it before it settled have what is there.
 func (of *config) modelReport() status.Model {
 	content, known := of.contents[of.model]
-	kept := len(of.baseline.Environment) > 0
+	kept := len(of.baseline.EnvironmentOf(of.model)) > 0
 	return status.Model{Exists: content.Exists || !known && kept, Environment: of.modelEnvironment(), Kept: kept}
 }

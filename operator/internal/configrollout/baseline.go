@@ -259,12 +259,31 @@ func (b Baseline) Take(template string, references References, contents Contents
 		return object.Kind != Model || contents[object].Exists || !b.Has(object)
 	})
 	if of, any := references.Model(); any {
-		taken.Environment = b.Environment
+		taken.Environment = b.EnvironmentOf(of)
 		if model := contents[of]; model.Exists {
 			taken.Environment = model.Environment
 		}
 	}
 	return taken
+}
+
+// EnvironmentOf returns the variables of a Model that the pods took, none if they took those of another one: whoever names another Model must
+// not get the key of the one before.
+func (b Baseline) EnvironmentOf(model Object) []corev1.EnvVar {
+	if !b.Has(model) {
+		return nil
+	}
+	return b.Environment
+}
+
+// ForgetModel returns an annotation without the Model that the pods took, of an Agent with another template that names none any more.
+func ForgetModel(annotation, template string) string {
+	baseline, ok := Decode(annotation)
+	if !ok || len(baseline.Models) == 0 && len(baseline.Environment) == 0 {
+		return annotation
+	}
+	baseline.Template, baseline.Models, baseline.Environment = template, nil, nil
+	return baseline.Encode()
 }
 
 // Move returns the baseline after a difference that Moved it. What changed is as before.

@@ -319,7 +319,11 @@ func TestNamingAnotherModelRollsAtOnce(t *testing.T) {
 	f.complete(t, "b")
 	f.change(t, "b", `{"spec":{"model":{"name":"missing"}}}`)
 	f.passes(t)
-	require.Equal(t, "a=two b=other", f.urls(t), "the pods keep what they have")
+	require.Equal(t, "a=two b=", f.urls(t), "the key of one Model is not for whoever may use another")
+	f.writeModel(t, "missing", "https://found.example/v1")
+	f.complete(t, "b")
+	f.passes(t)
+	require.Equal(t, "a=two b=found", f.urls(t))
 	f.change(t, "b", `{"spec":{"model":null}}`)
 	f.passes(t)
 	require.Equal(t, "a=two b=", f.urls(t))
@@ -510,6 +514,42 @@ func TestWithoutConfigRolloutsAModelRollsNothing(t *testing.T) {
 	f.passes(t)
 	require.Equal(t, "a=two", f.urls(t))
 	require.Empty(t, f.outdated(t, "a"))
+
+	f.change(t, "a", `{"spec":{"model":null}}`)
+	f.passes(t)
+	require.Equal(t, "a=", f.urls(t))
+	f.complete(t, "a")
+	f.requireQuiet(t)
+	f.writeModel(t, gpt, "https://three.example/v1")
+	f.change(t, "a", `{"spec":{"model":{"name":"gpt-4o-model"}}}`)
+	f.passes(t)
+	require.Equal(t, "a=three", f.urls(t), "not what it had before")
+}
+
+// The admission policy asks whether the author may use the Model that is named. One that does not exist has no key to guard, so it must bring
+// none.
+func TestAnotherModelThatDoesNotExistBringsNoKey(t *testing.T) {
+	f := newModelFleet(t, "a")
+	require.Equal(t, "openai-key/api-key", f.variable(t, "a", "OPENAI_API_KEY"))
+	f.change(t, "a", `{"spec":{"model":{"name":"ghost"},"runtime":{"spec":{"container":{"image":"registry.example/attacker:v1"}}}}}`)
+	f.passes(t)
+	require.Equal(t, "registry.example/attacker:v1", f.deployment(t, "a").Spec.Template.Spec.Containers[0].Image)
+	require.Empty(t, f.variable(t, "a", "OPENAI_API_KEY"))
+	require.Equal(t, "a=", f.urls(t))
+	require.NotContains(t, f.baseline(t, "a"), "OPENAI")
+	require.Contains(t, f.resolved(t, "a"), "run without its environment")
+	f.complete(t, "a")
+	f.requireQuiet(t)
+	f.change(t, "a", `{"spec":{"model":{"name":"gpt-4o-model"}}}`)
+	f.passes(t)
+	require.Equal(t, "a=one", f.urls(t))
+	f.complete(t, "a")
+	f.deleteModel(t, gpt)
+	f.passes(t)
+	require.Equal(t, "a=one", f.urls(t))
+	f.change(t, "a", `{"spec":{"model":{"name":"ghost"}}}`)
+	f.passes(t)
+	require.Equal(t, "a=", f.urls(t), "nor does one that is deleted leave its key to another")
 }
 
 // Each row is something that the author of an Agent, or somebody who may write ConfigMaps or Deployments, tries to get at a key.
