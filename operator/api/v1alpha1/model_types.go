@@ -90,9 +90,9 @@ type ModelSpec struct {
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
-	// +kubebuilder:validation:XValidation:rule="self.matches('^https?://(([a-z0-9]([-a-z0-9]*[a-z0-9])?[.])*[a-z]([-a-z0-9]*[a-z0-9])?|((0|[1-9][0-9]{0,2})[.]){3}(0|[1-9][0-9]{0,2}))(:[1-9][0-9]{0,4})?(/[-A-Za-z0-9._~%:+,=/]*)?$')",message="baseURL must be a URL without user, query, fragment, and $: use https://host/path, with an optional port; the host is a DNS name in lowercase, or an IPv4 address"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^https?://(([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?[.])*[a-z]([-a-z0-9]{0,61}[a-z0-9])?|((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])[.]){3}(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9]))(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6([0-4][0-9]{3}|5([0-4][0-9]{2}|5([0-2][0-9]|3[0-5])))))?(/([-A-Za-z0-9._~:+,=/]|%[0-9A-Fa-f]{2})*)?$')",message="baseURL must be a URL without user, query, fragment, and $: use https://host/path, with an optional port up to 65535; the host is a DNS name in lowercase, or an IPv4 address"
 	// +kubebuilder:validation:XValidation:rule="!self.startsWith('http://') || self.matches('^http://([a-z]([-a-z0-9]*[a-z0-9])?|([a-z0-9]([-a-z0-9]*[a-z0-9])?[.])+svc([.]cluster[.]local)?)([:/].*)?$')",message="baseURL must not use http outside of the cluster, where the key could be read: use https, or the name of a Service: one label, or a name that ends with .svc or .svc.cluster.local"
-	// +kubebuilder:validation:XValidation:rule="!self.matches('^https?://(([^/:]+[.])?localhost|(0|127|169[.]254)[.][0-9.]+)([:/].*)?$')",message="baseURL must not be a loopback or link-local address, where the key would reach the pod or the node instead of a provider: use the address of the provider"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^https?://(([^/:]+[.])?(localhost|localdomain)|localhost[46]([.]localdomain[46])?|ip6-(localhost|loopback)|metadata([.]google[.]internal)?|(0|127|169[.]254)[.][0-9.]+)([:/].*)?$')",message="baseURL must not be a loopback or link-local address, or a name of one, where the key would reach the pod or the node instead of a provider: use the address of the provider"
 	BaseURL string `json:"baseURL,omitempty"`
 
 	// apiKey is the key of a Secret that holds the provider's API key. Not allowed for VertexAI. Default: no key, for example because
@@ -120,13 +120,13 @@ type ModelAPIKey struct {
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
-	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`
 	Name string `json:"name"`
 	// key is the key in the Secret.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
-	// +kubebuilder:validation:Pattern=`^[-._a-zA-Z0-9]+$`
+	// +kubebuilder:validation:Pattern=`^[.]?[-_a-zA-Z0-9][-._a-zA-Z0-9]*$`
 	Key string `json:"key"`
 }
 
@@ -173,12 +173,12 @@ type CustomModel struct {
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Z][A-Z0-9_]*(_API_KEY|_TOKEN)$') && !self.matches('^(FLOKOA|KUBERNETES)_')",message="custom.keyEnv must be a variable for a key: use uppercase letters, digits, and '_', with _API_KEY or _TOKEN at the end, and not FLOKOA_ or KUBERNETES_ at the start"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Z][A-Z0-9_]*(_API_KEY|_TOKEN)$') && !self.matches('^(FLOKOA|KUBERNETES|OPENAI|AZURE|ANTHROPIC|GOOGLE|GEMINI|AWS)_')",message="custom.keyEnv must be a variable for a key: use uppercase letters, digits, and '_', with _API_KEY or _TOKEN at the end, and not FLOKOA_, KUBERNETES_, or the prefix of another provider, such as OPENAI_, at the start"
 	KeyEnv string `json:"keyEnv,omitempty"`
 	// urlEnv is the variable with baseURL, such as OLLAMA_HOST. It ends with _BASE_URL, _API_BASE, or _HOST.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Z][A-Z0-9_]*(_BASE_URL|_API_BASE|_HOST)$') && !self.matches('^(FLOKOA|KUBERNETES)_')",message="custom.urlEnv must be a variable for a URL: use uppercase letters, digits, and '_', with _BASE_URL, _API_BASE, or _HOST at the end, and not FLOKOA_ or KUBERNETES_ at the start"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Z][A-Z0-9_]*(_BASE_URL|_API_BASE|_HOST)$') && !self.matches('^(FLOKOA|KUBERNETES|OPENAI|AZURE|ANTHROPIC|GOOGLE|GEMINI|AWS)_')",message="custom.urlEnv must be a variable for a URL: use uppercase letters, digits, and '_', with _BASE_URL, _API_BASE, or _HOST at the end, and not FLOKOA_, KUBERNETES_, or the prefix of another provider, such as OPENAI_, at the start"
 	URLEnv string `json:"urlEnv"`
 }

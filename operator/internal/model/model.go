@@ -37,7 +37,8 @@ func Environment(spec *v1alpha1.ModelSpec) []corev1.EnvVar {
 	case v1alpha1.ProviderAnthropic:
 		e.secret("ANTHROPIC_API_KEY")
 		e.url(spec, anthropicURL, "ANTHROPIC_BASE_URL", "ANTHROPIC_API_URL")
-	case v1alpha1.ProviderGemini:
+	case v1alpha1.ProviderGemini: // with Vertex AI turned on, its SDK would send the key to the URL of another variable
+		e.text("GOOGLE_GENAI_USE_VERTEXAI", "false")
 		e.secret("GOOGLE_API_KEY", "GEMINI_API_KEY")
 		e.url(spec, geminiURL, "GOOGLE_GEMINI_BASE_URL")
 	case v1alpha1.ProviderVertexAI:
@@ -94,8 +95,10 @@ func (e *environment) vertexAI(of *v1alpha1.VertexAIModel) {
 	}
 }
 
+// bedrock has the SDK ignore URLs in other variables.
 func (e *environment) bedrock(of *v1alpha1.BedrockModel) {
 	e.secret("AWS_BEARER_TOKEN_BEDROCK")
+	e.text("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true")
 	if of != nil {
 		e.text("AWS_REGION", of.Region)
 		e.text("AWS_DEFAULT_REGION", of.Region)

@@ -138,15 +138,16 @@ var modelRules = []rule{
 		denied:  each(modelID, "a b", "$(DB_PASSWORD)", "a$", "$$(A)", "é", "a\tb", " a"),
 	},
 	{
-		message: "baseURL must be a URL without user, query, fragment, and $: use https://host/path, with an optional port; the host is a DNS name in lowercase, or an IPv4 address",
+		message: "baseURL must be a URL without user, query, fragment, and $: use https://host/path, with an optional port up to 65535; the host is a DNS name in lowercase, or an IPv4 address",
 		field:   "spec.baseURL",
 		allowed: each(baseURL, "https://api.openai.com/v1", "https://a", "https://a.example/", "https://a.example:8443/v1/openai", "https://10.0.0.5/v1", "https://xn--bcher-kva.example",
-			"https://generativelanguage.googleapis.com/v1beta/openai/", "https://a.example/%20/a_b~c", "https://8.8.8.8:443", "https://a-b.c-d.example"),
+			"https://generativelanguage.googleapis.com/v1beta/openai/", "https://a.example/%20/a_b~c", "https://8.8.8.8:443", "https://a-b.c-d.example", "https://255.249.199.99:65535", "https://a.example:60000/%7Ea"),
 		denied: each(baseURL, "https://user@a.example", "https://user:password@a.example/v1", "https://a.example?key=1", "https://a.example/v1?api-key=1", "https://a.example/#f",
 			"https://$(DB_PASSWORD).evil.example", "https://evil.example/$(DB_PASSWORD)", "https://evil.example/$$(A)", "ftp://a.example", "HTTPS://a.example", "https://A.example",
 			"https://", "https://a.example:", "https://a.example:0", "https://a.example:123456", "https://a..example", "https://-a.example", "https://a.example.", "https:/a.example",
 			"a.example", "https://a.example/a b", "https://a.example\\evil.example", "https://2130706433", "https://0x7f000001", "https://127.1", "https://0177.0.0.1", "https://1.2.3",
-			"https://[::1]/v1", "https://[fd00::1]:8443", " https://a.example", "javascript:alert(1)", "https://a_b.example"),
+			"https://[::1]/v1", "https://[fd00::1]:8443", "https://256.1.1.1", "https://425.254.169.254", "https://1.2.3.999", "https://a.example:65536", "https://a.example:99999",
+			"https://a.example/%", "https://a.example/%zz", "https://"+strings.Repeat("a", 64)+".example", " https://a.example", "javascript:alert(1)", "https://a_b.example"),
 	},
 	{
 		message: "baseURL must not use http outside of the cluster, where the key could be read: use https, or the name of a Service: one label, or a name that ends with .svc or .svc.cluster.local",
@@ -156,23 +157,24 @@ var modelRules = []rule{
 			"http://a.svccluster.local", "http://a.example/x.svc", "http://a.example:80/.svc"),
 	},
 	{
-		message: "baseURL must not be a loopback or link-local address, where the key would reach the pod or the node instead of a provider: use the address of the provider",
+		message: "baseURL must not be a loopback or link-local address, or a name of one, where the key would reach the pod or the node instead of a provider: use the address of the provider",
 		field:   "spec.baseURL",
-		allowed: each(baseURL, "https://localhost.example", "https://128.0.0.1", "https://169.253.1.1", "https://169.25.4.1", "https://1.127.0.0", "https://notlocalhost.example", "https://127.0.0.1.example", "https://10.127.0.1", "https://a0.example"),
+		allowed: each(baseURL, "https://localhost.example", "https://128.0.0.1", "https://169.253.1.1", "https://169.25.4.1", "https://1.127.0.0", "https://notlocalhost.example", "https://127.0.0.1.example", "https://10.127.0.1", "https://a0.example", "http://metadata-proxy", "https://metadata.example", "http://ip6-proxy"),
 		denied: each(baseURL, "https://localhost", "http://localhost:11434", "https://localhost/v1", "https://a.localhost", "https://127.0.0.1", "https://127.8.9.1:8443/v1", "https://169.254.169.254",
-			"https://169.254.169.254/latest", "https://0.0.0.0", "https://0.0.0.0:443/v1"),
+			"https://169.254.169.254/latest", "https://0.0.0.0", "https://0.0.0.0:443/v1", "http://ip6-localhost:8080", "http://ip6-loopback", "https://localhost6", "https://localhost4",
+			"https://localhost.localdomain/", "https://localhost6.localdomain6", "http://metadata", "http://metadata/v1", "https://metadata.google.internal"),
 	},
 	{
-		message: "custom.keyEnv must be a variable for a key: use uppercase letters, digits, and '_', with _API_KEY or _TOKEN at the end, and not FLOKOA_ or KUBERNETES_ at the start",
+		message: "custom.keyEnv must be a variable for a key: use uppercase letters, digits, and '_', with _API_KEY or _TOKEN at the end, and not FLOKOA_, KUBERNETES_, or the prefix of another provider, such as OPENAI_, at the start",
 		field:   "spec.custom.keyEnv",
 		allowed: each(customKey, "MISTRAL_API_KEY", "GROQ_API_KEY", "HF_TOKEN", "A1_B_TOKEN"),
-		denied:  each(customKey, "LD_PRELOAD", "API_KEY", "_API_KEY", "1_API_KEY", "mistral_API_KEY", "A-B_TOKEN", "A_API_KEY_", "A_HOST", "FLOKOA_API_KEY", "KUBERNETES_TOKEN", "$(A)_TOKEN"),
+		denied:  each(customKey, "LD_PRELOAD", "API_KEY", "_API_KEY", "1_API_KEY", "mistral_API_KEY", "A-B_TOKEN", "A_API_KEY_", "A_HOST", "FLOKOA_API_KEY", "KUBERNETES_TOKEN", "OPENAI_API_KEY", "AZURE_API_KEY", "ANTHROPIC_API_KEY", "GOOGLE_API_KEY", "GEMINI_API_KEY", "AWS_B_TOKEN", "$(A)_TOKEN"),
 	},
 	{
-		message: "custom.urlEnv must be a variable for a URL: use uppercase letters, digits, and '_', with _BASE_URL, _API_BASE, or _HOST at the end, and not FLOKOA_ or KUBERNETES_ at the start",
+		message: "custom.urlEnv must be a variable for a URL: use uppercase letters, digits, and '_', with _BASE_URL, _API_BASE, or _HOST at the end, and not FLOKOA_, KUBERNETES_, or the prefix of another provider, such as OPENAI_, at the start",
 		field:   "spec.custom.urlEnv",
-		allowed: each(customURL, "OLLAMA_HOST", "MISTRAL_BASE_URL", "LITELLM_API_BASE", "OPENAI_BASE_URL"),
-		denied:  each(customURL, "HTTPS_PROXY", "PATH", "HOST", "_HOST", "KUBERNETES_SERVICE_HOST", "FLOKOA_AGENT_HOST", "ollama_HOST", "A_TOKEN", "A_HOST_X", "$(A)_HOST"),
+		allowed: each(customURL, "OLLAMA_HOST", "MISTRAL_BASE_URL", "LITELLM_API_BASE", "OPENAIX_HOST"),
+		denied:  each(customURL, "HTTPS_PROXY", "PATH", "HOST", "_HOST", "KUBERNETES_SERVICE_HOST", "FLOKOA_AGENT_HOST", "OPENAI_BASE_URL", "OPENAI_API_BASE", "ANTHROPIC_BASE_URL", "ollama_HOST", "A_TOKEN", "A_HOST_X", "$(A)_HOST"),
 	},
 }
 
@@ -241,7 +243,7 @@ func TestValuesAtTheBoundsOfAModelAreAllowed(t *testing.T) {
 	long := func(n int) string { return strings.Repeat("a", n) }
 	for _, text := range append(without(),
 		openAI("model: "+long(256)), openAI("baseURL: https://"+long(63)+".example/"+long(512-8-63-9)), openAI("apiKey: {name: "+long(253)+", key: "+long(253)+"}"),
-		openAI("apiKey: {name: a, key: A_b.c-1}"), modelWith("AzureOpenAI", "baseURL: https://a.example, azure: {apiVersion: 2024-08-01-preview}"),
+		openAI("apiKey: {name: a, key: A_b.c-1}"), openAI("apiKey: {name: a.b-c.d, key: .a}"), openAI("apiKey: {name: a, key: _}"), openAI("apiKey: {name: a, key: a..}"), modelWith("AzureOpenAI", "baseURL: https://a.example, azure: {apiVersion: 2024-08-01-preview}"),
 		modelWith("VertexAI", "vertexAI: {project: example.com:team, location: global}"), modelWith("Bedrock", "bedrock: {region: "+long(63)+"}"),
 		customKey(strings.Repeat("A", 57)+"_TOKEN"), customURL(strings.Repeat("A", 58)+"_HOST"),
 	) {
@@ -255,4 +257,13 @@ func TestNoReferenceLeavesTheNamespace(t *testing.T) {
 	require.ErrorContains(t, err, `unknown field "spec.model.namespace"`)
 	err = dryRun(t, &unstructured.Unstructured{Object: parse(t, openAI("apiKey: {name: s, key: k, namespace: production}"))})
 	require.ErrorContains(t, err, `unknown field "spec.apiKey.namespace"`)
+}
+
+// The API server rejects a Deployment with one of these, and every Agent that names the Model would be invalid at once.
+func TestAModelNamesASecretAndAKeyThatCanExist(t *testing.T) {
+	for _, text := range []string{
+		"{name: a, key: .}", "{name: a, key: ..}", "{name: a, key: ..a}", "{name: a..b, key: k}", "{name: a.-b, key: k}", "{name: a-.b, key: k}", "{name: .a, key: k}", "{name: A, key: k}",
+	} {
+		require.ErrorContains(t, dryRun(t, &unstructured.Unstructured{Object: parse(t, openAI("apiKey: "+text))}), "spec.apiKey.", text)
+	}
 }
