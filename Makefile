@@ -69,7 +69,7 @@ test-cluster: ## Tier 3: a whole control plane, charts installed, simulated node
 	@ci/clusters/local/cluster.sh up flokoa-test
 	@ci/clusters/local/cluster.sh env flokoa-test >/dev/null
 	@for tool in registry helm4; do ci/tools/build.sh $$tool >/dev/null; done
-	$(GO_TEST) -timeout 30m -v ./ci/test/cluster/...
+	$(GO_TEST) -timeout 45m -v ./ci/test/cluster/...
 
 # What a run of the benchmark measures: README.md in ci/cmd/bench.
 .PHONY: bench
