@@ -103,7 +103,7 @@ type configState struct {
 	// newSpec is true if the spec had changed since the last status when this process first needed that baseline: perhaps the Agent has just
 	// named a Model.
 	newSpec bool
-	// modelMissing is when the Model of an Agent without a Deployment was first found missing, zero if it was not.
+	// modelMissing is when a Model that the pods never took was first found missing, zero if it was not.
 	modelMissing time.Time
 	// phase is how far the rollout of this revision was when the Deployment controller had last observed the Deployment.
 	revision string

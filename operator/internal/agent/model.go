@@ -90,10 +90,10 @@ func (of *config) namesOtherModel() bool {
 	return !of.recorded || !of.baseline.Has(of.model)
 }
 
-// awaitModel returns how long a new Agent still waits for its Model, 0 if it does not. An Agent that is older than that at its first pass
-// does not wait: nobody has just applied it.
+// awaitModel returns how long an Agent that is new, or names another Model than its pods took, still waits for that Model, 0 if it does not. A
+// new Agent that is older than that at its first pass does not wait: nobody has just applied it.
 func (of *config) awaitModel(agent *v1alpha1.Agent, live *children, state *configState, now time.Time) time.Duration {
-	if of.model.Name == "" || of.contents[of.model].Exists || live.deployment.exists {
+	if of.model.Name == "" || of.contents[of.model].Exists || live.deployment.exists && !of.namesOtherModel() {
 		state.modelMissing = time.Time{}
 		return 0
 	}
@@ -101,7 +101,7 @@ func (of *config) awaitModel(agent *v1alpha1.Agent, live *children, state *confi
 		state.modelMissing = now
 	}
 	began := agent.CreationTimestamp.Time
-	if state.modelMissing.Before(began) {
+	if live.deployment.exists || state.modelMissing.Before(began) {
 		began = state.modelMissing
 	}
 	return max(began.Add(modelWait).Sub(now), 0)

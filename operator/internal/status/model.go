@@ -1,8 +1,6 @@
 package status
 
 import (
-	"fmt"
-
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
@@ -15,7 +13,7 @@ type Model struct {
 	Environment []corev1.EnvVar
 	// Kept is true if the pods have variables of a Model from before.
 	Kept bool
-	// Awaited is true if a new Agent waits for its Model before it starts.
+	// Awaited is true if nothing is applied yet, because the Model may be about to appear.
 	Awaited bool
 }
 
@@ -27,7 +25,7 @@ func modelResolved(agent *v1alpha1.Agent, of Model) conditionResult {
 	effect := "the pods run without its environment, and roll when it exists"
 	switch {
 	case of.Awaited:
-		effect = "the pods start when it does, or without its environment after 10 s"
+		effect = "the Agent is applied when it does, or without its environment after 10 s"
 	case of.Kept:
 		effect = "the pods keep the environment that they had"
 	}
@@ -42,12 +40,4 @@ func (m Model) value(name string) string {
 		}
 	}
 	return ""
-}
-
-// creating says that a new Agent has no Deployment yet.
-func creating(agent *v1alpha1.Agent, of Model) string {
-	if of.Awaited {
-		return fmt.Sprintf("waiting up to 10 s for Model %q before creating Deployment %q", agent.Spec.Model.Name, agent.Name)
-	}
-	return fmt.Sprintf("creating Deployment %q", agent.Name)
 }

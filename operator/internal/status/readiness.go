@@ -121,8 +121,10 @@ func rollout(agent *v1alpha1.Agent, observed Observed) conditionResult {
 	switch {
 	case deployment == nil && agent.DeletionTimestamp != nil:
 		return conditionFalse(v1alpha1.ReasonRolloutInProgress, "the Agent is being deleted, and Deployment %q no longer exists", agent.Name)
+	case observed.Config.Model.Awaited:
+		return conditionFalse(v1alpha1.ReasonRolloutInProgress, "waiting up to 10 s for Model %q before applying Deployment %q", agent.Spec.Model.Name, agent.Name)
 	case deployment == nil:
-		return conditionFalse(v1alpha1.ReasonRolloutInProgress, "%s", creating(agent, observed.Config.Model))
+		return conditionFalse(v1alpha1.ReasonRolloutInProgress, "creating Deployment %q", agent.Name)
 	case deployment.Generation > deployment.Status.ObservedGeneration:
 		return conditionFalse(v1alpha1.ReasonRolloutInProgress, "waiting for the Deployment controller to observe Deployment %q", agent.Name)
 	case desired == 0 && deployment.Status.Replicas == 0:

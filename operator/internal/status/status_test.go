@@ -203,7 +203,7 @@ func TestModelResolvedSaysWhatTheAgentRunsWith(t *testing.T) {
 		{"it exists", status.Model{Exists: true, Environment: found}, `True Resolved: Model "m" is gpt-4o of OpenAI`},
 		{"it never existed", status.Model{}, missing + "the pods run without its environment, and roll when it exists" + fix},
 		{"it was deleted", status.Model{Kept: true}, missing + "the pods keep the environment that they had" + fix},
-		{"it may be about to appear", status.Model{Awaited: true}, missing + "the pods start when it does, or without its environment after 10 s" + fix},
+		{"it may be about to appear", status.Model{Awaited: true}, missing + "the Agent is applied when it does, or without its environment after 10 s" + fix},
 	} {
 		t.Run(r.name, func(t *testing.T) {
 			current := statusOf(agent, status.Observed{Config: status.Config{Model: r.model}}, nil)
@@ -211,7 +211,7 @@ func TestModelResolvedSaysWhatTheAgentRunsWith(t *testing.T) {
 		})
 	}
 	waiting := statusOf(agent, status.Observed{Config: status.Config{Model: status.Model{Awaited: true}}}, nil)
-	require.Equal(t, `False RolloutInProgress: waiting up to 10 s for Model "m" before creating Deployment "a"`, conditionText(waiting, v1alpha1.ConditionReady))
+	require.Equal(t, `False RolloutInProgress: waiting up to 10 s for Model "m" before applying Deployment "a"`, conditionText(waiting, v1alpha1.ConditionReady))
 }
 
 func TestReadyHasTheReasonOfTheWorstFailure(t *testing.T) {

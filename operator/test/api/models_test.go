@@ -204,7 +204,7 @@ func TestANewAgentWaitsTenSecondsForItsModel(t *testing.T) {
 	require.NotZero(t, result.RequeueAfter)
 	require.LessOrEqual(t, result.RequeueAfter, 10*time.Second)
 	require.Equal(t, `False ModelNotFound: Model "gpt-4o-model" does not exist in namespace "`+f.namespace+
-		`": the pods start when it does, or without its environment after 10 s: create it there, or correct spec.model.name`, f.resolved(t, "a"))
+		`": the Agent is applied when it does, or without its environment after 10 s: create it there, or correct spec.model.name`, f.resolved(t, "a"))
 	require.Error(t, api.Get(t.Context(), client.ObjectKeyFromObject(created), &appsv1.Deployment{}), "nothing is applied yet")
 
 	<-time.After(time.Until(began.Add(10 * time.Second)))
@@ -319,11 +319,15 @@ func TestNamingAnotherModelRollsAtOnce(t *testing.T) {
 	f.complete(t, "b")
 	f.change(t, "b", `{"spec":{"model":{"name":"missing"}}}`)
 	f.passes(t)
-	require.Equal(t, "a=two b=", f.urls(t), "the key of one Model is not for whoever may use another")
+	require.Equal(t, "a=two b=other", f.urls(t), "its Model may be about to appear")
+	live := &v1alpha1.Agent{}
+	require.NoError(t, api.Get(t.Context(), client.ObjectKeyFromObject(f.agents[1]), live))
+	require.Equal(t, v1alpha1.ReasonRolloutInProgress, ready(live).Reason)
+	generation := f.deployment(t, "b").Generation
 	f.writeModel(t, "missing", "https://found.example/v1")
-	f.complete(t, "b")
 	f.passes(t)
 	require.Equal(t, "a=two b=found", f.urls(t))
+	require.Equal(t, generation+1, f.deployment(t, "b").Generation, "one rollout")
 	f.change(t, "b", `{"spec":{"model":null}}`)
 	f.passes(t)
 	require.Equal(t, "a=two b=", f.urls(t))
@@ -532,7 +536,7 @@ func TestAnotherModelThatDoesNotExistBringsNoKey(t *testing.T) {
 	f := newModelFleet(t, "a")
 	require.Equal(t, "openai-key/api-key", f.variable(t, "a", "OPENAI_API_KEY"))
 	f.change(t, "a", `{"spec":{"model":{"name":"ghost"},"runtime":{"spec":{"container":{"image":"registry.example/attacker:v1"}}}}}`)
-	f.passes(t)
+	f.awaitNoModel(t)
 	require.Equal(t, "registry.example/attacker:v1", f.deployment(t, "a").Spec.Template.Spec.Containers[0].Image)
 	require.Empty(t, f.variable(t, "a", "OPENAI_API_KEY"))
 	require.Equal(t, "a=", f.urls(t))
@@ -548,8 +552,16 @@ func TestAnotherModelThatDoesNotExistBringsNoKey(t *testing.T) {
 	f.passes(t)
 	require.Equal(t, "a=one", f.urls(t))
 	f.change(t, "a", `{"spec":{"model":{"name":"ghost"}}}`)
-	f.passes(t)
+	f.awaitNoModel(t)
 	require.Equal(t, "a=", f.urls(t), "nor does one that is deleted leave its key to another")
+}
+
+// awaitNoModel makes passes until Agents wait no longer for a Model that does not exist.
+func (f *fleet) awaitNoModel(t *testing.T) {
+	t.Helper()
+	f.reconcileAll(t)
+	<-time.After(10 * time.Second)
+	f.passes(t)
 }
 
 // Each row is something that the author of an Agent, or somebody who may write ConfigMaps or Deployments, tries to get at a key.
