@@ -1,42 +1,28 @@
 package agent
 
 import (
-	"cmp"
 	"context"
 	"encoding/hex"
 	"encoding/json"
 	"hash/maphash"
-	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 	"github.com/flokoa/flokoa/operator/internal/configrollout"
 	"github.com/flokoa/flokoa/operator/internal/configwatch"
-	"github.com/flokoa/flokoa/operator/internal/render"
 	"github.com/flokoa/flokoa/operator/internal/status"
 )
 
 // reasonConfigChanged is the reason of the Event about a changed configuration that rolls the pods.
 const reasonConfigChanged = "ConfigChanged"
-
-// maxProgress is how long a rollout may make no progress before it counts as failed, if its own progress deadline is later. Until then it
-// holds a slot, and whoever sets a deadline of years must not block the waves of others.
-const maxProgress = time.Hour
-
-// afterRollout is for how long the failure of pods is one of the rollout that brought them, the default of a progress deadline.
-const afterRollout = 10 * time.Minute
 
 // ConfigRollouts configure what a changed ConfigMap, Secret, or Model does.
 type ConfigRollouts struct {
@@ -245,183 +231,6 @@ func (of *config) findBaseline(agent *v1alpha1.Agent, deployment *appsv1.Deploym
 	of.baseline = *state.baseline
 }
 
-// moment is when an Agent is observed, and for how long it must have been available then to prove anything.
-type moment struct {
-	time.Time
-	soak time.Duration
-}
-
-// asMember returns the Agent as the decision about all of them needs it.
-func (of *config) asMember(agent *v1alpha1.Agent, deployment *appsv1.Deployment, state *configState, now moment) configrollout.Member {
-	member := configrollout.Member{
-		Name: configrollout.Name{Namespace: agent.Namespace, Name: agent.Name}, Created: agent.CreationTimestamp.Time, Rollout: of.baseline.Rollout,
-		Idle: deployment == nil || ptr.Deref(deployment.Spec.Replicas, 1) == 0,
-	}
-	if !agent.DeletionTimestamp.IsZero() {
-		return member
-	}
-	// A pod that does not start would replace one that runs.
-	if deployment != nil && len(of.difference.Missing) == 0 && agent.Spec.ConfigRollout != v1alpha1.ConfigRolloutOnNextRollout {
-		member.Changes = of.difference.Changes
-	}
-	if !member.Idle {
-		of.recheck = soonest(of.recheck, state.observeRollout(&member, agent, deployment, now))
-	}
-	of.rememberFailure(&member, state)
-	return member
-}
-
-// observeRollout notes how far the rollout of an Agent is, and returns when to look again, 0 for when something happens.
-func (s *configState) observeRollout(member *configrollout.Member, agent *v1alpha1.Agent, deployment *appsv1.Deployment, now moment) (recheck time.Duration) {
-	pods := podState{available: s.observeAvailable(deployment, now.Time), left: progressLeft(deployment, now.Time)}
-	reason := notReady(agent)
-	pods.crash = !pods.available && (slices.Contains(crashReasons, reason) && now.Sub(lastProgress(deployment)) < afterRollout || s.failedAt(deployment))
-	if member.Rollout != nil {
-		recheck = s.observePhase(member, deployment, pods, now)
-	}
-	// The status is that of the pass before: it does not know yet that the deadline has passed. It may also be about an object that no pod
-	// needs.
-	failing := status.DeadlineExceeded(deployment) || pods.left == 0 || reason != "" && reason != v1alpha1.ReasonRolloutInProgress && !pods.available
-	member.Busy = deployment.Spec.Paused || !status.Completed(deployment) && !failing && !s.flaps(member, deployment, now.Time)
-	member.Unready = failing && !member.Busy
-	member.Down = member.Unready && deployment.Status.AvailableReplicas == 0
-	return recheck
-}
-
-// podState is how the pods of a Deployment are.
-type podState struct {
-	// available is true if all replicas are available, and crash if they fail although the rollout was complete.
-	available, crash bool
-	// left is for how long a rollout may make no progress.
-	left time.Duration
-}
-
-// observePhase notes how far the last config rollout is.
-func (s *configState) observePhase(member *configrollout.Member, deployment *appsv1.Deployment, pods podState, now moment) (recheck time.Duration) {
-	if s.started.IsZero() || s.revision != revisionOf(deployment) {
-		s.started = now.Time
-	}
-	switch member.Phase = s.phaseOf(deployment, pods.left == 0, pods.crash); member.Phase {
-	case configrollout.Rolling:
-		return pods.left
-	case configrollout.Complete:
-		soaks := now.soak - now.Sub(s.available)
-		member.Soaking = !pods.available || soaks > 0
-		return max(soaks, 0)
-	default:
-		return 0
-	}
-}
-
-// failedAt reports whether the rollout of a Deployment failed before.
-func (s *configState) failedAt(deployment *appsv1.Deployment) bool {
-	return s.phase == configrollout.Failed && s.revision == revisionOf(deployment)
-}
-
-// flaps reports whether a fix need not wait for the rollout under way. Pods that become ready and unready by turns are progress for the
-// Deployment controller, each time, and such a rollout neither ends nor fails.
-func (s *configState) flaps(member *configrollout.Member, deployment *appsv1.Deployment, now time.Time) bool {
-	deadline := time.Duration(ptr.Deref(deployment.Spec.ProgressDeadlineSeconds, 600)) * time.Second
-	return member.Fixes() && now.Sub(s.started) >= min(deadline, maxProgress)
-}
-
-// revisionOf returns the config revision of a pod template, empty if it has none.
-func revisionOf(deployment *appsv1.Deployment) string {
-	return deployment.Spec.Template.Annotations[v1alpha1.AnnotationConfigRevision]
-}
-
-// crashReasons are the reasons for which pods that run their configuration are not ready.
-var crashReasons = []string{v1alpha1.ReasonContainerConfigError, v1alpha1.ReasonOOMKilled, v1alpha1.ReasonCrashLooping, v1alpha1.ReasonProbeFailing}
-
-// notReady returns why an Agent is not ready, empty if it is.
-func notReady(agent *v1alpha1.Agent) string {
-	if ready := meta.FindStatusCondition(agent.Status.Conditions, v1alpha1.ConditionReady); ready != nil && ready.Status == metav1.ConditionFalse {
-		return ready.Reason
-	}
-	return ""
-}
-
-// observeAvailable reports whether all replicas are available, after a rollout that is complete, and notes since when.
-func (s *configState) observeAvailable(deployment *appsv1.Deployment, now time.Time) bool {
-	available := status.Completed(deployment) && deployment.Status.AvailableReplicas >= ptr.Deref(deployment.Spec.Replicas, 1)
-	switch {
-	case !available:
-		s.available, s.lost = time.Time{}, true
-	case s.available.IsZero() && s.lost:
-		s.available = now
-	case s.available.IsZero(): // before this process started
-		s.available = lastProgress(deployment)
-	}
-	return available
-}
-
-// lastProgress is when the Deployment controller last noted progress of a rollout, zero if it is not known.
-func lastProgress(deployment *appsv1.Deployment) time.Time {
-	for _, condition := range deployment.Status.Conditions {
-		if condition.Type == appsv1.DeploymentProgressing {
-			return condition.LastUpdateTime.Time
-		}
-	}
-	return time.Time{}
-}
-
-// progressLeft is for how long a rollout may make no progress, 0 if it should have made some by now. The Deployment controller notes when
-// it last did.
-func progressLeft(deployment *appsv1.Deployment, now time.Time) time.Duration {
-	if status.Completed(deployment) || deployment.Generation > deployment.Status.ObservedGeneration {
-		return maxProgress
-	}
-	if last := lastProgress(deployment); !last.IsZero() {
-		return max(last.Add(maxProgress).Sub(now), 0)
-	}
-	return maxProgress
-}
-
-// rememberFailure has an Agent count as failed as long as what it failed with is neither changed nor complete.
-func (of *config) rememberFailure(member *configrollout.Member, state *configState) {
-	switch {
-	case member.Phase == configrollout.Failed, member.Phase == configrollout.Rolling && member.Unready: // and somebody may end it before its deadline
-		state.failed = member.Rollout
-	case state.failed == nil:
-		return
-	case member.Phase == configrollout.Complete && member.Rollout.Includes(state.failed):
-		state.failed = nil
-		return
-	}
-	state.failed = state.failed.Remaining(of.baseline, of.references, of.contents, of.difference.Changes)
-	switch {
-	case member.Phase == configrollout.Rolling, member.Phase == configrollout.Failed && len(member.Changes) > 0: // it may take the fix itself
-	case state.failed != nil:
-		member.Phase, member.Rollout = configrollout.Failed, state.failed
-	case member.Phase == configrollout.Failed:
-		member.Phase = configrollout.None // it has a fix that it does not take by itself
-	}
-}
-
-// phaseOf returns how far the rollout of the Deployment's pod template is. While the Deployment controller has not observed the
-// Deployment, that is what it was for the same revision: a scaled Deployment is not a new rollout. A rollout without replicas completes at
-// once, and proves nothing before a pod is available.
-func (s *configState) phaseOf(deployment *appsv1.Deployment, overdue, crashes bool) configrollout.Phase {
-	revision := revisionOf(deployment)
-	switch {
-	case deployment.Generation > deployment.Status.ObservedGeneration:
-		if s.revision != revision {
-			return configrollout.Rolling
-		}
-		return s.phase
-	case status.DeadlineExceeded(deployment), overdue, status.Completed(deployment) && crashes:
-		s.phase = configrollout.Failed
-	case status.Completed(deployment) && (deployment.Status.AvailableReplicas > 0 || s.revision == revision && s.phase == configrollout.Complete):
-		s.phase = configrollout.Complete
-	case status.Completed(deployment):
-		s.phase = configrollout.None
-	default:
-		s.phase = configrollout.Rolling
-	}
-	s.revision = revision
-	return s.phase
-}
-
 // sum is a hash of everything about the configuration that decides what is applied, except what is an annotation of the Deployment.
 func (of *config) sum() uint64 {
 	if len(of.difference.Changes) == 0 && !of.difference.Moved {
@@ -437,117 +246,6 @@ func (of *config) sum() uint64 {
 // rolls reports whether the pods roll now because of their configuration.
 func (of *config) rolls() bool {
 	return of.decision.Verdict == configrollout.Roll && len(of.member.Changes) > 0
-}
-
-// configured is how the configuration changes what is applied.
-type configured struct {
-	// annotation is the baseline for the Deployment, empty for none.
-	annotation string
-	// environment are the variables of the Model that the pods get, and revision is that of the pod template, empty for none.
-	environment []corev1.EnvVar
-	revision    string
-	// taken is true if the pods take the current configuration with a new template, and rolled are the changes that are the reason.
-	taken  bool
-	rolled []configrollout.Change
-}
-
-// configure decides what configuration the rendered pods get, and the baseline that goes with it. Pods that roll anyway, because of another
-// template than that of the baseline, take every change along. The rendered template has no variables of a Model yet.
-func (c *Controller) configure(ctx context.Context, agent *v1alpha1.Agent, desired render.Children, live *appsv1.Deployment, of *config, state *configState) configured {
-	template := configrollout.Template(desired.TemplateDigest(), foreignAnnotations(desired, live), of.model.Name)
-	recorded, revision := "", ""
-	if live != nil {
-		recorded = cmp.Or(state.annotation, live.Annotations[v1alpha1.AnnotationConfigBaseline])
-		revision = revisionOf(live)
-	}
-	same := live != nil && live.Annotations[v1alpha1.AnnotationDigest] == desired.Deployment.Annotations[v1alpha1.AnnotationDigest]
-	namesNew := state.newSpec && of.model.Name != ""
-	if state.baseline != nil && state.baseline.Template == "" && same && !namesNew {
-		state.baseline.Template = template
-		of.baseline.Template = template
-	}
-	unchanged := configured{annotation: recorded, environment: of.baseline.Environment, revision: revision}
-	switch {
-	case len(of.references) == 0 && c.configs.off:
-		unchanged.annotation = configrollout.ForgetModel(recorded, template)
-		return unchanged
-	case len(of.references) == 0:
-		return configured{revision: revision}
-	case of.baseline.Template != template && of.replacesPods(agent, desired, live, template):
-		c.readCurrent(ctx, agent, of)
-		next := of.baseline.Take(template, of.references, of.contents)
-		if of.member.Phase == configrollout.Rolling || of.member.Phase == configrollout.Failed {
-			next.Rollout = of.member.Rollout.Retake(of.references, of.contents) // a restart is no proof that the change works
-		}
-		return configured{annotation: next.Encode(), environment: next.Environment, revision: revision, taken: true}
-	case of.rolls() && ptr.Deref(live.Spec.Replicas, 1) == 0: // its next pods take everything
-		next := of.baseline.Take(template, of.references, of.contents)
-		return configured{annotation: next.Encode(), environment: next.Environment, revision: revision, taken: true}
-	case of.rolls():
-		next := of.baseline.Take(template, of.references, of.contents)
-		next.Rollout = of.member.NextRollout()
-		return configured{next.Encode(), next.Environment, configrollout.Revision(of.references, of.contents), true, of.difference.Changes}
-	case of.baseline.Template != template:
-		next := of.baseline.Move(of.references, of.contents)
-		next.Template = template
-		unchanged.annotation = next.Encode()
-		return unchanged
-	case of.recorded && !of.difference.Moved:
-		return unchanged
-	case of.recorded, !same, len(of.difference.Changes) > 0, recorded != "": // the last is no baseline, and this process knows none
-		unchanged.annotation = of.baseline.Move(of.references, of.contents).Encode()
-		return unchanged
-	default:
-		return configured{revision: revision}
-	}
-}
-
-// replacesPods reports whether another rendered template rolls the pods. It does not if it only spells out a default, or an operator of
-// another version renders the same differently: then the pods stay, and keep the configuration that they took. While pods roll because of
-// another template than the rendered one, they are replaced already. Once they have been, they may be older than the configuration.
-func (of *config) replacesPods(agent *v1alpha1.Agent, desired render.Children, live *appsv1.Deployment, template string) bool {
-	if live == nil || of.namesOtherModel() || of.baseline.Restarted(template) && !status.Completed(live) {
-		return true
-	}
-	kept, err := desired.WithModel(agent, render.Live{}, of.baseline.Environment)
-	if err != nil {
-		return true
-	}
-	setRevision(kept, revisionOf(live))
-	found, err := findDrift(live, kept.Deployment)
-	return err != nil || slices.ContainsFunc(found, func(d drift) bool { return hasPrefix(d.path, "spec", "template") })
-}
-
-// readCurrent reads what has changed and not settled yet: pods that roll for another reason take it along. Otherwise an Agent that is
-// applied together with its ConfigMap would roll twice.
-func (c *Controller) readCurrent(ctx context.Context, agent *v1alpha1.Agent, of *config) {
-	current := func(ctx context.Context, key types.NamespacedName) (configrollout.Contents, time.Duration, error) {
-		contents, err := c.configs.store.Current(ctx, key)
-		return contents, 0, err
-	}
-	if _, err := c.readContents(ctx, agent, of, current); err != nil {
-		log.FromContext(ctx).Error(err, "cannot read what the Agent references: the pods may roll once more when it can be read")
-	}
-}
-
-// setRevision sets the revision of the pod template, if there is one.
-func setRevision(desired render.Children, revision string) {
-	if revision != "" {
-		desired.Deployment.Spec.Template.WithAnnotations(map[string]string{v1alpha1.AnnotationConfigRevision: revision})
-	}
-}
-
-// foreignAnnotations are the annotations of the live pod template that others put there, as kubectl rollout restart does.
-func foreignAnnotations(desired render.Children, live *appsv1.Deployment) map[string]string {
-	if live == nil {
-		return nil
-	}
-	foreign := maps.Clone(live.Spec.Template.Annotations)
-	maps.DeleteFunc(foreign, func(key, _ string) bool {
-		_, rendered := desired.Deployment.Spec.Template.Annotations[key]
-		return rendered || strings.HasPrefix(key, v1alpha1.ReservedPrefix)
-	})
-	return foreign
 }
 
 // report returns what the status says about the configuration after a pass that took it, or did not.
