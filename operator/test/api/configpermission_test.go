@@ -17,6 +17,7 @@ import (
 
 // Whoever lists a Secret without the Role, or loses the Role with its namespace, must not believe that a change rolls the pods.
 func TestTheStatusSaysThatTheRoleOfAListedSecretIsMissing(t *testing.T) {
+	t.Parallel()
 	const user = "operator-without-the-role"
 	install(t, "operator", readerRole, writerRole)
 	f := fleet{account: account(t, user, readerRole, writerRole)}

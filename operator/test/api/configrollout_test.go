@@ -236,6 +236,7 @@ func (f *fleet) requireQuiet(t *testing.T) {
 }
 
 func TestAChangedConfigMapRollsOneAgentFirst(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "a", "b", "c", "d")
 	f.requireQuiet(t)
 	before := f.revisions(t)
@@ -283,6 +284,7 @@ func (u unreachableStatus) RoundTrip(request *http.Request) (*http.Response, err
 }
 
 func TestAConfigRolloutIsReportedOnceTheStatusIsWritten(t *testing.T) {
+	t.Parallel()
 	fails := &atomic.Bool{}
 	account := rest.CopyConfig(config)
 	account.Wrap(func(next http.RoundTripper) http.RoundTripper { return unreachableStatus{next, fails} })
@@ -319,6 +321,7 @@ func eventsOf(f fleet) []string {
 }
 
 func TestARestartNeitherLosesNorRepeatsAWave(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "a", "b", "c", "d", "e")
 	before := f.revisions(t)
 	f.writeConfig(t, "log-level", "debug")
@@ -341,6 +344,7 @@ func TestARestartNeitherLosesNorRepeatsAWave(t *testing.T) {
 }
 
 func TestAnUpgradeWritesNothingAndLosesNoChange(t *testing.T) {
+	t.Parallel()
 	f := fleet{bench: newBench(t)} // an operator without config rollouts
 	f.writeConfig(t, "log-level", "info")
 	f.add(t, []string{"a", "b"})
@@ -371,6 +375,7 @@ func (f *fleet) requireQuietFromTheStart(t *testing.T) {
 }
 
 func TestWhatChangesNoReferencedKeyRollsNothing(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "a")
 	f.requireQuiet(t)
 	for name, change := range map[string]func(){
@@ -393,6 +398,7 @@ func configName(f fleet) metav1.ObjectMeta {
 }
 
 func TestADeletedConfigMapRollsNothing(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "a")
 	before := f.revisions(t)
 	require.NoError(t, api.Delete(t.Context(), &corev1.ConfigMap{ObjectMeta: configName(f)}))
@@ -408,6 +414,7 @@ func TestADeletedConfigMapRollsNothing(t *testing.T) {
 }
 
 func TestARequiredConfigMapThatAppearsRollsNothing(t *testing.T) {
+	t.Parallel()
 	f := fleet{bench: newBench(t)}
 	f.rollConfigs(t)
 	f.add(t, []string{"a"})
@@ -425,6 +432,7 @@ func TestARequiredConfigMapThatAppearsRollsNothing(t *testing.T) {
 }
 
 func TestAnOptionalConfigMapThatAppearsRollsThePods(t *testing.T) {
+	t.Parallel()
 	f := fleet{bench: newBench(t)}
 	f.rollConfigs(t)
 	created := f.create(t, readsLogLevel(true), agenttest.Replicas(2))
@@ -450,6 +458,7 @@ func (f *fleet) requireHalted(t *testing.T, before map[string]string) {
 }
 
 func TestAHaltedWaveIsHaltedAfterARestart(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "a", "b", "c")
 	before := f.revisions(t)
 	f.writeConfig(t, "log-level", "wrong")
@@ -484,6 +493,7 @@ func (f *fleet) suspend(t *testing.T, name string, suspend bool) {
 }
 
 func TestAHaltOutlastsThePodsThatFailed(t *testing.T) {
+	t.Parallel()
 	for name, act := range map[string]func(t *testing.T, f *fleet, before *appsv1.Deployment){
 		"suspended and resumed": func(t *testing.T, f *fleet, _ *appsv1.Deployment) {
 			t.Helper()
@@ -535,6 +545,7 @@ func TestAHaltOutlastsThePodsThatFailed(t *testing.T) {
 }
 
 func TestABadValueHaltsTheWaveUntilItIsReverted(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "a", "b", "c")
 	before := f.revisions(t)
 	f.writeConfig(t, "log-level", "wrong")
@@ -555,6 +566,7 @@ func TestABadValueHaltsTheWaveUntilItIsReverted(t *testing.T) {
 }
 
 func TestAnAgentsOwnChangeTakesTheConfigurationAlong(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "a", "b")
 	before := f.revisions(t)
 	f.writeConfig(t, "log-level", "debug")
@@ -576,6 +588,7 @@ func TestAnAgentsOwnChangeTakesTheConfigurationAlong(t *testing.T) {
 
 // A person applies an Agent together with its ConfigMap, and Reloader annotates the pod template when the ConfigMap changes.
 func TestARolloutTakesAChangeThatHasNotSettledAlong(t *testing.T) {
+	t.Parallel()
 	for name, roll := range map[string]func(f *fleet){
 		"the Agent changes": func(f *fleet) {
 			live := &v1alpha1.Agent{}
@@ -618,6 +631,7 @@ func TestARolloutTakesAChangeThatHasNotSettledAlong(t *testing.T) {
 }
 
 func TestAScaledAgentStillWaitsForItsTurn(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "a", "b")
 	before := f.revisions(t)
 	f.writeConfig(t, "log-level", "debug")
@@ -635,6 +649,7 @@ func TestAScaledAgentStillWaitsForItsTurn(t *testing.T) {
 }
 
 func TestOnNextRolloutWaitsForARestart(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t)
 	f.add(t, []string{"a"}, func(a *v1alpha1.Agent) { a.Spec.ConfigRollout = v1alpha1.ConfigRolloutOnNextRollout })
 	before := f.revisions(t)
@@ -654,6 +669,7 @@ func TestOnNextRolloutWaitsForARestart(t *testing.T) {
 }
 
 func TestATemplateThatReplacesNoPodTakesNothingAlong(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t)
 	f.add(t, []string{"a"}, func(a *v1alpha1.Agent) { a.Spec.ConfigRollout = v1alpha1.ConfigRolloutOnNextRollout })
 	before := f.revisions(t)
@@ -673,6 +689,7 @@ func TestATemplateThatReplacesNoPodTakesNothingAlong(t *testing.T) {
 }
 
 func TestABaselineThatSomebodyDamagesIsPutBack(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t)
 	f.add(t, []string{"a"}, func(a *v1alpha1.Agent) { a.Spec.ConfigRollout = v1alpha1.ConfigRolloutOnNextRollout })
 	before := f.revisions(t)
@@ -702,6 +719,7 @@ func TestABaselineThatSomebodyDamagesIsPutBack(t *testing.T) {
 }
 
 func TestASuspendedAgentHoldsNoSlot(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "a", "b", "c")
 	before := f.revisions(t)
 	live := &v1alpha1.Agent{}
@@ -727,6 +745,7 @@ func TestASuspendedAgentHoldsNoSlot(t *testing.T) {
 
 // A child that the API server rejects says nothing about the pods: with it, an Agent is not ready, and serves.
 func TestAnAgentWhosePodsAreAvailableTakesItsTurn(t *testing.T) {
+	t.Parallel()
 	f := fleet{bench: newBench(t)}
 	f.rollConfigs(t)
 	f.writeConfig(t, "log-level", "info")
@@ -772,6 +791,7 @@ func (r rejectedDeployment) RoundTrip(request *http.Request) (*http.Response, er
 }
 
 func TestAnAgentWhoseDeploymentIsRejectedHoldsNobodyUp(t *testing.T) {
+	t.Parallel()
 	fails := &atomic.Bool{}
 	account := rest.CopyConfig(config)
 	account.Wrap(func(next http.RoundTripper) http.RoundTripper { return rejectedDeployment{next, "a", fails} })
@@ -810,6 +830,7 @@ func (f *fleet) tries(t *testing.T) {
 }
 
 func TestNoAgentTakesAValueThatIsBeingReplaced(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "a", "b", "c", "d")
 	before := f.revisions(t)
 	f.writeConfig(t, "log-level", "debug")
@@ -839,6 +860,7 @@ func (f *fleet) reconcileAll(t *testing.T) {
 }
 
 func TestOthersWaitUntilTheFirstHasBeenAvailableForAWhile(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "a", "b")
 	before := f.revisions(t)
 	f.writeConfig(t, "log-level", "debug")
@@ -857,6 +879,7 @@ func TestOthersWaitUntilTheFirstHasBeenAvailableForAWhile(t *testing.T) {
 
 // The cache holds only Deployments with the label.
 func TestADeploymentWithoutItsLabelKeepsItsConfiguration(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "a")
 	f.writeConfig(t, "log-level", "debug")
 	f.passes(t)
@@ -880,6 +903,7 @@ func TestADeploymentWithoutItsLabelKeepsItsConfiguration(t *testing.T) {
 
 // The pods of a restart that is complete may be older than a change that came after them.
 func TestARestartWhileNoOperatorRunsTakesNoLaterChange(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "a")
 	f.writeConfig(t, "log-level", "debug")
 	f.passes(t)
@@ -908,6 +932,7 @@ func readsToken(a *v1alpha1.Agent) {
 }
 
 func TestASecretRollsThePodsOnlyIfItIsListed(t *testing.T) {
+	t.Parallel()
 	f := fleet{bench: newBench(t)}
 	f.rollConfigs(t, "tokens")
 	f.writeConfig(t, "log-level", "info")
@@ -942,6 +967,7 @@ func TestASecretRollsThePodsOnlyIfItIsListed(t *testing.T) {
 
 // The Role is that of the chart for configRollouts.secrets.
 func TestARoleForOneSecretIsEnoughToObserveIt(t *testing.T) {
+	t.Parallel()
 	const user = "operator-of-one-secret"
 	install(t, "operator", readerRole, writerRole)
 	namespace := newNamespace(t)
@@ -969,6 +995,7 @@ func TestARoleForOneSecretIsEnoughToObserveIt(t *testing.T) {
 }
 
 func TestConfigRolloutsThatAreTurnedOffRestartNothing(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "a")
 	f.writeConfig(t, "log-level", "debug")
 	f.passes(t)

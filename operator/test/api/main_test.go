@@ -3,6 +3,7 @@
 package apitest_test
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -37,7 +38,13 @@ var (
 	api client.Client
 )
 
+// parallel is how many tests run at a time: they wait for changes to settle more than they compute.
+const parallel = "6"
+
 func TestMain(m *testing.M) {
+	if err := flag.Set("test.parallel", parallel); err != nil { // the command line wins
+		panic(err)
+	}
 	code, err := runOnControlPlane(m)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "apitest:", err)

@@ -153,6 +153,7 @@ func (f *fleet) change(t *testing.T, name, patch string) {
 }
 
 func TestAnAgentGetsTheVariablesOfItsModel(t *testing.T) {
+	t.Parallel()
 	f := newModelFleet(t, "a")
 	require.Equal(t, "gpt-4o", f.variable(t, "a", "FLOKOA_MODEL"))
 	require.Equal(t, "OpenAI", f.variable(t, "a", "FLOKOA_MODEL_PROVIDER"))
@@ -167,6 +168,7 @@ func TestAnAgentGetsTheVariablesOfItsModel(t *testing.T) {
 
 // Tools apply an Agent, its Secret, and its Model in any order, moments apart.
 func TestOneApplyInAnyOrderIsOneRollout(t *testing.T) {
+	t.Parallel()
 	for _, order := range []string{"agent secret model", "agent model secret", "secret agent model", "secret model agent", "model agent secret", "model secret agent"} {
 		t.Run(order, func(t *testing.T) {
 			f := fleet{bench: newBench(t)}
@@ -194,6 +196,7 @@ func TestOneApplyInAnyOrderIsOneRollout(t *testing.T) {
 }
 
 func TestANewAgentWaitsTenSecondsForItsModel(t *testing.T) {
+	t.Parallel()
 	f := fleet{bench: newBench(t)}
 	f.rollConfigs(t)
 	created := f.create(t, namesModel(gpt), agenttest.Replicas(2))
@@ -226,6 +229,7 @@ func TestANewAgentWaitsTenSecondsForItsModel(t *testing.T) {
 
 // Nobody has just applied an Agent that is older than that, for example after a restore.
 func TestAnAgentThatIsNotNewWaitsForNoModel(t *testing.T) {
+	t.Parallel()
 	f := fleet{bench: newBench(t)}
 	f.rollConfigs(t)
 	created := f.create(t, namesModel(gpt))
@@ -235,6 +239,7 @@ func TestAnAgentThatIsNotNewWaitsForNoModel(t *testing.T) {
 }
 
 func TestADeletedModelLeavesItsAgentsAlone(t *testing.T) {
+	t.Parallel()
 	f := newModelFleet(t, "a", "b")
 	before := f.templates(t)
 	f.deleteModel(t, gpt)
@@ -262,6 +267,7 @@ func TestADeletedModelLeavesItsAgentsAlone(t *testing.T) {
 }
 
 func TestAChangedModelRollsItsAgentsInWaves(t *testing.T) {
+	t.Parallel()
 	f := newModelFleet(t, "a", "b", "c", "d")
 	f.requireQuiet(t)
 	f.write(t, f.model(gpt), `{"metadata":{"labels":{"x":"y"}}}`)
@@ -294,6 +300,7 @@ func TestAChangedModelRollsItsAgentsInWaves(t *testing.T) {
 }
 
 func TestABadModelHaltsItsWave(t *testing.T) {
+	t.Parallel()
 	f := newModelFleet(t, "a", "b")
 	f.writeModel(t, gpt, "https://wrong.example/v1")
 	f.passes(t)
@@ -308,6 +315,7 @@ func TestABadModelHaltsItsWave(t *testing.T) {
 }
 
 func TestNamingAnotherModelRollsAtOnce(t *testing.T) {
+	t.Parallel()
 	f := newModelFleet(t, "a", "b")
 	f.writeModel(t, "other", "https://other.example/v1")
 	f.writeModel(t, gpt, "https://two.example/v1")
@@ -335,6 +343,7 @@ func TestNamingAnotherModelRollsAtOnce(t *testing.T) {
 
 // An Agent that also reads a ConfigMap keeps a baseline, and must not keep the variables with it.
 func TestAnAgentThatNamesNoModelAnyMoreLosesItsVariables(t *testing.T) {
+	t.Parallel()
 	f := newModelFleet(t)
 	f.addModelAgent(t, "a", namesModel(gpt), readsLogLevel(true))
 	require.Equal(t, "a=one", f.urls(t))
@@ -348,6 +357,7 @@ func TestAnAgentThatNamesNoModelAnyMoreLosesItsVariables(t *testing.T) {
 
 // The first Model of a running Agent is a change of the Agent, whatever its policy about changed configuration.
 func TestNamingAModelRollsAnAgentThatHadNone(t *testing.T) {
+	t.Parallel()
 	f := newModelFleet(t)
 	f.addModelAgent(t, "a", agenttest.Container(func(c *corev1.Container) { c.Ports = nil }), func(a *v1alpha1.Agent) { a.Spec.ConfigRollout = v1alpha1.ConfigRolloutOnNextRollout })
 	f.passes(t)
@@ -370,6 +380,7 @@ func TestNamingAModelRollsAnAgentThatHadNone(t *testing.T) {
 // An Agent and its Model are often applied together, again and again: the pods that roll now take the Model along, before it has settled, with
 // the Secret that it names now.
 func TestAnAgentsOwnChangeTakesAModelThatHasNotSettled(t *testing.T) {
+	t.Parallel()
 	f := newModelFleet(t, "a", "b")
 	f.requireQuiet(t)
 	f.write(t, f.model(gpt), `{"spec":{"baseURL":"https://two.example/v1","apiKey":{"name":"another-key","key":"api-key"}}}`)
@@ -390,6 +401,7 @@ func TestAnAgentsOwnChangeTakesAModelThatHasNotSettled(t *testing.T) {
 
 // A template that only spells out a default replaces no pod, so it must not pass the wave that the Model waits in.
 func TestATemplateThatReplacesNoPodTakesNoModelAlong(t *testing.T) {
+	t.Parallel()
 	f := newModelFleet(t)
 	f.addModelAgent(t, "a", namesModel(gpt), func(a *v1alpha1.Agent) { a.Spec.ConfigRollout = v1alpha1.ConfigRolloutOnNextRollout })
 	f.requireQuiet(t)
@@ -410,6 +422,7 @@ func TestATemplateThatReplacesNoPodTakesNoModelAlong(t *testing.T) {
 
 // A damaged baseline must not take the environment away, also while no operator runs that remembers it.
 func TestADamagedBaselineLeavesTheEnvironment(t *testing.T) {
+	t.Parallel()
 	f := newModelFleet(t, "a")
 	f.requireQuiet(t)
 	template := f.deployment(t, "a").Spec.Template
@@ -431,6 +444,7 @@ func TestADamagedBaselineLeavesTheEnvironment(t *testing.T) {
 
 // The halt of a wave is that of a ConfigMap: it outlasts a restart and the pods that failed, and ends when the Model changes again.
 func TestAHaltCausedByAModelOutlastsItsPods(t *testing.T) {
+	t.Parallel()
 	f := newModelFleet(t, "a", "b")
 	f.writeModel(t, gpt, "https://wrong.example/v1")
 	f.passes(t)
@@ -471,6 +485,7 @@ func newUnresolvedFleet(t *testing.T, names ...string) fleet {
 }
 
 func TestAnUpgradeRestartsNoAgentWithoutAModel(t *testing.T) {
+	t.Parallel()
 	f := newUnresolvedFleet(t, "a", "b", "c")
 	before := f.deployment(t, "a")
 	f.restart(t)
@@ -492,6 +507,7 @@ func TestAnUpgradeRestartsNoAgentWithoutAModel(t *testing.T) {
 }
 
 func TestAnUpgradeRollsAgentsWhoseModelExistsInWaves(t *testing.T) {
+	t.Parallel()
 	f := newUnresolvedFleet(t, "a", "b", "c")
 	f.writeModel(t, gpt, "https://one.example/v1")
 	f.restart(t)
@@ -501,6 +517,7 @@ func TestAnUpgradeRollsAgentsWhoseModelExistsInWaves(t *testing.T) {
 }
 
 func TestWithoutConfigRolloutsAModelRollsNothing(t *testing.T) {
+	t.Parallel()
 	f := fleet{bench: newBench(t)}
 	store := f.RollConfigs(agent.ConfigRollouts{Settle: configwatch.Settle{Quiet: quiet, AtMost: time.Second}}, func() []types.NamespacedName { return nil }, func([]types.NamespacedName, time.Duration) {})
 	models, err := f.caches.GetInformer(t.Context(), &v1alpha1.Model{})
@@ -533,6 +550,7 @@ func TestWithoutConfigRolloutsAModelRollsNothing(t *testing.T) {
 // The admission policy asks whether the author may use the Model that is named. One that does not exist has no key to guard, so it must bring
 // none.
 func TestAnotherModelThatDoesNotExistBringsNoKey(t *testing.T) {
+	t.Parallel()
 	f := newModelFleet(t, "a")
 	require.Equal(t, "openai-key/api-key", f.variable(t, "a", "OPENAI_API_KEY"))
 	f.change(t, "a", `{"spec":{"model":{"name":"ghost"},"runtime":{"spec":{"container":{"image":"registry.example/attacker:v1"}}}}}`)
@@ -566,6 +584,7 @@ func (f *fleet) awaitNoModel(t *testing.T) {
 
 // Each row is something that the author of an Agent, or somebody who may write ConfigMaps or Deployments, tries to get at a key.
 func TestTheKeyOfAModelStaysWhereItBelongs(t *testing.T) {
+	t.Parallel()
 	f := newModelFleet(t)
 	evil := corev1.EnvFromSource{ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "evil"}, Optional: ptr.To(true)}}
 	f.write(t, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: f.namespace, Name: "evil"}}, `{"data":{"OPENAI_BASE_URL":"https://evil.example","OPENAI_API_BASE":"https://evil.example"}}`)
@@ -597,6 +616,7 @@ func TestTheKeyOfAModelStaysWhereItBelongs(t *testing.T) {
 
 // A Secret that the operator may observe rolls the Agents whose Model reads it.
 func TestAPermittedKeyThatChangesRollsItsAgents(t *testing.T) {
+	t.Parallel()
 	f := fleet{bench: newBench(t)}
 	f.rollConfigs(t, "openai-key")
 	writeKey := func(base64 string) {
@@ -616,6 +636,7 @@ func TestAPermittedKeyThatChangesRollsItsAgents(t *testing.T) {
 
 // 1,000 Agents of one Model must not cost 1,000 requests when it changes.
 func TestAChangedModelIsReadFromTheCache(t *testing.T) {
+	t.Parallel()
 	f := newModelFleet(t, "a", "b", "c")
 	f.requireQuiet(t)
 	f.writeModel(t, gpt, "https://two.example/v1")
@@ -681,6 +702,7 @@ func (f *fleet) forEach(t *testing.T, do func(*v1alpha1.Agent) error) {
 }
 
 func TestAThousandAgentsOfOneModelCostNoReads(t *testing.T) {
+	t.Parallel()
 	f := newThousand(t)
 	f.requireQuiet(t)
 	f.writeModel(t, gpt, "https://two.example/v1")
