@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
@@ -165,7 +166,9 @@ func (d *deployer) requireHistoryCounted() {
 	d.helm(append([]string{"upgrade", "my-agent", agentChart}, d.values(`labels={"team":"search"}`)...)...)
 	require.Len(d, d.list(&corev1.ConfigMapList{}, client.MatchingLabels{"owner": "helm"}), 2)
 	all := len(d.list(&corev1.ConfigMapList{}))
-	d.eventually("the quota counts the revisions", waitTimeout, func() error {
+	// When a revision is deleted, the quota controller counts what its cache has. If that lags behind the newest revision, it counts again
+	// after five minutes.
+	d.eventually("the quota counts the revisions", 6*time.Minute, func() error {
 		quota := read(d.fixture, "flokoa", &corev1.ResourceQuota{})
 		used, ok := quota.Status.Used["count/configmaps"]
 		if !ok {

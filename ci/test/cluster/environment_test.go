@@ -66,7 +66,7 @@ func TestEveryExpressionOfThePoliciesIsWellTyped(t *testing.T) {
 			}
 			require.Empty(t, policy.Status.TypeChecking.ExpressionWarnings, policy.Name)
 		}
-		return checkEqual("policies", 19, len(policies.Items))
+		return checkEqual("policies", 20, len(policies.Items))
 	})
 }
 

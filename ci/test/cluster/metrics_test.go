@@ -9,6 +9,9 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
 // requiredMetrics are the metrics that the chart's alerts and dashboard query; ci/test/unit/alerts checks that the list is complete.
@@ -34,7 +37,10 @@ func missingMetric(scraped string, names []string) error {
 func TestTheOperatorExportsAllMetricsOfAlertsAndDashboard(t *testing.T) {
 	t.Parallel()
 	s := newFixture(t)
-	s.create("a", simulate("never-ready", "true")) // so that there is a reason, and something that high availability misses
+	// So that there is a reason, something that high availability misses, and a configuration that the pods do not have.
+	s.create("a", simulate("never-ready", "true"), func(a *v1alpha1.Agent) {
+		a.Spec.Runtime.Spec.Container.EnvFrom = []corev1.EnvFromSource{{ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "absent"}}}}
+	})
 	s.kubectl("label", "namespace", s.namespace, "flokoa.ai/environment=dev")
 	names := requiredMetrics(t)
 	s.eventually("every metric is exported", waitTimeout, func() error {
