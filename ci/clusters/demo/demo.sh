@@ -140,7 +140,7 @@ start_operator() {
   mv "$folder/flokoa-operator.new" "$folder/flokoa-operator"
   operator_kubeconfig
   # In a session of its own, so that ending this script does not end it.
-  nohup "$folder/flokoa-operator" --kubeconfig "$folder/operator.kubeconfig" --leader-election-namespace $system \
+  nohup "$folder/flokoa-operator" --kubeconfig "$folder/operator.kubeconfig" --leader-election-namespace $system --config-rollouts-per-namespace 1 \
     --metrics-bind-address 0 --health-probe-bind-address 0 >"$folder/operator.log" 2>&1 </dev/null &
   echo $! >"$folder/operator.pid"
   printf '  process %s, log %s\n' "$(cat "$folder/operator.pid")" "$folder/operator.log"
@@ -270,7 +270,8 @@ roll_configuration() {
   # A second demo finds the level of the first one.
   if [[ $(tool kubectl --namespace $team get configmap agent-config --output jsonpath='{.data.log-level}') == debug ]]; then level=info; fi
   run kubectl --namespace $team patch configmap agent-config --patch "{\"data\":{\"log-level\":\"$level\"}}"
-  echo "  The operator first waits until the ConfigMap has been unchanged for 10 s. Then one Agent rolls. When it is ready, the others follow."
+  echo "  The operator first waits until the ConfigMap has been unchanged for 10 s. Then one Agent rolls. When it has been available for 10 s, the"
+  echo "  others follow: here one after another, by default five at a time."
   if ! follow_agents all_rolled --selector app.kubernetes.io/part-of=research; then
     tool kubectl --namespace $team describe agents --selector app.kubernetes.io/part-of=research >&2
     fail "not all Agents rolled within $patience s; their state is above, the operator's log is $folder/operator.log"
