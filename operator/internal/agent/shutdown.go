@@ -7,8 +7,8 @@ import (
 )
 
 // shutdownGrace is how long a pass may continue after the operator was signaled to stop or lost its lease. A pass takes milliseconds
-// unless the API server does not answer. It is shorter than the time between a leader's last renewal attempt and the first moment
-// at which another replica may take over (app's renewDeadline and leaseDuration), so two replicas never work at a time.
+// unless the API server does not answer. It is shorter than the time between the moment at which a leader gives up renewing its Lease and
+// the first one at which another replica may take over (app's lease.go has the sum), so two replicas never work at a time.
 const shutdownGrace = 3 * time.Second
 
 // withGracePeriod returns a context that outlives its parent's cancellation by grace, but never the parent's deadline. Without it,

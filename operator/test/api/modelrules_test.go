@@ -162,7 +162,7 @@ var modelRules = []rule{
 		allowed: each(baseURL, "https://localhost.example", "https://128.0.0.1", "https://169.253.1.1", "https://169.25.4.1", "https://1.127.0.0", "https://notlocalhost.example", "https://127.0.0.1.example", "https://10.127.0.1", "https://a0.example", "http://metadata-proxy", "https://metadata.example", "http://ip6-proxy"),
 		denied: each(baseURL, "https://localhost", "http://localhost:11434", "https://localhost/v1", "https://a.localhost", "https://127.0.0.1", "https://127.8.9.1:8443/v1", "https://169.254.169.254",
 			"https://169.254.169.254/latest", "https://0.0.0.0", "https://0.0.0.0:443/v1", "http://ip6-localhost:8080", "http://ip6-loopback", "https://localhost6", "https://localhost4",
-			"https://localhost.localdomain/", "https://localhost6.localdomain6", "http://metadata", "http://metadata/v1", "https://metadata.google.internal"),
+			"https://localhost.localdomain/", "https://localhost6.localdomain6", "http://metadata", "http://metadata/v1", "https://metadata.google.internal", "http://instance-data", "https://instance-data.ec2.internal/latest"),
 	},
 	{
 		message: "custom.keyEnv must be a variable for a key: use uppercase letters, digits, and '_', with _API_KEY or _TOKEN at the end, and not FLOKOA_, KUBERNETES_, or the prefix of another provider, such as OPENAI_, at the start",
