@@ -2,6 +2,7 @@
 package charts_test
 
 import (
+	"encoding/json"
 	"path/filepath"
 	"testing"
 
@@ -75,11 +76,24 @@ func complete(t *testing.T, dir string, values map[string]any) map[string]any {
 	return chartutil.MergeTables(clone(values), minimal)
 }
 
+// rendered are the objects of each rendering so far, by chart and values: most tests look at the same ones, and they are the slow part.
+var rendered = map[string][]unstructured.Unstructured{}
+
 func render(t *testing.T, dir string, values map[string]any) []unstructured.Unstructured {
 	t.Helper()
-	objects, err := manifests.Chart(dir, complete(t, dir, values), release, namespace)
+	values = complete(t, dir, values)
+	text, err := json.Marshal(values)
 	require.NoError(t, err)
-	require.NotEmpty(t, objects)
+	key := dir + string(text)
+	if _, known := rendered[key]; !known {
+		rendered[key], err = manifests.Chart(dir, values, release, namespace)
+		require.NoError(t, err)
+	}
+	require.NotEmpty(t, rendered[key])
+	objects := make([]unstructured.Unstructured, 0, len(rendered[key]))
+	for _, object := range rendered[key] { // copies: a test may change its own
+		objects = append(objects, *object.DeepCopy())
+	}
 	return objects
 }
 

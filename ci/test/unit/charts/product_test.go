@@ -53,8 +53,13 @@ func TestOperatorTakesTheChartsArguments(t *testing.T) {
 	for _, sample := range samples(t, operatorChart) {
 		renderings = append(renderings, sample.values())
 	}
+	var tried [][]string // most samples leave the arguments alone
 	for _, values := range renderings {
 		args := operatorArgs(t, render(t, operatorChart, values))
+		if slices.ContainsFunc(tried, func(same []string) bool { return slices.Equal(same, args) }) {
+			continue
+		}
+		tried = append(tried, args)
 		output, err := exec.CommandContext(t.Context(), operator, append(args, "--version")...).CombinedOutput()
 		require.NoError(t, err, "flokoa-operator %v: %s", args, output)
 	}
