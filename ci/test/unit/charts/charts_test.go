@@ -2,7 +2,6 @@
 package charts_test
 
 import (
-	"encoding/json"
 	"path/filepath"
 	"testing"
 
@@ -76,24 +75,16 @@ func complete(t *testing.T, dir string, values map[string]any) map[string]any {
 	return chartutil.MergeTables(clone(values), minimal)
 }
 
-// rendered are the objects of each rendering so far, by chart and values: most tests look at the same ones, and they are the slow part.
-var rendered = map[string][]unstructured.Unstructured{}
+var rendered = manifests.Cache{}
 
 func render(t *testing.T, dir string, values map[string]any) []unstructured.Unstructured {
 	t.Helper()
 	values = complete(t, dir, values)
-	text, err := json.Marshal(values)
+	objects, err := rendered.Get([]any{dir, values}, func() ([]unstructured.Unstructured, error) {
+		return manifests.Chart(dir, values, release, namespace)
+	})
 	require.NoError(t, err)
-	key := dir + string(text)
-	if _, known := rendered[key]; !known {
-		rendered[key], err = manifests.Chart(dir, values, release, namespace)
-		require.NoError(t, err)
-	}
-	require.NotEmpty(t, rendered[key])
-	objects := make([]unstructured.Unstructured, 0, len(rendered[key]))
-	for _, object := range rendered[key] { // copies: a test may change its own
-		objects = append(objects, *object.DeepCopy())
-	}
+	require.NotEmpty(t, objects)
 	return objects
 }
 

@@ -259,9 +259,7 @@ func overlays(t *testing.T, names ...string) []unstructured.Unstructured {
 	t.Helper()
 	var all []unstructured.Unstructured
 	for _, name := range names {
-		objects, err := manifests.Overlay(filepath.Join(root, "overlays", name))
-		require.NoError(t, err)
-		all = append(all, objects...)
+		all = append(all, kustomized(t, filepath.Join(root, "overlays", name))...)
 	}
 	return unmanaged(all)
 }

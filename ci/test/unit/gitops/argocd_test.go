@@ -35,13 +35,32 @@ const (
 	environmentLabel = "flokoa.ai/environment"
 )
 
+// built has what the repository renders. What is rendered from copies that tests change is not in it.
+var built = manifests.Cache{}
+
+// kustomized are the objects that a folder of the repository builds.
+func kustomized(t *testing.T, folder string) []unstructured.Unstructured {
+	t.Helper()
+	objects, err := built.Get(folder, func() ([]unstructured.Unstructured, error) { return manifests.Overlay(folder) })
+	require.NoError(t, err)
+	return objects
+}
+
+// charted are the objects that a chart of the repository renders.
+func charted(t *testing.T, chart string, values map[string]any, release, namespace string) []unstructured.Unstructured {
+	t.Helper()
+	objects, err := built.Get([]any{chart, values, release, namespace}, func() ([]unstructured.Unstructured, error) {
+		return manifests.Chart(chart, values, release, namespace)
+	})
+	require.NoError(t, err, release)
+	return objects
+}
+
 // argoCD returns the objects of a kind in a folder, by name.
 func argoCD(t *testing.T, folder, kind string) map[string]map[string]any {
 	t.Helper()
-	objects, err := manifests.Overlay(filepath.Join(root, "examples", folder))
-	require.NoError(t, err)
 	all := map[string]map[string]any{}
-	for _, object := range objects {
+	for _, object := range kustomized(t, filepath.Join(root, "examples", folder)) {
 		if object.GetKind() == kind {
 			require.NotContains(t, all, object.GetName())
 			all[object.GetName()] = object.Object
@@ -259,9 +278,7 @@ func rendered(t *testing.T, application unstructured.Unstructured) []unstructure
 		return renderedChart(t, application, source)
 	}
 	require.Equal(t, platformRepo, source["repoURL"])
-	objects, err := manifests.Overlay(filepath.Join(root, source["path"].(string)))
-	require.NoError(t, err)
-	return objects
+	return kustomized(t, filepath.Join(root, source["path"].(string)))
 }
 
 // renderedChart renders as Argo CD does: the release has the name of the Application and the namespace of its destination, and its
@@ -288,9 +305,7 @@ func renderedChart(t *testing.T, application unstructured.Unstructured, source m
 	for _, parameter := range asMaps(parameters) {
 		require.NoError(t, strvals.ParseInto(text(parameter, "name")+"="+text(parameter, "value"), values))
 	}
-	objects, err := manifests.Chart(dir, values, application.GetName(), destination(application))
-	require.NoError(t, err, application.GetName())
-	return objects
+	return charted(t, dir, values, application.GetName(), destination(application))
 }
 
 func chartVersion(t *testing.T, dir string) string {

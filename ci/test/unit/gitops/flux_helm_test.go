@@ -74,9 +74,7 @@ func releaseObjects(t *testing.T, release unstructured.Unstructured) []unstructu
 	require.NoError(t, err)
 	name := text(release.Object, "spec", "releaseName")
 	require.Equal(t, release.GetName(), name, "without a name, Flux puts the target namespace before it")
-	objects, err := manifests.Chart(chartOf(t, release), values, name, text(release.Object, "spec", "targetNamespace"))
-	require.NoError(t, err)
-	return objects
+	return charted(t, chartOf(t, release), values, name, text(release.Object, "spec", "targetNamespace"))
 }
 
 // The same releases as those of the README's Helm commands, so that Flux can take over a cluster, and the same objects as the overlays.

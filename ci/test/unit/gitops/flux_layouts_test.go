@@ -21,10 +21,8 @@ var fluxLayouts = []string{"cluster", "clusters/dev", "clusters/staging", "clust
 // fluxLayout is what `kubectl apply --kustomize` creates for a layout, by kind and name.
 func fluxLayout(t *testing.T, folder string) map[string]unstructured.Unstructured {
 	t.Helper()
-	objects, err := manifests.Overlay(filepath.Join(fluxExamples, folder))
-	require.NoError(t, err)
 	all := map[string]unstructured.Unstructured{}
-	for _, object := range objects {
+	for _, object := range kustomized(t, filepath.Join(fluxExamples, folder)) {
 		all[object.GetKind()+" "+object.GetName()] = object
 	}
 	return all

@@ -68,9 +68,7 @@ var variable = regexp.MustCompile(`\$\{(\w+)(?::=([^}]*))?\}`)
 // build returns what Flux applies for a Kustomization, without the content of the repositories of the teams.
 func build(t *testing.T, stage unstructured.Unstructured) []unstructured.Unstructured {
 	t.Helper()
-	objects, err := manifests.Overlay(filepath.Join(root, text(stage.Object, "spec", "path")))
-	require.NoError(t, err)
-	written, err := manifests.Text(objects)
+	written, err := manifests.Text(kustomized(t, filepath.Join(root, text(stage.Object, "spec", "path"))))
 	require.NoError(t, err)
 	values, _, err := unstructured.NestedStringMap(stage.Object, "spec", "postBuild", "substitute")
 	require.NoError(t, err)

@@ -27,11 +27,15 @@ func render(t *testing.T, environment string, more map[string]any) []unstructure
 	return objects
 }
 
+var rendered = manifests.Cache{}
+
 func tryRender(t *testing.T, environment string, more map[string]any) ([]unstructured.Unstructured, error) {
 	t.Helper()
 	values, err := manifests.Values(environmentChart + "/values-" + environment + ".yaml")
 	require.NoError(t, err)
-	return manifests.Chart(environmentChart, overlaid(values, more), "flokoa-"+environment, manifests.Platform)
+	return rendered.Get([]any{environment, more}, func() ([]unstructured.Unstructured, error) {
+		return manifests.Chart(environmentChart, overlaid(values, more), "flokoa-"+environment, manifests.Platform)
+	})
 }
 
 // overlaid lays values over others, map by map, as Helm does with several values files.
