@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -32,6 +33,8 @@ type Options struct {
 	LeaseName string
 	// MetricsBindAddress and HealthProbeBindAddress are host:port to listen on; "0" for neither.
 	MetricsBindAddress, HealthProbeBindAddress string
+	// PprofBindAddress is the loopback host:port that serves profiles; "0" for none.
+	PprofBindAddress string
 	// AgentMetrics exports gauges of every Agent in addition to the operator's own metrics.
 	AgentMetrics bool
 	// Concurrency is the number of Agents reconciled at a time.
@@ -133,6 +136,7 @@ func ParseOptions(args []string, output io.Writer) (Options, error) {
 	flags.StringVar(&o.LeaseName, "lease-name", "flokoa-operator", "`name` of the leader election Lease; shared by the replicas of an installation, and by no other installation in the namespace")
 	flags.StringVar(&o.MetricsBindAddress, "metrics-bind-address", ":8080", "`host:port` that serves /metrics over plain HTTP; 0 to disable")
 	flags.StringVar(&o.HealthProbeBindAddress, "health-probe-bind-address", ":8081", "`host:port` that serves /healthz and /readyz; 0 to disable")
+	flags.StringVar(&o.PprofBindAddress, "pprof-bind-address", "0", "`host:port` that serves /debug/pprof over plain HTTP, on a loopback address: reach it with kubectl port-forward; 0 to disable")
 	flags.BoolVar(&o.AgentMetrics, "agent-metrics", true, "export gauges of every Agent in addition to the operator's own metrics")
 	flags.IntVar(&o.Concurrency, "concurrency", 8, "`number` of Agents reconciled at a time")
 	flags.IntVar(&o.ConfigRollouts, "config-rollouts", 20, "`number` of Agents that roll at a time because a ConfigMap, Secret, or Model changed; 0 to roll none, and observe only Models")
@@ -202,11 +206,19 @@ func (o Options) validate() error {
 		return errors.New("--kube-api-qps and --kube-api-burst must be more than 0")
 	case o.LogFormat != "json" && o.LogFormat != "text":
 		return fmt.Errorf("--log-format %q: use json or text", o.LogFormat)
+	case o.PprofBindAddress != "0" && !isLoopback(o.PprofBindAddress):
+		return fmt.Errorf("--pprof-bind-address %q: use a loopback address, such as 127.0.0.1:6060, because profiles are served to anyone who can connect", o.PprofBindAddress)
 	case validation.IsDNS1123Label(o.LeaseName) != nil:
 		return fmt.Errorf("--lease-name %q: use lowercase letters, digits, and hyphens, at most 63 characters", o.LeaseName)
 	default:
 		return nil
 	}
+}
+
+// isLoopback reports whether an address, as host:port, can be reached only from the same pod or machine.
+func isLoopback(address string) bool {
+	parsed, err := netip.ParseAddrPort(address)
+	return err == nil && parsed.Addr().IsLoopback()
 }
 
 // outsideNamespaces returns a namespace of a Secret whose Agents this operator does not reconcile, empty if there is none.

@@ -25,6 +25,7 @@ var flags = map[string]struct{ argument, field string }{
 	"lease-name":                    {"l", "LeaseName"},
 	"metrics-bind-address":          {":1", "MetricsBindAddress"},
 	"health-probe-bind-address":     {":2", "HealthProbeBindAddress"},
+	"pprof-bind-address":            {"127.0.0.1:3", "PprofBindAddress"},
 	"agent-metrics":                 {"false", "AgentMetrics"},
 	"concurrency":                   {"3", "Concurrency"},
 	"config-rollouts":               {"7", "ConfigRollouts"},
@@ -46,7 +47,7 @@ func TestNoFlagIsRequiredInAPod(t *testing.T) {
 	options, err := ParseOptions(nil, io.Discard)
 	require.NoError(t, err)
 	require.Equal(t, Options{
-		LeaderElect: true, LeaseName: "flokoa-operator", MetricsBindAddress: ":8080", HealthProbeBindAddress: ":8081",
+		LeaderElect: true, LeaseName: "flokoa-operator", MetricsBindAddress: ":8080", HealthProbeBindAddress: ":8081", PprofBindAddress: "0",
 		AgentMetrics: true, Concurrency: 8, ConfigRollouts: 20, ConfigRolloutsPerNamespace: 5, KubeAPIQPS: 200, KubeAPIBurst: 400, LogLevel: slog.LevelInfo, LogFormat: "json",
 	}, options)
 }
@@ -105,7 +106,7 @@ func TestHelpDescribesEveryFlag(t *testing.T) {
 	require.ErrorIs(t, err, flag.ErrHelp)
 	require.Contains(t, help.String(), "flokoa-operator runs AI agents")
 	defaults := map[string]string{
-		"leader-elect": "true", "lease-name": "flokoa-operator", "metrics-bind-address": ":8080", "health-probe-bind-address": ":8081", "agent-metrics": "true",
+		"leader-elect": "true", "lease-name": "flokoa-operator", "metrics-bind-address": ":8080", "health-probe-bind-address": ":8081", "pprof-bind-address": "0", "agent-metrics": "true",
 		"concurrency": "8", "config-rollouts": "20", "config-rollouts-per-namespace": "5", "kube-api-qps": "200", "kube-api-burst": "400", "log-level": "info", "log-format": "json",
 	}
 	for name := range flags {
@@ -135,6 +136,9 @@ func TestInvalidFlagIsNamedInTheError(t *testing.T) {
 		{"--kube-api-qps=NaN", "--kube-api-qps and --kube-api-burst must be more than 0"},
 		{"--kube-api-qps=fast", `--kube-api-qps: "fast" is not a number: see --help`},
 		{"--kube-api-burst=0", "--kube-api-qps and --kube-api-burst must be more than 0"},
+		{"--pprof-bind-address=:6060", `--pprof-bind-address ":6060": use a loopback address, such as 127.0.0.1:6060`},
+		{"--pprof-bind-address=0.0.0.0:6060", "use a loopback address"},
+		{"--pprof-bind-address=localhost:6060", "use a loopback address"},
 		{"--log-format=xml", `--log-format "xml": use json or text`},
 		{"--log-format=", `--log-format "": use json or text`},
 		{"--log-level=loud", `--log-level: "loud": use debug, info, warn, or error`},
