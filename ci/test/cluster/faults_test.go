@@ -139,7 +139,7 @@ func requireStatusRecovery(s *fixture, held <-chan time.Duration, statusWorks ti
 	s.note("all statuses written %.0fs after they could be", last.Sub(statusWorks).Seconds())
 	require.LessOrEqual(s, last.Sub(statusWorks), lastRetry+10*time.Second, "the longest pause, and what a busy machine adds")
 	made := harness.Counts(s.requests())
-	delete(made, "patch agents/status")
+	delete(made, "update agents/status")
 	require.Equal(s, map[string]int{"patch deployments": 2*statusTestAgents + 1, "patch services": statusTestAgents + 1, "patch poddisruptionbudgets": statusTestAgents},
 		made, "a child is not written again because the status was not")
 }

@@ -157,8 +157,8 @@ func (s *fixture) requireWrites(what string, children map[string]int, statuses, 
 	s.Helper()
 	wrote := s.settledCounts()
 	s.note("%s: %v", what, wrote)
-	require.LessOrEqual(s, wrote["patch agents/status"], statuses, what)
-	delete(wrote, "patch agents/status")
+	require.LessOrEqual(s, wrote["update agents/status"], statuses, what)
+	delete(wrote, "update agents/status")
 	require.Equal(s, children, wrote, what)
 	sent := 0
 	for _, r := range s.requests() {
@@ -212,8 +212,8 @@ func TestARestartWithTwoHundredSettledAgentsWritesNothing(t *testing.T) {
 	s.eventually("all Agents are ready", 4*waitTimeout, func() error { return checkReady(s, agents) })
 	s.note("%d Agents ready after %.1fs, RSS %.1f MiB", agents, time.Since(began).Seconds(), float64(operator.RSSKiB())/1024)
 	made := s.settledCounts()
-	s.note("status writes per Agent %.1f", float64(made["patch agents/status"])/agents)
-	delete(made, "patch agents/status")
+	s.note("status writes per Agent %.1f", float64(made["update agents/status"])/agents)
+	delete(made, "update agents/status")
 	require.Equal(t, map[string]int{
 		"patch deployments": agents, "patch services": agents, "patch configmaps": agents,
 		"patch poddisruptionbudgets": agents, "patch horizontalpodautoscalers": agents,

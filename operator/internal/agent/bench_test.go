@@ -45,7 +45,7 @@ func (f *fakeCache) Get(_ context.Context, key client.ObjectKey, into client.Obj
 		}
 		f.agent.DeepCopyInto(into)
 	case *appsv1.Deployment:
-		compressed, err := CompressDeployment(f.deployment.DeepCopy())
+		compressed, err := KeepDeployment(f.deployment.DeepCopy())
 		if err != nil {
 			return err
 		}

@@ -43,7 +43,7 @@ func indexForeignBudget(budget client.Object) []string {
 // observeBudgets lists the PodDisruptionBudgets of others that select the Agent's pods, or may select them, in the order of their names.
 func (c *Controller) observeBudgets(ctx context.Context, agent *v1alpha1.Agent, live *children, observed *status.Observed) error {
 	budgets := &policyv1.PodDisruptionBudgetList{}
-	err := c.client.List(ctx, budgets, client.InNamespace(agent.Namespace), client.MatchingFields{foreignBudgets: isForeign}, client.UnsafeDisableDeepCopy)
+	err := c.client.List(ctx, budgets, client.InNamespace(agent.Namespace), client.MatchingFields{foreignBudgets: isForeign})
 	if err != nil {
 		return fmt.Errorf("listing PodDisruptionBudgets: %w", err)
 	}
@@ -66,7 +66,7 @@ func (c *Controller) observeBudgets(ctx context.Context, agent *v1alpha1.Agent, 
 // agentsSelectedBy returns a function that returns the Agents whose pods a PodDisruptionBudget selects, or may select.
 func agentsSelectedBy(cached client.Reader) handler.MapFunc {
 	return func(ctx context.Context, budget client.Object) []reconcile.Request {
-		agents := &v1alpha1.AgentList{}
+		agents, budget := &v1alpha1.AgentList{}, unpack(budget)
 		if err := cached.List(ctx, agents, client.InNamespace(budget.GetNamespace()), client.UnsafeDisableDeepCopy); err != nil {
 			log.FromContext(ctx).Error(err, "listing Agents after a PodDisruptionBudget changed")
 			return nil

@@ -76,7 +76,7 @@ func (c *Controller) Reconcile(ctx context.Context, request reconcile.Request) (
 	observed.Config = applied.config.report(applied.taken)
 	observed.Config.Model.Awaited = applied.awaitsModel
 	updated, missing := status.Of(agent, observed, applied.err)
-	delay, err := c.patchStatus(ctx, agent, written{&updated, missing}, observed, state)
+	delay, err := c.updateStatus(ctx, agent, written{&updated, missing}, observed, state)
 	if err != nil {
 		return reconcile.Result{}, err
 	}

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"encoding/json"
 	"hash/maphash"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -34,16 +33,6 @@ const revisionAnnotation = "deployment.kubernetes.io/revision"
 
 // seed differs in every process, so nobody can craft two objects with the same fingerprint.
 var seed = maphash.MakeSeed()
-
-// statusSum is a hash of a status as the API server stores it, 0 if it cannot be encoded. Encoding drops what the API server drops,
-// such as fractions of a second.
-func statusSum(status *v1alpha1.AgentStatus) uint64 {
-	raw, err := json.Marshal(status)
-	if err != nil {
-		return 0
-	}
-	return maphash.Bytes(seed, raw)
-}
 
 // fingerprint is a hash of everything that decides whether the children are up to date: the Agent's spec, and the identity, spec, and
 // metadata of every object that has a child's name. It ignores every status.

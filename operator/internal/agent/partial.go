@@ -45,12 +45,22 @@ type Sized interface {
 	Size() int
 }
 
-// KeepChild returns an object as a cache must hold it: whole if it may be an Agent's child, or else in part.
-func KeepChild(object Sized) client.Object {
-	if mayBeChild(object) && object.Size() <= maxWhole {
-		return object
+// KeepChild returns an object as a cache must hold it: packed if it may be an Agent's child, or else in part.
+func KeepChild[T any, P packable[T]](object P) (client.Object, error) {
+	return keepUpTo(maxWhole, object)
+}
+
+// KeepDeployment is KeepChild for a Deployment. Of the managed fields, it keeps who else owns something in the pod template.
+func KeepDeployment(deployment *appsv1.Deployment) (client.Object, error) {
+	deployment.ManagedFields = templateManagers(deployment.ManagedFields)
+	return keepUpTo(maxWholeDeployment, deployment)
+}
+
+func keepUpTo[T any, P packable[T]](size int, object P) (client.Object, error) {
+	if mayBeChild(object) && object.Size() <= size && !isPartial(object) { // caches transform some objects twice
+		return pack(object)
 	}
-	return partial(object)
+	return partial(object), nil
 }
 
 func mayBeChild(object metav1.Object) bool {
@@ -117,7 +127,7 @@ var errTooLarge = fmt.Errorf("the Agent is too large, and the limit is %d KiB: p
 
 // KeepBudget returns a PodDisruptionBudget as a cache must hold it. One that is no Agent's child may select an Agent's pods: of it,
 // the cache keeps who controls it, which pods it selects, and how many of them it lets go.
-func KeepBudget(budget *policyv1.PodDisruptionBudget) client.Object {
+func KeepBudget(budget *policyv1.PodDisruptionBudget) (client.Object, error) {
 	if mayBeChild(budget) {
 		return KeepChild(budget)
 	}
@@ -130,13 +140,5 @@ func KeepBudget(budget *policyv1.PodDisruptionBudget) client.Object {
 	} else {
 		kept.Spec.Selector = selector
 	}
-	return kept
-}
-
-// keepDeployment is KeepChild for a Deployment whose pod template is encoded.
-func keepDeployment(compressed *compressedDeployment) client.Object {
-	if mayBeChild(compressed) && compressed.Size()+len(compressed.template) <= maxWholeDeployment {
-		return compressed
-	}
-	return partial(&compressed.Deployment).(*appsv1.Deployment)
+	return kept, nil
 }

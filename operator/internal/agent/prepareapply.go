@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
@@ -38,12 +39,16 @@ func (c *Controller) prepareApply(ctx context.Context, agent *v1alpha1.Agent, li
 	if metav1.GetControllerOf(live.object) == nil {
 		return true, c.adopt(ctx, agent, live)
 	}
+	managers := templateManagers(live.object.GetManagedFields())
+	if len(managers) == 0 && hasOtherDigest(live.object, desired) {
+		return true, nil // something else is to be applied: spares a comparison
+	}
 	found, err := findDrift(live.object, desired)
 	if err != nil || len(found) == 0 {
 		return false, err
 	}
 	template, rest := splitTemplate(found)
-	if managers := templateManagers(live.object.GetManagedFields()); len(managers) > 0 && len(template) > 0 {
+	if len(managers) > 0 && len(template) > 0 {
 		live.changedBy = managersOf(managers)
 		return true, c.takeOver(ctx, live, ownedTemplate)
 	}
@@ -51,6 +56,12 @@ func (c *Controller) prepareApply(ctx context.Context, agent *v1alpha1.Agent, li
 		return true, nil
 	}
 	return c.correctDrift(ctx, live, desired, template, rest)
+}
+
+// hasOtherDigest reports whether another Deployment is desired than the one that was applied last.
+func hasOtherDigest(live client.Object, desired runtime.ApplyConfiguration) bool {
+	deployment, ok := desired.(*appsv1ac.DeploymentApplyConfiguration)
+	return ok && deployment.Annotations[v1alpha1.AnnotationDigest] != live.GetAnnotations()[v1alpha1.AnnotationDigest]
 }
 
 // correctDrift is for a child that differs from what was applied to it. Either somebody changed it, or admission changes it at every

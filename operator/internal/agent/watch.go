@@ -52,8 +52,8 @@ type Settings struct {
 	Precedence Precedence
 }
 
-// Register adds the controller of Agents to a manager. Its cache must hold pods as CompressPod, Deployments as
-// CompressDeployment, PodDisruptionBudgets as KeepBudget, and other children as KeepChild return them.
+// Register adds the controller of Agents to a manager. Its cache must hold pods as CompressPod, Deployments as KeepDeployment,
+// PodDisruptionBudgets as KeepBudget, and other children as KeepChild return them.
 func Register(ctx context.Context, manager ctrl.Manager, settings Settings) error {
 	if err := Index(ctx, manager.GetFieldIndexer()); err != nil {
 		return err
@@ -78,7 +78,7 @@ func Register(ctx context.Context, manager ctrl.Manager, settings Settings) erro
 		Owns(&policyv1.PodDisruptionBudget{}, builder.WithPredicates(specChanged)).
 		Watches(&policyv1.PodDisruptionBudget{}, handler.EnqueueRequestsFromMapFunc(agentsSelectedBy(manager.GetClient())), builder.WithPredicates(foreignBudgetChanged)).
 		Owns(&autoscalingv2.HorizontalPodAutoscaler{}, builder.WithPredicates(specChanged)).
-		Watches(&corev1.Pod{}, withHighPriority(handler.EnqueueRequestsFromMapFunc(agentOf)), builder.WithPredicates(podChanged))
+		Watches(&corev1.Pod{}, withHighPriority(podHandler()), builder.WithPredicates(podChanged))
 	if settings.ReadsNodes {
 		watching.Watches(&corev1.Node{}, nodeHandler(manager.GetClient()), builder.WithPredicates(nodeChanged))
 	}
@@ -112,10 +112,30 @@ func Index(ctx context.Context, indexer client.FieldIndexer) error {
 }
 
 // agentOf returns the Agent that a pod's label names. Its controller is a ReplicaSet, which does not name the Agent.
-func agentOf(_ context.Context, pod client.Object) []reconcile.Request {
-	return []reconcile.Request{{NamespacedName: types.NamespacedName{
+func agentOf(pod client.Object) reconcile.Request {
+	return reconcile.Request{NamespacedName: types.NamespacedName{
 		Namespace: pod.GetNamespace(), Name: pod.GetLabels()[v1alpha1.LabelAgent],
-	}}}
+	}}
+}
+
+// followUp is how long the event of a pod without a failure waits for that of its Deployment: the Deployment controller counts the pod,
+// and one pass then handles both. A pass about the pod alone would find little that is new, and there are four such events per pod.
+const followUp = time.Second
+
+// podHandler enqueues the Agent of a pod: at once if the pod has a failure or is in the initial list, and else after followUp.
+func podHandler() handler.EventHandler {
+	enqueue := func(pod client.Object, q queue, atOnce bool) {
+		if compressed, ok := pod.(*compressedPod); atOnce || !ok || compressed.fails() {
+			q.Add(agentOf(pod))
+			return
+		}
+		q.AddAfter(agentOf(pod), followUp)
+	}
+	return handler.Funcs{
+		CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) { enqueue(e.Object, q, e.IsInInitialList) },
+		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) { enqueue(e.ObjectNew, q, false) },
+		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) { enqueue(e.Object, q, false) },
+	}
 }
 
 // agentChanged passes events about another spec, and about a status that somebody else wrote, such as a restore from a backup. This
@@ -142,7 +162,7 @@ var podChanged = predicate.Funcs{
 // HorizontalPodAutoscaler has no generation, so its spec is compared. A cached part of a child does not tell what changed.
 var specChanged = predicate.Funcs{
 	UpdateFunc: func(e event.UpdateEvent) bool {
-		before, after := e.ObjectOld, e.ObjectNew
+		before, after := unpack(e.ObjectOld), unpack(e.ObjectNew)
 		return before.GetGeneration() != after.GetGeneration() ||
 			isPartial(after) && before.GetResourceVersion() != after.GetResourceVersion() ||
 			before.GetDeletionTimestamp().IsZero() != after.GetDeletionTimestamp().IsZero() ||

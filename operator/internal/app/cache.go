@@ -36,13 +36,13 @@ func CacheOptions(namespaces []string) cache.Options {
 		ByObject: map[client.Object]cache.ByObject{
 			&v1alpha1.Agent{}:                        {Transform: keepAgent},
 			&v1alpha1.Model{}:                        {Transform: stripModel, UnsafeDisableDeepCopy: onlyRead},
-			&appsv1.Deployment{}:                     {Label: children, Transform: compressDeployment},
-			&corev1.Service{}:                        {Label: children, Transform: stripService, UnsafeDisableDeepCopy: onlyRead},
-			&corev1.ConfigMap{}:                      {Label: children, Transform: stripConfigMap, UnsafeDisableDeepCopy: onlyRead},
-			&policyv1.PodDisruptionBudget{}:          {Transform: stripBudget, UnsafeDisableDeepCopy: onlyRead}, // those of others too: they may select an Agent's pods
-			&autoscalingv2.HorizontalPodAutoscaler{}: {Label: children, Transform: stripAutoscaler, UnsafeDisableDeepCopy: onlyRead},
+			&appsv1.Deployment{}:                     {Label: children, Transform: stripDeployment},
+			&corev1.Service{}:                        {Label: children, Transform: stripService},
+			&corev1.ConfigMap{}:                      {Label: children, Transform: stripConfigMap},
+			&policyv1.PodDisruptionBudget{}:          {Transform: stripBudget}, // those of others too: they may select an Agent's pods
+			&autoscalingv2.HorizontalPodAutoscaler{}: {Label: children, Transform: stripAutoscaler},
 			&corev1.Node{}:                           {Transform: stripNode, UnsafeDisableDeepCopy: onlyRead},
-			&corev1.Pod{}:                            {Label: children, Transform: compressPod}, // a copy decompresses it
+			&corev1.Pod{}:                            {Label: children, Transform: compressPod},
 			&corev1.Namespace{}:                      {Label: withLabel(v1alpha1.LabelEnvironment), Transform: stripNamespace, UnsafeDisableDeepCopy: onlyRead},
 			&coordinationv1.Lease{}:                  {Field: namespaceLeases, Transform: stripLease, UnsafeDisableDeepCopy: onlyRead},
 		},
@@ -91,10 +91,10 @@ func stripModel(object any) (any, error) {
 	}, nil
 }
 
-// compressDeployment keeps a Deployment without managed fields and with its pod template encoded.
-func compressDeployment(object any) (any, error) {
+// stripDeployment keeps who else owns something in the pod template.
+func stripDeployment(object any) (any, error) {
 	if deployment, ok := object.(*appsv1.Deployment); ok {
-		return agent.CompressDeployment(deployment)
+		return agent.KeepDeployment(deployment)
 	}
 	return object, nil
 }
@@ -103,7 +103,7 @@ func compressDeployment(object any) (any, error) {
 func stripService(object any) (any, error) {
 	if service, ok := object.(*corev1.Service); ok {
 		agent.StripService(service)
-		return agent.KeepChild(service), nil
+		return agent.KeepChild(service)
 	}
 	return object, nil
 }
@@ -111,7 +111,7 @@ func stripService(object any) (any, error) {
 func stripConfigMap(object any) (any, error) {
 	if configMap, ok := object.(*corev1.ConfigMap); ok {
 		configMap.ManagedFields = nil
-		return agent.KeepChild(configMap), nil
+		return agent.KeepChild(configMap)
 	}
 	return object, nil
 }
@@ -138,7 +138,7 @@ func stripLease(object any) (any, error) {
 func stripAutoscaler(object any) (any, error) {
 	if autoscaler, ok := object.(*autoscalingv2.HorizontalPodAutoscaler); ok {
 		autoscaler.ManagedFields, autoscaler.Status = nil, autoscalingv2.HorizontalPodAutoscalerStatus{}
-		return agent.KeepChild(autoscaler), nil
+		return agent.KeepChild(autoscaler)
 	}
 	return object, nil
 }
@@ -147,7 +147,7 @@ func stripAutoscaler(object any) (any, error) {
 func stripBudget(object any) (any, error) {
 	if budget, ok := object.(*policyv1.PodDisruptionBudget); ok {
 		budget.ManagedFields, budget.Status = nil, policyv1.PodDisruptionBudgetStatus{}
-		return agent.KeepBudget(budget), nil
+		return agent.KeepBudget(budget)
 	}
 	return object, nil
 }

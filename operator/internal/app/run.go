@@ -172,6 +172,7 @@ func restConfig(options Options, version string) (*rest.Config, error) {
 	}
 	config.QPS, config.Burst = float32(options.KubeAPIQPS), options.KubeAPIBurst
 	config.UserAgent = "flokoa-operator/" + version
+	config.DisableCompression = true // it costs both sides more CPU than the network of a cluster is worth
 	return config, nil
 }
 
@@ -210,6 +211,7 @@ func newManager(ctx context.Context, options Options, config *rest.Config, logge
 		}},
 		Metrics:                             metricsserver.Options{BindAddress: options.MetricsBindAddress},
 		HealthProbeBindAddress:              options.HealthProbeBindAddress,
+		PprofBindAddress:                    options.PprofBindAddress,
 		LeaderElection:                      options.LeaderElect,
 		LeaderElectionResourceLockInterface: lease,
 		LeaderElectionReleaseOnCancel:       true,

@@ -4,23 +4,25 @@ import (
 	"slices"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
 // How long the write of a changed status may wait for further changes. A status write costs the API server as much as two writes of
-// a child.
+// a child, so the delays grow with the time for which the Agent has not been Ready: a rollout of any length costs a few writes.
 const (
-	// readyDelay is for a change of how many desired replicas are ready or available.
-	readyDelay = 500 * time.Millisecond
-	// progressDelay is for rollout progress: started, placed, and surge replicas, and other wording.
-	progressDelay = 30 * time.Second
+	// A change of how many desired replicas are ready or available waits for a twentieth of that time, within these bounds.
+	readyDelay, maxReadyDelay = 500 * time.Millisecond, 30 * time.Second
+	readyShare                = 20
+	// Rollout progress waits for as long as that time: started, placed, and surge replicas, and other wording.
+	progressDelay, maxProgressDelay = 30 * time.Second, 5 * time.Minute
 )
 
 // WriteDelay is how long the write of a changed status may be delayed: 0 when a condition, the generation, or what the Agent runs
-// changed. desired is the replica count of the Agent.
-func WriteDelay(old, updated *v1alpha1.AgentStatus, desired int32) time.Duration {
+// changed. desired is the replica count of the Agent. since is when the status changed first.
+func WriteDelay(old, updated *v1alpha1.AgentStatus, desired int32, since time.Time) time.Duration {
 	switch {
 	case old.ObservedGeneration != updated.ObservedGeneration || old.Image != updated.Image ||
 		old.URL != updated.URL || old.Selector != updated.Selector ||
@@ -28,10 +30,19 @@ func WriteDelay(old, updated *v1alpha1.AgentStatus, desired int32) time.Duration
 		return 0
 	case min(old.ReadyReplicas, desired) != min(updated.ReadyReplicas, desired) ||
 		min(old.AvailableReplicas, desired) != min(updated.AvailableReplicas, desired):
-		return readyDelay
+		return min(max(readyDelay, notReadyFor(updated, since)/readyShare), maxReadyDelay)
 	default:
-		return progressDelay
+		return min(max(progressDelay, notReadyFor(updated, since)), maxProgressDelay)
 	}
+}
+
+// notReadyFor is how long an Agent had not been Ready at a time, 0 if it is Ready.
+func notReadyFor(s *v1alpha1.AgentStatus, at time.Time) time.Duration {
+	ready := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionReady)
+	if ready == nil || ready.Status == metav1.ConditionTrue {
+		return 0
+	}
+	return at.Sub(ready.LastTransitionTime.Time)
 }
 
 // sameResult reports whether two conditions differ in their message only.

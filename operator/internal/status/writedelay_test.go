@@ -40,7 +40,41 @@ func TestConditionsAreWrittenAtOnceAndCountsAreDelayed(t *testing.T) {
 				Conditions: []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: "RolloutInProgress"}}}
 			after := before.DeepCopy()
 			r.change(after)
-			require.Equal(t, r.want, WriteDelay(before, after, 3))
+			require.Equal(t, r.want, WriteDelay(before, after, 3, before.Conditions[0].LastTransitionTime.Time))
+		})
+	}
+}
+
+func TestDelaysGrowWithTheTimeSinceTheAgentWasReady(t *testing.T) {
+	began := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	counts := func(s *v1alpha1.AgentStatus) { s.ReadyReplicas-- }
+	progress := func(s *v1alpha1.AgentStatus) { s.UpdatedReplicas++ }
+	end := func(s *v1alpha1.AgentStatus) { s.Conditions[0].Status = metav1.ConditionTrue }
+	failure := func(s *v1alpha1.AgentStatus) { s.Conditions[0].Reason = v1alpha1.ReasonCrashLooping }
+	for _, r := range []struct {
+		name    string
+		ready   metav1.ConditionStatus
+		change  func(*v1alpha1.AgentStatus)
+		elapsed time.Duration
+		want    time.Duration
+	}{
+		{"counts after a second", metav1.ConditionFalse, counts, time.Second, readyDelay},
+		{"counts after a minute", metav1.ConditionFalse, counts, time.Minute, 3 * time.Second},
+		{"counts after a day", metav1.ConditionFalse, counts, 24 * time.Hour, maxReadyDelay},
+		{"progress after a second", metav1.ConditionFalse, progress, time.Second, progressDelay},
+		{"progress after a minute", metav1.ConditionFalse, progress, time.Minute, time.Minute},
+		{"progress after an hour", metav1.ConditionFalse, progress, time.Hour, maxProgressDelay},
+		{"the end after an hour", metav1.ConditionFalse, end, time.Hour, 0},
+		{"a failure after an hour", metav1.ConditionFalse, failure, time.Hour, 0},
+		{"counts of an Agent that is Ready", metav1.ConditionTrue, counts, time.Hour, readyDelay},
+		{"progress of an Agent that is Ready", metav1.ConditionTrue, progress, time.Hour, progressDelay},
+	} {
+		t.Run(r.name, func(t *testing.T) {
+			before := &v1alpha1.AgentStatus{ReadyReplicas: 2, Conditions: []metav1.Condition{
+				{Type: v1alpha1.ConditionReady, Status: r.ready, LastTransitionTime: metav1.NewTime(began)}}}
+			after := before.DeepCopy()
+			r.change(after)
+			require.Equal(t, r.want, WriteDelay(before, after, 3, began.Add(r.elapsed)))
 		})
 	}
 }

@@ -277,7 +277,7 @@ type unreachableStatus struct {
 }
 
 func (u unreachableStatus) RoundTrip(request *http.Request) (*http.Response, error) {
-	if u.fails.Load() && request.Method == http.MethodPatch && strings.HasSuffix(request.URL.Path, "/status") {
+	if u.fails.Load() && request.Method == http.MethodPut && strings.HasSuffix(request.URL.Path, "/status") {
 		return nil, errors.New("no connection")
 	}
 	return u.RoundTripper.RoundTrip(request)

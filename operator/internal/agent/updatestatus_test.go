@@ -18,10 +18,10 @@ import (
 	"github.com/flokoa/flokoa/operator/internal/status"
 )
 
-// fakeStatusClient counts status patches and accepts or rejects them.
+// fakeStatusClient counts status updates and accepts or rejects them.
 type fakeStatusClient struct {
 	client.Client
-	patches int
+	updates int
 	err     error
 }
 
@@ -32,8 +32,8 @@ type fakeStatusWriter struct {
 	client *fakeStatusClient
 }
 
-func (w fakeStatusWriter) Patch(context.Context, client.Object, client.Patch, ...client.SubResourcePatchOption) error {
-	w.client.patches++
+func (w fakeStatusWriter) Update(context.Context, client.Object, ...client.SubResourceUpdateOption) error {
+	w.client.updates++
 	return w.client.err
 }
 
@@ -41,13 +41,14 @@ func TestReplicaCountsAndProgressAreBatched(t *testing.T) {
 	server := &fakeStatusClient{}
 	c, state := New(server, nil, events.NewFakeRecorder(8), false), &state{}
 	agent := agenttest.New("a", agenttest.Replicas(3))
-	agent.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonRolloutInProgress}}
+	agent.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse,
+		Reason: v1alpha1.ReasonRolloutInProgress, LastTransitionTime: metav1.NewTime(start)}}
 	for _, step := range []struct {
 		name    string
 		at      time.Duration
 		change  func(*v1alpha1.AgentStatus)
 		wait    time.Duration
-		patches int
+		updates int
 	}{
 		{"nothing", 0, func(*v1alpha1.AgentStatus) {}, 0, 0},
 		{"one replica is ready", 100 * time.Millisecond, func(s *v1alpha1.AgentStatus) { s.ReadyReplicas = 1 }, 500 * time.Millisecond, 0},
@@ -63,28 +64,28 @@ func TestReplicaCountsAndProgressAreBatched(t *testing.T) {
 		t.Run(step.name, func(t *testing.T) {
 			updated := agent.Status.DeepCopy()
 			step.change(updated)
-			wait, err := c.patchStatus(t.Context(), agent, written{status: updated}, status.Observed{Now: start.Add(step.at)}, state)
+			wait, err := c.updateStatus(t.Context(), agent, written{status: updated}, status.Observed{Now: start.Add(step.at)}, state)
 			require.NoError(t, err)
 			require.Equal(t, step.wait, wait)
-			require.Equal(t, step.patches, server.patches)
+			require.Equal(t, step.updates, server.updates)
 		})
 	}
 }
 
 func TestRejectedStatusDoesNotCountAsWritten(t *testing.T) {
 	rejection := errors.New("not now")
-	gone := apierrors.NewNotFound(schema.GroupResource{}, "a")
+	gone, changed := apierrors.NewNotFound(schema.GroupResource{}, "a"), apierrors.NewConflict(schema.GroupResource{}, "a", errors.New("changed"))
 	for _, r := range []struct {
 		name      string
 		err, want error
-	}{{"rejected", rejection, rejection}, {"the Agent is deleted", gone, nil}} {
+	}{{"rejected", rejection, rejection}, {"the Agent is deleted", gone, nil}, {"the Agent changed", changed, changed}} {
 		t.Run(r.name, func(t *testing.T) {
 			recorder := events.NewFakeRecorder(8)
 			c := New(&fakeStatusClient{err: r.err}, nil, recorder, false)
 			agent := agenttest.New("a")
 			state := &state{}
 			updated := &v1alpha1.AgentStatus{Conditions: []metav1.Condition{{Type: v1alpha1.ConditionReady, Reason: v1alpha1.ReasonRolloutComplete}}}
-			_, err := c.patchStatus(t.Context(), agent, written{updated, []string{"image"}}, status.Observed{Now: start}, state)
+			_, err := c.updateStatus(t.Context(), agent, written{updated, []string{"image"}}, status.Observed{Now: start}, state)
 			require.ErrorIs(t, err, r.want)
 			require.Nil(t, state.missing.Load(), "metrics do not report what was not written")
 			require.Empty(t, recorder.Events, "events do not report what was not written")
@@ -105,7 +106,7 @@ func TestStatusOfSomebodyElseIsPutBackAtOnceAndWithoutAnEvent(t *testing.T) {
 		at      time.Duration
 		live    *v1alpha1.AgentStatus
 		wait    time.Duration
-		patches int
+		updates int
 	}{
 		{"after a start, nobody knows who wrote the counts", 0, counts, 30 * time.Second, 0},
 		{"the status is correct", time.Second, &own, 0, 0},
@@ -119,10 +120,10 @@ func TestStatusOfSomebodyElseIsPutBackAtOnceAndWithoutAnEvent(t *testing.T) {
 		{"nothing at all", 30 * time.Second, &v1alpha1.AgentStatus{}, 0, 3},
 	} {
 		agent.Status = *step.live.DeepCopy()
-		wait, err := c.patchStatus(t.Context(), agent, written{status: own.DeepCopy()}, status.Observed{Now: start.Add(step.at)}, state)
+		wait, err := c.updateStatus(t.Context(), agent, written{status: own.DeepCopy()}, status.Observed{Now: start.Add(step.at)}, state)
 		require.NoError(t, err)
 		require.Equal(t, step.wait, wait, step.name)
-		require.Equal(t, step.patches, server.patches, step.name)
+		require.Equal(t, step.updates, server.updates, step.name)
 	}
 	require.Empty(t, recorder.Events, "the Agent did not change")
 }
@@ -138,7 +139,7 @@ func TestEventsAreRecordedAfterARejectedStatusAndAStaleRead(t *testing.T) {
 	agent.Status = *ready(v1alpha1.ReasonRolloutInProgress)
 	patch := func(reason string, want int) {
 		t.Helper()
-		wait, _ := c.patchStatus(t.Context(), agent, written{status: ready(reason)}, status.Observed{Now: start}, state)
+		wait, _ := c.updateStatus(t.Context(), agent, written{status: ready(reason)}, status.Observed{Now: start}, state)
 		require.Zero(t, wait)
 		require.Len(t, recorder.Events, want)
 	}

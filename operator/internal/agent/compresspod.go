@@ -1,7 +1,7 @@
 package agent
 
 import (
-	"fmt"
+	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -15,40 +15,8 @@ import (
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 )
 
-// Caches hold Deployments and pods in types of their own, because corev1's structs are mostly room for fields that nothing here
-// reads. The deep copy of a compressed object is the object itself again. A cache copies what it returns, so every reader gets a
-// whole Deployment or pod. A read that asks for no copy fails, because the types differ.
-
-// compressedDeployment holds the pod template encoded. The template is half of what an Agent costs in memory.
-type compressedDeployment struct {
-	appsv1.Deployment // without template; of the managed fields, only who else owns something in the template
-	template          []byte
-}
-
-// CompressDeployment returns a Deployment as a cache must hold it: in part, as KeepChild does, or whole with its template encoded.
-func CompressDeployment(deployment *appsv1.Deployment) (client.Object, error) {
-	if isPartial(deployment) {
-		return deployment, nil // caches transform some objects twice
-	}
-	template, err := deployment.Spec.Template.Marshal()
-	if err != nil {
-		return nil, fmt.Errorf("encoding the pod template of Deployment %s/%s: %w", deployment.Namespace, deployment.Name, err)
-	}
-	compressed := &compressedDeployment{Deployment: *deployment, template: template}
-	compressed.ManagedFields, compressed.Spec.Template = templateManagers(deployment.ManagedFields), corev1.PodTemplateSpec{}
-	return keepDeployment(compressed), nil
-}
-
-// DeepCopyObject returns the whole Deployment. It shares everything but the template with the cache, so it must not be changed.
-func (d *compressedDeployment) DeepCopyObject() runtime.Object {
-	deployment := d.Deployment
-	if err := deployment.Spec.Template.Unmarshal(d.template); err != nil {
-		panic(fmt.Sprintf("decoding the pod template of Deployment %s/%s, which this process encoded: %v", d.Namespace, d.Name, err))
-	}
-	return &deployment
-}
-
-// compressedPod holds what placement and diagnosis read of a pod. There are more pods than anything else.
+// compressedPod holds what placement and diagnosis read of a pod. There are more pods than anything else, and their events are compared, so
+// it is not packed. As with a packed object, its deep copy is a whole Pod.
 type compressedPod struct {
 	metav1.ObjectMeta            // without labels and owners
 	agent, template, zone string // labels; template and zone may be empty
@@ -87,6 +55,22 @@ func CompressPod(pod *corev1.Pod, status corev1.PodStatus) client.Object {
 		compressed.status = &readyStatus
 	}
 	return compressed
+}
+
+// fails reports whether the status of a pod says that something is wrong with it.
+func (p *compressedPod) fails() bool {
+	return p.status.Phase == corev1.PodFailed ||
+		slices.ContainsFunc(p.status.Conditions, func(c corev1.PodCondition) bool { return c.Type == corev1.PodScheduled }) || // kept only if False
+		slices.ContainsFunc(p.status.InitContainerStatuses, containerFails) ||
+		slices.ContainsFunc(p.status.ContainerStatuses, containerFails)
+}
+
+// containerFails reports whether a container ended with an error, ever, or cannot start.
+func containerFails(c corev1.ContainerStatus) bool {
+	ended := func(t *corev1.ContainerStateTerminated) bool { return t != nil && t.ExitCode != 0 }
+	waiting := c.State.Waiting
+	return waiting != nil && waiting.Reason != "ContainerCreating" && waiting.Reason != "PodInitializing" ||
+		ended(c.State.Terminated) || ended(c.LastTerminationState.Terminated)
 }
 
 // GetObjectKind returns an empty kind, as every cached object has.
