@@ -74,10 +74,11 @@ test-cluster: ## Tier 3: a whole control plane, charts installed, simulated node
 
 # What a run of the benchmark measures: README.md in ci/cmd/bench.
 .PHONY: bench
-bench: ## Measure the operator against a bare client (SIZES= ROUNDS= REPLICAS= SCENARIOS= OUT= FLAGS= FULL=1)
+bench: ## Measure the operator against a bare client (SIZES= ROUNDS= REPLICAS= SCENARIOS= OUT= FLAGS= FULL=1 PROFILE=1)
 	@for tool in kubernetes etcd kwok helm; do ci/tools/build.sh $$tool >/dev/null; done
 	@go run ./ci/cmd/bench $(if $(SIZES),-sizes=$(SIZES)) $(if $(ROUNDS),-rounds=$(ROUNDS)) $(if $(REPLICAS),-replicas=$(REPLICAS)) \
-	  $(if $(SCENARIOS),-scenarios=$(SCENARIOS)) $(if $(OUT),-out=$(OUT)) $(if $(FLAGS),-operator-flags="$(FLAGS)") $(if $(FULL),-full)
+	  $(if $(SCENARIOS),-scenarios=$(SCENARIOS)) $(if $(OUT),-out=$(OUT)) $(if $(FLAGS),-operator-flags="$(FLAGS)") $(if $(FULL),-full) \
+	  $(if $(PROFILE),-profile)
 
 # Tier 4, on real nodes: KUBECONFIG of a cluster that is yours, or kind on this machine.
 .PHONY: kind-up kind-down test-kind

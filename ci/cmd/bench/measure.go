@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/flokoa/flokoa/ci/cmd/bench/floor"
@@ -32,7 +33,9 @@ type measuring struct {
 	flags   []string
 	// samples are what the floor applies, by image.
 	samples map[string]*floor.Sample
-	logf    func(format string, args ...any)
+	// profiler is nil unless profiles are asked for.
+	profiler *profiler
+	logf     func(format string, args ...any)
 }
 
 // create has Agents made, and measures until all are ready.
@@ -67,7 +70,7 @@ func (m *measuring) phase(ctx context.Context, name string, s side, image string
 	if err != nil {
 		return err
 	}
-	used := m.clocks(s)
+	used, profiled := m.clocks(s), m.profiler.start(ctx, name)
 	seen, began := m.observer.startPhase(image, agents), time.Now()
 	if err := act(ctx); err != nil {
 		return err
@@ -78,7 +81,7 @@ func (m *measuring) phase(ctx context.Context, name string, s side, image string
 	seconds := seen.last.Sub(began).Seconds()
 	m.Values[name+".seconds"] = seconds
 	m.spent(name+".cpu.controlplane", used.cluster, m.CPU)
-	if err := s.settle(ctx); err != nil {
+	if err := errors.Join(s.settle(ctx), profiled()); err != nil {
 		return err
 	}
 	m.spent(name+".cpu."+m.Side, used.side, s.cpu)
@@ -124,6 +127,13 @@ func (m *measuring) count(name string, since harness.Mark) error {
 		m.Values[name+"."+what] = float64(n)
 	}
 	return nil
+}
+
+// rate is how many requests a second the operator's account has sent since a mark, with those about Leases.
+func (m *measuring) rate(since harness.Mark, period time.Duration) (float64, error) {
+	requests, err := m.since(since, "")
+	requests = slices.DeleteFunc(requests, func(r harness.Request) bool { return r.Verb == "watch" })
+	return float64(len(requests)) / period.Seconds(), err
 }
 
 // since are the requests of the operator's account after a mark, by one credential or by all.

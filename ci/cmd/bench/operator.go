@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"k8s.io/client-go/rest"
@@ -13,8 +14,8 @@ import (
 
 type agent = v1alpha1.Agent
 
-// calm is how long an operator must send no requests to count as idle. For a ready Agent, it delays no writes.
-const calm = 6 * time.Second
+// calm is how long an operator must send no requests to count as idle. For a ready Agent, it delays no write for longer than a second.
+const calm = 3 * time.Second
 
 // filling bounds the time in which an operator fills its caches.
 const filling = 3 * time.Minute
@@ -61,7 +62,11 @@ func (m *measuring) standby(ctx context.Context, way *rest.Config) (*operating, 
 	if err != nil {
 		return nil, err
 	}
-	o, err := harness.New(m.program, token, way, m.flags...)
+	profiled, err := m.profiler.operator()
+	if err != nil {
+		return nil, err
+	}
+	o, err := harness.New(m.program, token, way, slices.Concat(m.flags, profiled)...)
 	if err != nil {
 		return nil, err
 	}

@@ -18,30 +18,34 @@ type options struct {
 	sizes            []int
 	rounds, replicas int
 	scenarios        []string
-	full             bool
+	// full adds the largest sizes; profile also writes CPU profiles.
+	full, profile bool
 	// flags are those that the operator gets beside its defaults.
 	flags []string
 	out   string
 }
 
-// scenarios are all there are, in the order in which they run; the last takes longest, and runs only on request.
+// scenarios are all there are, in the order in which they run.
 var scenarios = []string{
 	report.Scale, report.Replicas, report.Unrelated, report.Delete, report.Crowd, report.Spread, report.Slow, report.Size,
 }
 
-// fullSize is the size that -full adds to the others.
+// fullSize is the size that -full adds to the others, and onRequest the scenarios: these take as long as all others together.
 const fullSize = 5000
+
+var onRequest = []string{report.Delete, report.Crowd, report.Spread, report.Size}
 
 func parse(args []string, output io.Writer) (options, error) {
 	o := options{}
-	usual := strings.Join(scenarios[:len(scenarios)-1], ",")
+	usual := strings.Join(slices.DeleteFunc(slices.Clone(scenarios), func(name string) bool { return slices.Contains(onRequest, name) }), ",")
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(io.Discard) // a mistake is one line, which the caller prints
 	sizes := flags.String("sizes", "300,1000", "`numbers` of Agents that are created and rolled beside the floor, with commas between them")
 	flags.IntVar(&o.rounds, "rounds", 3, "`number` of rounds at each size; each round has both sides")
 	flags.IntVar(&o.replicas, "replicas", 1, "`number` of pods of each Agent, beside the floor")
 	chosen := flags.String("scenarios", usual, "`names` of what is measured, with commas between them: "+strings.Join(scenarios, ", "))
-	flags.BoolVar(&o.full, "full", false, fmt.Sprintf("also %d Agents beside the floor, and the scenario %s", fullSize, report.Size))
+	flags.BoolVar(&o.full, "full", false, fmt.Sprintf("also one round of %d Agents beside the floor, and the scenarios %s", fullSize, strings.Join(onRequest, ", ")))
+	flags.BoolVar(&o.profile, "profile", false, "also write CPU profiles of the operator and of the API server")
 	operator := flags.String("operator-flags", "", "`flags` that the operator gets, with blanks between them, as \"--concurrency=16 --kube-api-qps=500\"; without it, the defaults are measured")
 	flags.StringVar(&o.out, "out", "bin/bench", "`folder` for the results")
 	switch err := flags.Parse(args); {
@@ -60,7 +64,7 @@ func parse(args []string, output io.Writer) (options, error) {
 	o.scenarios, o.flags = strings.Split(*chosen, ","), strings.Fields(*operator)
 	if o.full {
 		o.sizes = append(o.sizes, fullSize)
-		o.scenarios = append(o.scenarios, report.Size)
+		o.scenarios = append(o.scenarios, onRequest...)
 	}
 	slices.Sort(o.sizes)
 	o.sizes = slices.Compact(o.sizes)

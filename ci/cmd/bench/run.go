@@ -125,9 +125,17 @@ func (b *bench) on(ctx context.Context, w workload, into *report.Measurement, do
 	if b.results.Machine.Kubernetes == "" {
 		b.results.Machine.Kubernetes = kubernetesVersion(s)
 	}
-	return do(ctx, &measuring{
-		stage: s, Measurement: into, program: b.program, flags: b.flags, samples: b.samples[w.replicas], logf: b.logf,
-	})
+	if used, err := s.CPU(); err == nil {
+		into.Values["start.cpu.controlplane"] = used.Seconds()
+	}
+	m := &measuring{stage: s, Measurement: into, program: b.program, flags: b.flags, samples: b.samples[w.replicas], logf: b.logf}
+	if b.profile {
+		folder := fmt.Sprintf("%s-%d-%s-%d", into.Scenario, into.Agents, into.Side, into.Round)
+		if m.profiler, err = newProfiler(s, filepath.Join(b.out, "pprof", folder)); err != nil {
+			return err
+		}
+	}
+	return do(ctx, m)
 }
 
 func (b *bench) sample(ctx context.Context, replicas int) error {

@@ -78,6 +78,9 @@ func (m *measuring) createAndRoll(ctx context.Context, s side) error {
 	}
 	if o, is := s.(*operating); is {
 		m.memory("created", o.PID())
+		if err := m.profiler.heap(ctx, "created"); err != nil {
+			return err
+		}
 	}
 	if err := m.roll(ctx, "roll", s, secondImage, m.Agents); err != nil {
 		return err
@@ -107,7 +110,7 @@ func (m *measuring) rollOneByOne(ctx context.Context, s side) error {
 	})
 }
 
-// scale has an operator create and roll, rest, start again, and hand over.
+// scale has an operator create and roll. In the first round, it also rests, starts again, and hands over: that hardly varies.
 func scale(ctx context.Context, m *measuring, o *operating) error {
 	if err := o.settle(ctx); err != nil {
 		return err
@@ -115,6 +118,9 @@ func scale(ctx context.Context, m *measuring, o *operating) error {
 	m.memory("idle", o.PID())
 	if err := m.createAndRoll(ctx, o); err != nil {
 		return err
+	}
+	if m.Round > 1 {
+		return nil
 	}
 	return m.leftAlone(ctx, o)
 }
@@ -144,6 +150,9 @@ func (m *measuring) rest(ctx context.Context, o *operating) error {
 	case <-time.After(resting):
 	}
 	m.memory("rest", o.PID())
+	if m.Values["rest.rate"], err = m.rate(mark, resting); err != nil {
+		return err
+	}
 	return m.count("rest", mark)
 }
 

@@ -134,6 +134,7 @@ func (s *stage) asOperator(ctx context.Context) (*rest.Config, error) {
 	}
 	config := rest.AnonymousClientConfig(s.Config)
 	config.BearerToken, config.QPS, config.UserAgent = token, -1, "flokoa-bench-floor"
+	config.DisableCompression = true // as the operator
 	return config, nil
 }
 

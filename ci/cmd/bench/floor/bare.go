@@ -9,7 +9,6 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -26,16 +25,18 @@ type Bare struct {
 	// Sent is called before a status is written.
 	Sent func(agent client.ObjectKey, at time.Time)
 
-	jobs    chan func(context.Context) error
-	mutex   sync.Mutex
-	waiting map[client.ObjectKey]*v1alpha1.Agent // until their Deployment is rolled out
-	failed  error
-	undone  atomic.Int64
+	// statuses are written before children, as the operator does: Agents that run go before those that wait.
+	statuses, children chan func(context.Context) error
+	mutex              sync.Mutex
+	waiting            map[client.ObjectKey]*v1alpha1.Agent // until their Deployment is rolled out
+	failed             error
+	undone             atomic.Int64
 }
 
-// Start works until the context ends or something goes wrong, which Broken then returns. No more than room jobs may wait at a time.
+// Start works until the context ends or something goes wrong, which Broken then returns. No more than room jobs of a kind may wait at a time.
 func (b *Bare) Start(ctx context.Context, workers, room int) {
-	b.jobs, b.waiting = make(chan func(context.Context) error, room), map[client.ObjectKey]*v1alpha1.Agent{}
+	b.statuses, b.children = make(chan func(context.Context) error, room), make(chan func(context.Context) error, room)
+	b.waiting = map[client.ObjectKey]*v1alpha1.Agent{}
 	for range workers {
 		go func() {
 			if err := b.work(ctx); err != nil {
@@ -56,22 +57,38 @@ func (b *Bare) Broken() error {
 
 func (b *Bare) work(ctx context.Context) error {
 	for {
-		select {
-		case <-ctx.Done():
+		job := b.next(ctx)
+		if job == nil {
 			return nil
-		case job := <-b.jobs:
-			err := job(ctx)
-			b.undone.Add(-1)
-			if err != nil {
-				return err
-			}
+		}
+		err := job(ctx)
+		b.undone.Add(-1)
+		if err != nil {
+			return err
 		}
 	}
 }
 
-func (b *Bare) add(job func(context.Context) error) {
+// next waits for the next job; nil means that the context has ended.
+func (b *Bare) next(ctx context.Context) func(context.Context) error {
+	select {
+	case job := <-b.statuses:
+		return job
+	default:
+	}
+	select {
+	case <-ctx.Done():
+		return nil
+	case job := <-b.statuses:
+		return job
+	case job := <-b.children:
+		return job
+	}
+}
+
+func (b *Bare) add(to chan<- func(context.Context) error, job func(context.Context) error) {
 	b.undone.Add(1)
-	b.jobs <- job
+	to <- job
 }
 
 // Idle reports whether everything that it was given to do is done.
@@ -87,7 +104,7 @@ func (b *Bare) enqueue(agent *v1alpha1.Agent, all bool) {
 	b.mutex.Lock()
 	b.waiting[client.ObjectKeyFromObject(agent)] = agent
 	b.mutex.Unlock()
-	b.add(func(ctx context.Context) error { return b.apply(ctx, agent, all) })
+	b.add(b.children, func(ctx context.Context) error { return b.apply(ctx, agent, all) })
 }
 
 func (b *Bare) apply(ctx context.Context, agent *v1alpha1.Agent, all bool) error {
@@ -117,19 +134,18 @@ func (b *Bare) See(d *appsv1.Deployment) {
 	}
 	b.mutex.Unlock()
 	if rolledOut {
-		b.add(func(ctx context.Context) error { return b.writeStatus(ctx, agent) })
+		b.add(b.statuses, func(ctx context.Context) error { return b.writeStatus(ctx, agent) })
 	}
 }
 
 // writeStatus writes an Agent's status as the operator would have it in the end.
 func (b *Bare) writeStatus(ctx context.Context, agent *v1alpha1.Agent) error {
-	patch, err := b.Samples[image(agent)].Status(agent)
+	update, err := b.Samples[image(agent)].Status(agent)
 	if err != nil {
 		return err
 	}
 	b.Sent(client.ObjectKeyFromObject(agent), time.Now())
-	bare := &v1alpha1.Agent{ObjectMeta: agent.ObjectMeta}
-	return b.API.Status().Patch(ctx, bare, client.RawPatch(types.MergePatchType, patch), client.FieldOwner(owner))
+	return b.API.Status().Update(ctx, update, client.FieldOwner(owner))
 }
 
 // RolledOut reports whether all pods that a Deployment wants are available and have an image, and no other pods are left.

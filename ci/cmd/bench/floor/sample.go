@@ -11,6 +11,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
@@ -118,13 +119,19 @@ func (s *Sample) replace(text []byte, agent *v1alpha1.Agent) []byte {
 
 func image(agent *v1alpha1.Agent) string { return agent.Spec.Runtime.Spec.Container.Image }
 
-// Status is the patch that writes an Agent's status as the sample's is.
-func (s *Sample) Status(agent *v1alpha1.Agent) ([]byte, error) {
+// Status is what the operator would update an Agent's status with: the sample's status, and of the rest only what identifies the Agent.
+func (s *Sample) Status(agent *v1alpha1.Agent) (*v1alpha1.Agent, error) {
 	status := *s.status.DeepCopy()
 	status.ObservedGeneration = agent.Generation
 	for i := range status.Conditions {
 		status.Conditions[i].ObservedGeneration = agent.Generation
 	}
-	patch, err := json.Marshal(map[string]any{"status": status})
-	return s.replace(patch, agent), err
+	raw, err := json.Marshal(status)
+	if err != nil {
+		return nil, err
+	}
+	update := &v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{
+		Namespace: agent.Namespace, Name: agent.Name, UID: agent.UID, ResourceVersion: agent.ResourceVersion,
+	}}
+	return update, json.Unmarshal(s.replace(raw, agent), &update.Status)
 }

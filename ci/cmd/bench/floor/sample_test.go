@@ -111,10 +111,11 @@ func asText(t *testing.T, object any) string {
 
 func TestTheStatusIsTheSamplesAtTheAgentsGeneration(t *testing.T) {
 	sample := sampleOf(t)
-	patch, err := sample.Status(agentNamed("agent-00007", "bench-00003", "", "registry.example/agent:v2"))
+	agent := agentNamed("agent-00007", "bench-00003", "", "registry.example/agent:v2")
+	agent.ResourceVersion = "5"
+	written, err := sample.Status(agent)
 	require.NoError(t, err)
-	written := v1alpha1.Agent{}
-	require.NoError(t, json.Unmarshal(patch, &written))
+	require.Equal(t, "bench-00003/agent-00007 at 5", written.Namespace+"/"+written.Name+" at "+written.ResourceVersion)
 	require.Equal(t, int64(2), written.Status.ObservedGeneration)
 	require.Equal(t, int64(2), written.Status.Conditions[0].ObservedGeneration)
 	require.Equal(t, "registry.example/agent:v2", written.Status.Image)

@@ -137,9 +137,13 @@ func ratioOf(above, below map[int]float64) (*Ratio, string) {
 	if !ok {
 		return nil, ""
 	}
-	text := fmt.Sprintf("%.2f", ratio.OfMedians)
+	digits := 2
+	if ratio.OfMedians < 0.2 {
+		digits = 3
+	}
+	text := fmt.Sprintf("%.*f", digits, ratio.OfMedians)
 	if len(above) > 1 && ratio.Min <= ratio.Max {
-		text += fmt.Sprintf(" (%.2f-%.2f)", ratio.Min, ratio.Max)
+		text += fmt.Sprintf(" (%.*f-%.*f)", digits, ratio.Min, digits, ratio.Max)
 	}
 	return &ratio, text
 }
