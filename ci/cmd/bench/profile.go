@@ -15,8 +15,8 @@ import (
 	"github.com/flokoa/flokoa/ci/testkit/harness"
 )
 
-// slice is how long one CPU profile is. A phase ends at any time, and a profile that is cut off is lost, so a phase is a sequence of
-// short ones, which `go tool pprof` adds up. It is in seconds, as the query is.
+// slice is how long one CPU profile is, in seconds. How long a phase is, is not known before, so it is profiled as a sequence of short
+// ones, which `go tool pprof` adds up.
 const slice = 4
 
 // profiler collects CPU profiles of the processes of one measurement.
@@ -51,18 +51,17 @@ func (p *profiler) operator() ([]string, error) {
 	return []string{"--pprof-bind-address=" + address}, err
 }
 
-// start profiles until the phase ends, and returns what ends it.
+// start profiles until the phase ends, and returns what ends it. That waits for the last profiles: a process can make one at a time.
 func (p *profiler) start(ctx context.Context, phase string) (stop func() error) {
 	if p == nil {
 		return func() error { return nil }
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	results := make(chan error, len(p.sources))
+	ended, results := make(chan struct{}), make(chan error, len(p.sources))
 	for name, from := range p.sources {
-		go func() { results <- from.collect(ctx, filepath.Join(p.folder, phase, name)) }()
+		go func() { results <- from.collect(ctx, ended, filepath.Join(p.folder, phase, name)) }()
 	}
 	return func() error {
-		cancel()
+		close(ended)
 		var failed []error
 		for range p.sources {
 			failed = append(failed, <-results)
@@ -82,20 +81,24 @@ func (p *profiler) heap(ctx context.Context, name string) error {
 	return p.sources[report.Operator].write(ctx, "heap?gc=1", filepath.Join(p.folder, name+".heap.pb.gz"))
 }
 
-// collect writes one profile after another into a folder until the context ends.
-func (s source) collect(ctx context.Context, folder string) error {
+// collect writes one profile after another into a folder until the phase has ended.
+func (s source) collect(ctx context.Context, ended <-chan struct{}, folder string) error {
 	if err := os.MkdirAll(folder, 0o750); err != nil {
 		return err
 	}
-	for i := 0; ctx.Err() == nil; i++ {
-		if err := s.write(ctx, fmt.Sprintf("profile?seconds=%d", slice), filepath.Join(folder, fmt.Sprintf("%04d.pb.gz", i))); err != nil && ctx.Err() == nil {
+	for i := 0; ; i++ {
+		if err := s.write(ctx, fmt.Sprintf("profile?seconds=%d", slice), filepath.Join(folder, fmt.Sprintf("%04d.pb.gz", i))); err != nil {
 			return fmt.Errorf("profiling: %w", err)
 		}
+		select {
+		case <-ended:
+			return nil
+		default:
+		}
 	}
-	return nil
 }
 
-// write writes one profile of a kind. It leaves nothing behind if the context ends before the profile is complete.
+// write writes one profile of a kind, such as heap.
 func (s source) write(ctx context.Context, kind, path string) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url+"/debug/pprof/"+kind, nil)
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// A cache holds an Agent's children encoded: decoded, they are mostly pointers, maps, and room for fields that nothing sets, which is three
-// times the memory, and work for every garbage collection. The deep copy of a packed object is the object itself again. A cache copies
+// A cache holds an Agent's children encoded: decoded, they are mostly pointers, maps, and room for fields that nothing sets, which is two to
+// four times the memory, and work for every garbage collection. The deep copy of a packed object is the object itself again. A cache copies
 // what it returns, so every reader gets a whole object. A read that asks for no copy fails, because the types differ.
 
 // packable is a kind of child that can be encoded.
