@@ -75,6 +75,23 @@ func TestSidesAlternateAndSoDoesTheFirst(t *testing.T) {
 	}, plan)
 }
 
+func TestLargeSizesHaveFewerRounds(t *testing.T) {
+	for _, r := range []struct{ rounds, size, want int }{
+		{0, 300, 3}, {0, 999, 3}, {0, 1000, 1}, {0, 5000, 1}, {2, 300, 2}, {2, 1000, 2}, {2, 5000, 1},
+	} {
+		require.Equal(t, r.want, options{rounds: r.rounds}.roundsAt(r.size), "%+v", r)
+	}
+	b := bench{options: options{sizes: []int{3, 5000}, rounds: 2, replicas: 1, scenarios: []string{report.Scale}}}
+	var last []string
+	for _, one := range b.plan()[2:] {
+		last = append(last, one.String())
+	}
+	require.Equal(t, []string{
+		"scale, 5000 Agents x 1, floor, round 1 of 1", "scale, 5000 Agents x 1, operator, round 1 of 1",
+		"scale, 3 Agents x 1, operator, round 2 of 2", "scale, 3 Agents x 1, floor, round 2 of 2",
+	}, last)
+}
+
 func TestEveryScenarioIsPlanned(t *testing.T) {
 	b := bench{options: options{sizes: []int{1}, rounds: 1, replicas: 1, scenarios: scenarios}}
 	var planned []string
@@ -89,7 +106,7 @@ func TestCommandLineErrorsNameTheFix(t *testing.T) {
 	for text, args := range map[string][]string{
 		`"many" is no number of Agents: write numbers`: {"-sizes", "300,many"},
 		`"0" is no number of Agents`:                   {"-sizes", "0"},
-		`-rounds (ROUNDS): 0 is too few: 1 or more`:    {"-rounds", "0"},
+		`-rounds (ROUNDS): -1 is too few: 1 or more`:   {"-rounds", "-1"},
 		`-replicas (REPLICAS): -1 is too few`:          {"-replicas", "-1"},
 		`there is no "swarm": choose from scale, `:     {"-scenarios", "scale,swarm"},
 		`see -help`:                 {"-size", "1"},

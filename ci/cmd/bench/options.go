@@ -15,7 +15,8 @@ import (
 
 // options are the command-line options of the benchmark.
 type options struct {
-	sizes            []int
+	sizes []int
+	// rounds is the number of rounds at each size, 0 for the usual ones.
 	rounds, replicas int
 	scenarios        []string
 	// full adds the largest sizes; profile also writes CPU profiles.
@@ -33,6 +34,24 @@ var scenarios = []string{
 // fullSize is the size that -full adds to the others, and onRequest the scenarios: these take as long as all others together.
 const fullSize = 5000
 
+// usualRounds is how many rounds a size has, unless it takes longer: from largeSize on, it is one.
+const (
+	usualRounds = 3
+	largeSize   = 1000
+)
+
+// roundsAt returns the number of rounds at a size.
+func (o options) roundsAt(size int) int {
+	switch {
+	case size >= fullSize || o.rounds == 0 && size >= largeSize:
+		return 1
+	case o.rounds == 0:
+		return usualRounds
+	default:
+		return o.rounds
+	}
+}
+
 var onRequest = []string{report.Delete, report.Crowd, report.Spread, report.Size}
 
 func parse(args []string, output io.Writer) (options, error) {
@@ -41,7 +60,7 @@ func parse(args []string, output io.Writer) (options, error) {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(io.Discard) // a mistake is one line, which the caller prints
 	sizes := flags.String("sizes", "300,1000", "`numbers` of Agents that are created and rolled beside the floor, with commas between them")
-	flags.IntVar(&o.rounds, "rounds", 3, "`number` of rounds at each size; each round has both sides")
+	flags.IntVar(&o.rounds, "rounds", 0, fmt.Sprintf("`number` of rounds at each size, and 1 at %d; each round has both sides (default %d, and 1 at %d and more)", fullSize, usualRounds, largeSize))
 	flags.IntVar(&o.replicas, "replicas", 1, "`number` of pods of each Agent, beside the floor")
 	chosen := flags.String("scenarios", usual, "`names` of what is measured, with commas between them: "+strings.Join(scenarios, ", "))
 	flags.BoolVar(&o.full, "full", false, fmt.Sprintf("also one round of %d Agents beside the floor, and the scenarios %s", fullSize, strings.Join(onRequest, ", ")))
@@ -84,8 +103,8 @@ func (o *options) setSizes(text string) error {
 
 func (o *options) validate() error {
 	switch {
-	case o.rounds < 1:
-		return fmt.Errorf("-rounds (ROUNDS): %d is too few: 1 or more", o.rounds)
+	case o.rounds < 0:
+		return fmt.Errorf("-rounds (ROUNDS): %d is too few: 1 or more, or 0 for the usual ones", o.rounds)
 	case o.replicas < 1:
 		return fmt.Errorf("-replicas (REPLICAS): %d is too few: 1 or more", o.replicas)
 	}

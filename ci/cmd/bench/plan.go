@@ -25,11 +25,12 @@ func (p planned) String() string {
 // or faster affects both.
 func (b *bench) plan() []planned {
 	var all []planned
-	for round := 1; round <= b.rounds && slices.Contains(b.scenarios, report.Scale); round++ {
-		for _, size := range b.sizes {
-			if size >= fullSize && round > 1 {
-				continue // a round takes more than half an hour
-			}
+	for round := 1; slices.Contains(b.scenarios, report.Scale); round++ {
+		sizes := slices.DeleteFunc(slices.Clone(b.sizes), func(size int) bool { return b.roundsAt(size) < round })
+		if len(sizes) == 0 {
+			break
+		}
+		for _, size := range sizes {
 			both := b.bothSides(size, round)
 			if round%2 == 0 {
 				slices.Reverse(both)
@@ -49,7 +50,7 @@ func (b *bench) plan() []planned {
 func (b *bench) bothSides(size, round int) []planned {
 	w := workload{agents: size, replicas: b.replicas, namespaces: 10}
 	return []planned{
-		{report.Scale, report.Floor, w, round, b.rounds, bareScale},
-		{report.Scale, report.Operator, w, round, b.rounds, operated(scale)},
+		{report.Scale, report.Floor, w, round, b.roundsAt(size), bareScale},
+		{report.Scale, report.Operator, w, round, b.roundsAt(size), operated(scale)},
 	}
 }

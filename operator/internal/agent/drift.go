@@ -22,6 +22,14 @@ type drift struct {
 // findDrift returns where a live object differs from the desired one. Every desired field must have its value. Other fields belong
 // to other field managers, except in a pod template: there, everything but annotations and the API server's own defaults is drift.
 func findDrift(live client.Object, desired runtime.ApplyConfiguration) ([]drift, error) {
+	if surelyEqual(live, desired) {
+		return nil, nil
+	}
+	return compareInFull(live, desired)
+}
+
+// compareInFull returns the drift by converting both objects to maps.
+func compareInFull(live client.Object, desired runtime.ApplyConfiguration) ([]drift, error) {
 	have, err := runtime.DefaultUnstructuredConverter.ToUnstructured(live)
 	if err != nil {
 		return nil, err
@@ -29,10 +37,6 @@ func findDrift(live client.Object, desired runtime.ApplyConfiguration) ([]drift,
 	want, err := runtime.DefaultUnstructuredConverter.ToUnstructured(desired)
 	if err != nil {
 		return nil, err
-	}
-	found := compare(want, have)
-	if len(found) == 0 { // most passes: the conversion below costs as much again
-		return nil, nil
 	}
 	if want, err = asStored(live, want); err != nil {
 		return nil, err
@@ -49,9 +53,12 @@ func asStored(live client.Object, want map[string]any) (map[string]any, error) {
 	return runtime.DefaultUnstructuredConverter.ToUnstructured(typed)
 }
 
+// isNotCompared are the fields of an object that say nothing about drift: cached objects have no type, and the status is not desired.
+var isNotCompared = map[string]bool{"apiVersion": true, "kind": true, "status": true}
+
 // compare returns the drift from a desired to a live object, in order.
 func compare(want, have map[string]any) []drift {
-	for _, name := range []string{"apiVersion", "kind", "status"} { // cached objects have no type, and the status is not desired
+	for name := range isNotCompared {
 		delete(want, name)
 	}
 	c := comparison{}

@@ -33,62 +33,6 @@ func TestAgentsWithPodChangesPrecedeNewAgents(t *testing.T) {
 	requireNext(t, q, "new", normalPriority)
 }
 
-func TestAFailureOfAPodIsReconciledAtOnceAndProgressFollowsTheDeployment(t *testing.T) {
-	waiting := func(reason string) corev1.ContainerStatus {
-		return corev1.ContainerStatus{State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason}}}
-	}
-	ended := func(code int32) corev1.ContainerStatus {
-		return corev1.ContainerStatus{LastTerminationState: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: code}}}
-	}
-	for _, r := range []struct {
-		name   string
-		status corev1.PodStatus
-		atOnce bool
-	}{
-		{"created", corev1.PodStatus{Phase: corev1.PodPending}, false},
-		{"starting", corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{waiting("ContainerCreating")}}, false},
-		{"initializing", corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{waiting("PodInitializing")}}, false},
-		{"initialized", corev1.PodStatus{InitContainerStatuses: []corev1.ContainerStatus{ended(0)}}, false},
-		{"ready", readyStatus, false},
-		{"failed", corev1.PodStatus{Phase: corev1.PodFailed}, true},
-		{"unschedulable", corev1.PodStatus{Conditions: []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse}}}, true},
-		{"image not pulled", corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{waiting("ErrImagePull")}}, true},
-		{"init container fails", corev1.PodStatus{InitContainerStatuses: []corev1.ContainerStatus{waiting("CrashLoopBackOff")}}, true},
-		{"restarted after a crash", corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{ended(137)}}, true},
-	} {
-		t.Run(r.name, func(t *testing.T) {
-			pod := CompressPod(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{v1alpha1.LabelAgent: "a"}}}, r.status)
-			for _, enqueue := range []func(queue){
-				func(q queue) { podHandler().Create(t.Context(), event.CreateEvent{Object: pod}, q) },
-				func(q queue) { podHandler().Update(t.Context(), event.UpdateEvent{ObjectOld: pod, ObjectNew: pod}, q) },
-				func(q queue) { podHandler().Delete(t.Context(), event.DeleteEvent{Object: pod}, q) },
-			} {
-				q := &recordingQueue{}
-				enqueue(q)
-				want := followUp
-				if r.atOnce {
-					want = 0
-				}
-				require.Equal(t, []time.Duration{want}, q.delays)
-			}
-			q := &recordingQueue{}
-			podHandler().Create(t.Context(), event.CreateEvent{Object: pod, IsInInitialList: true}, q)
-			require.Equal(t, []time.Duration{0}, q.delays, "after a start, each Agent is reconciled once")
-		})
-	}
-}
-
-// recordingQueue records after which delay something is added.
-type recordingQueue struct {
-	queue
-	delays []time.Duration
-}
-
-func (q *recordingQueue) Add(reconcile.Request) { q.delays = append(q.delays, 0) }
-func (q *recordingQueue) AddAfter(_ reconcile.Request, after time.Duration) {
-	q.delays = append(q.delays, after)
-}
-
 func TestRequeuedAgentsFollowAgentsWithPodChanges(t *testing.T) {
 	q := priorityqueue.New[reconcile.Request]("test")
 	defer q.ShutDown()

@@ -9,7 +9,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -72,12 +71,12 @@ func Register(ctx context.Context, manager ctrl.Manager, settings Settings) erro
 	watching := ctrl.NewControllerManagedBy(manager).
 		Named("agent").
 		For(&v1alpha1.Agent{}, builder.WithPredicates(agents.agentChanged())).
-		Watches(&appsv1.Deployment{}, withHighPriority(handler.EnqueueRequestForOwner(manager.GetScheme(), manager.GetRESTMapper(), &v1alpha1.Agent{}, handler.OnlyControllerOwner()))).
-		Owns(&corev1.Service{}).
-		Owns(&corev1.ConfigMap{}).
-		Owns(&policyv1.PodDisruptionBudget{}, builder.WithPredicates(specChanged)).
+		Watches(&appsv1.Deployment{}, withHighPriority(childHandler(deploymentIsUrgent))).
+		Watches(&corev1.Service{}, childHandler(alwaysUrgent)).
+		Watches(&corev1.ConfigMap{}, childHandler(alwaysUrgent)).
+		Watches(&policyv1.PodDisruptionBudget{}, childHandler(alwaysUrgent), builder.WithPredicates(specChanged)).
 		Watches(&policyv1.PodDisruptionBudget{}, handler.EnqueueRequestsFromMapFunc(agentsSelectedBy(manager.GetClient())), builder.WithPredicates(foreignBudgetChanged)).
-		Owns(&autoscalingv2.HorizontalPodAutoscaler{}, builder.WithPredicates(specChanged)).
+		Watches(&autoscalingv2.HorizontalPodAutoscaler{}, childHandler(alwaysUrgent), builder.WithPredicates(specChanged)).
 		Watches(&corev1.Pod{}, withHighPriority(podHandler()), builder.WithPredicates(podChanged))
 	if settings.ReadsNodes {
 		watching.Watches(&corev1.Node{}, nodeHandler(manager.GetClient()), builder.WithPredicates(nodeChanged))
@@ -109,33 +108,6 @@ func Index(ctx context.Context, indexer client.FieldIndexer) error {
 	return indexer.IndexField(ctx, &corev1.Pod{}, podsByAgent, func(pod client.Object) []string {
 		return []string{pod.GetLabels()[v1alpha1.LabelAgent]}
 	})
-}
-
-// agentOf returns the Agent that a pod's label names. Its controller is a ReplicaSet, which does not name the Agent.
-func agentOf(pod client.Object) reconcile.Request {
-	return reconcile.Request{NamespacedName: types.NamespacedName{
-		Namespace: pod.GetNamespace(), Name: pod.GetLabels()[v1alpha1.LabelAgent],
-	}}
-}
-
-// followUp is how long the event of a pod without a failure waits for that of its Deployment: the Deployment controller counts the pod,
-// and one pass then handles both. A pass about the pod alone would find little that is new, and there are four such events per pod.
-const followUp = time.Second
-
-// podHandler enqueues the Agent of a pod: at once if the pod has a failure or is in the initial list, and else after followUp.
-func podHandler() handler.EventHandler {
-	enqueue := func(pod client.Object, q queue, atOnce bool) {
-		if compressed, ok := pod.(*compressedPod); atOnce || !ok || compressed.fails() {
-			q.Add(agentOf(pod))
-			return
-		}
-		q.AddAfter(agentOf(pod), followUp)
-	}
-	return handler.Funcs{
-		CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) { enqueue(e.Object, q, e.IsInInitialList) },
-		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) { enqueue(e.ObjectNew, q, false) },
-		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) { enqueue(e.Object, q, false) },
-	}
 }
 
 // agentChanged passes events about another spec, and about a status that somebody else wrote, such as a restore from a backup. This

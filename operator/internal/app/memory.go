@@ -8,10 +8,17 @@ import (
 	"time"
 )
 
-// reserveMemory keeps Go's heap below the limit in GOMEMLIMIT. The kernel kills a container above its limit, and it also counts
-// memory that Go does not.
-func reserveMemory() {
-	const percent = 90
+// limitMemory lets Go's heap grow to three times what is in use before a collection, and keeps all of Go's memory below the limit in
+// GOMEMLIMIT: the kernel kills a container above its limit, and it also counts memory that Go does not, such as the pages of the program.
+// Collections are then half as frequent while there is room, and as frequent as it takes near the limit. GOGC, if set, wins.
+func limitMemory() {
+	const (
+		usual, growth = 100, 200 // percent of what is in use
+		percent       = 75
+	)
+	if set := debug.SetGCPercent(growth); set != usual {
+		debug.SetGCPercent(set)
+	}
 	if limit := debug.SetMemoryLimit(-1); limit < math.MaxInt64 {
 		debug.SetMemoryLimit(limit / 100 * percent)
 	}

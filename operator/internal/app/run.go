@@ -36,7 +36,7 @@ import (
 // Run runs the operator until the context ends; it then finishes the reconciles under way, releases the Lease and returns nil.
 // version is part of the user agent of every request.
 func Run(ctx context.Context, options Options, version string, logs io.Writer) error {
-	reserveMemory()
+	limitMemory()
 	logger := logr.FromSlogHandler(logHandler(options, logs))
 	ctrl.SetLogger(logger)
 	klog.SetLogger(logger.WithName("client-go"))

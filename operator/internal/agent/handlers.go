@@ -1,0 +1,101 @@
+package agent
+
+import (
+	"context"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/flokoa/flokoa/operator/api/v1alpha1"
+	"github.com/flokoa/flokoa/operator/internal/status"
+)
+
+// followUp is how long an event waits that needs no pass of its own: about a child that this operator just applied, a step of a rollout, or
+// a pod without a failure. More such events follow, up to ten in a rollout of one pod, and one pass handles all of them. An event that is
+// urgent, such as the end of the rollout, does not wait for it.
+const followUp = time.Second
+
+// enqueue enqueues an Agent at once, or after followUp.
+func enqueue(q queue, agent reconcile.Request, urgent bool) {
+	if urgent {
+		q.Add(agent)
+	} else {
+		q.AddAfter(agent, followUp)
+	}
+}
+
+// childHandler enqueues the Agent that controls a child. It does so at once if the child is in the initial list, updated in an urgent way, or
+// deleted, and else after followUp: this operator created it, or will find it in its cache.
+func childHandler(isUrgent func(before, after client.Object) bool) handler.EventHandler {
+	return handler.Funcs{
+		CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) {
+			enqueueOwners(q, e.IsInInitialList, unpack(e.Object))
+		},
+		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) {
+			before, after := unpack(e.ObjectOld), unpack(e.ObjectNew)
+			enqueueOwners(q, isUrgent(before, after), before, after)
+		},
+		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) { enqueueOwners(q, true, unpack(e.Object)) },
+	}
+}
+
+// enqueueOwners enqueues the Agents that control the objects, each once.
+func enqueueOwners(q queue, urgent bool, objects ...client.Object) {
+	var last reconcile.Request
+	for _, object := range objects {
+		controller := metav1.GetControllerOfNoCopy(object)
+		if controller == nil || !isAgent(controller) {
+			continue
+		}
+		owner := reconcile.Request{NamespacedName: types.NamespacedName{Namespace: object.GetNamespace(), Name: controller.Name}}
+		if owner != last {
+			enqueue(q, owner, urgent)
+		}
+		last = owner
+	}
+}
+
+func alwaysUrgent(client.Object, client.Object) bool { return true }
+
+// deploymentIsUrgent reports whether an update of a Deployment is urgent: somebody else changed its spec, a rollout ended, or something
+// happened to a Deployment that was rolled out. Of a partly cached one, nobody knows.
+func deploymentIsUrgent(old, updated client.Object) bool {
+	before, after := old.(*appsv1.Deployment), updated.(*appsv1.Deployment)
+	if before.Annotations[v1alpha1.AnnotationDigest] != after.Annotations[v1alpha1.AnnotationDigest] {
+		return false // this operator applied it
+	}
+	return before.Generation != after.Generation || status.RolledOut(before) || status.RolledOut(after) || isPartial(after)
+}
+
+// podHandler enqueues the Agent of a pod: at once if the pod has a failure or is in the initial list, and else after followUp, because the
+// Deployment controller counts the pod, too.
+func podHandler() handler.EventHandler {
+	isUrgent := func(pod client.Object) bool {
+		compressed, ok := pod.(*compressedPod)
+		return !ok || compressed.fails()
+	}
+	return handler.Funcs{
+		CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) {
+			enqueue(q, agentOf(e.Object), e.IsInInitialList || isUrgent(e.Object))
+		},
+		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) {
+			enqueue(q, agentOf(e.ObjectNew), isUrgent(e.ObjectNew))
+		},
+		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) {
+			enqueue(q, agentOf(e.Object), isUrgent(e.Object))
+		},
+	}
+}
+
+// agentOf returns the Agent that a pod's label names. Its controller is a ReplicaSet, which does not name the Agent.
+func agentOf(pod client.Object) reconcile.Request {
+	return reconcile.Request{NamespacedName: types.NamespacedName{
+		Namespace: pod.GetNamespace(), Name: pod.GetLabels()[v1alpha1.LabelAgent],
+	}}
+}
