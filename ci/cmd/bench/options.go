@@ -31,8 +31,10 @@ var scenarios = []string{
 	report.Scale, report.Replicas, report.Unrelated, report.Delete, report.Crowd, report.Spread, report.Slow, report.Size,
 }
 
-// fullSize is the size that -full adds to the others, and onRequest the scenarios: these take as long as all others together.
+// fullSize is the size that -full adds to the others. It also adds the scenarios that are not usual.
 const fullSize = 5000
+
+var usualScenarios = []string{report.Scale, report.Replicas}
 
 // usualRounds is how many rounds a size has, unless it takes longer: from largeSize on, it is one.
 const (
@@ -52,18 +54,15 @@ func (o options) roundsAt(size int) int {
 	}
 }
 
-var onRequest = []string{report.Delete, report.Crowd, report.Spread, report.Size}
-
 func parse(args []string, output io.Writer) (options, error) {
 	o := options{}
-	usual := strings.Join(slices.DeleteFunc(slices.Clone(scenarios), func(name string) bool { return slices.Contains(onRequest, name) }), ",")
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(io.Discard) // a mistake is one line, which the caller prints
 	sizes := flags.String("sizes", "300,1000", "`numbers` of Agents that are created and rolled beside the floor, with commas between them")
 	flags.IntVar(&o.rounds, "rounds", 0, fmt.Sprintf("`number` of rounds at each size, and 1 at %d; each round has both sides (default %d, and 1 at %d and more)", fullSize, usualRounds, largeSize))
 	flags.IntVar(&o.replicas, "replicas", 1, "`number` of pods of each Agent, beside the floor")
-	chosen := flags.String("scenarios", usual, "`names` of what is measured, with commas between them: "+strings.Join(scenarios, ", "))
-	flags.BoolVar(&o.full, "full", false, fmt.Sprintf("also one round of %d Agents beside the floor, and the scenarios %s", fullSize, strings.Join(onRequest, ", ")))
+	chosen := flags.String("scenarios", strings.Join(usualScenarios, ","), "`names` of what is measured, with commas between them: "+strings.Join(scenarios, ", "))
+	flags.BoolVar(&o.full, "full", false, fmt.Sprintf("also one round of %d Agents beside the floor, and all scenarios", fullSize))
 	flags.BoolVar(&o.profile, "profile", false, "also write CPU profiles of the operator and of the API server")
 	operator := flags.String("operator-flags", "", "`flags` that the operator gets, with blanks between them, as \"--concurrency=16 --kube-api-qps=500\"; without it, the defaults are measured")
 	flags.StringVar(&o.out, "out", "bin/bench", "`folder` for the results")
@@ -83,7 +82,7 @@ func parse(args []string, output io.Writer) (options, error) {
 	o.scenarios, o.flags = strings.Split(*chosen, ","), strings.Fields(*operator)
 	if o.full {
 		o.sizes = append(o.sizes, fullSize)
-		o.scenarios = append(o.scenarios, onRequest...)
+		o.scenarios = scenarios
 	}
 	slices.Sort(o.sizes)
 	o.sizes = slices.Compact(o.sizes)

@@ -20,7 +20,7 @@ import (
 
 // others are the scenarios without a floor, each made once.
 var others = []planned{
-	{scenario: report.Replicas, workload: workload{agents: 300, replicas: 3, namespaces: 10}, do: operated(phasesOnly)},
+	{scenario: report.Replicas, workload: workload{agents: 100, replicas: 3, namespaces: 10}, do: operated(phasesOnly)},
 	{scenario: report.Unrelated, workload: workload{agents: 0, replicas: 1, namespaces: 10}, do: operated(unrelated)},
 	{scenario: report.Delete, workload: workload{agents: 1000, replicas: 1, namespaces: 10}, do: operated(deleted)},
 	{scenario: report.Crowd, workload: workload{agents: 2000, replicas: 1, namespaces: 1}, do: operated(phasesOnly)},

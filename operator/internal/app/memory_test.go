@@ -9,7 +9,7 @@ import (
 
 func TestMemoryIsReleasedOnceAfterABurst(t *testing.T) {
 	burst := burst{}
-	const live = 10 << 20
+	const live = 20 << 20
 	for _, step := range []struct {
 		name      string
 		allocated uint64
@@ -22,7 +22,7 @@ func TestMemoryIsReleasedOnceAfterABurst(t *testing.T) {
 		{"idle", 93 << 20, false},
 		{"idle", 94 << 20, false},
 		{"idle", 95 << 20, false},
-		{"idle, with half of the live heap allocated since the release", 96 << 20, true},
+		{"idle, with a quarter of the live heap allocated since the release", 96 << 20, true},
 		{"busy", 140 << 20, false},
 		{"idle again", 140 << 20, true},
 	} {

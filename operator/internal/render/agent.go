@@ -38,9 +38,6 @@ func Agent(agent *v1alpha1.Agent, live Live) (Children, error) {
 	if err != nil {
 		return Children{}, err
 	}
-	if err := validateSize(template); err != nil {
-		return Children{}, err
-	}
 	scaler, err := autoscaler(agent, live)
 	if err != nil {
 		return Children{}, err
@@ -55,10 +52,23 @@ func Agent(agent *v1alpha1.Agent, live Live) (Children, error) {
 		Autoscaler: scaler,
 		Card:       configMap,
 	}
-	children.Deployment.WithAnnotations(digest(children.Deployment))
+	if err := children.addDeploymentDigest(); err != nil {
+		return Children{}, err
+	}
 	children.Service = service(agent, servicePorts(agent, live, children.Deployment.Annotations[v1alpha1.AnnotationDigest]))
 	children.addDigests()
 	return children, nil
+}
+
+// addDeploymentDigest adds the digest of the Deployment. An error means that its pod template is too large, which takes another encoding to
+// tell if the Deployment is large.
+func (c Children) addDeploymentDigest() error {
+	raw := encode(c.Deployment)
+	c.Deployment.WithAnnotations(digestOf(raw))
+	if len(raw) <= maxTemplate {
+		return nil
+	}
+	return validateSize(c.Deployment.Spec.Template)
 }
 
 // ReplaceTemplate gives the Deployment another pod template than the Agent's.

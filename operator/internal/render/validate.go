@@ -2,7 +2,6 @@ package render
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -24,10 +23,7 @@ const maxTemplate = 128 << 10
 
 // validateSize rejects a pod template that is too large. The CRD cannot: it bounds each field, and not their sum.
 func validateSize(template *corev1ac.PodTemplateSpecApplyConfiguration) error {
-	raw, err := json.Marshal(template)
-	if err != nil {
-		return fmt.Errorf("spec.runtime.spec cannot be encoded: %w", err)
-	}
+	raw := encode(template)
 	if len(raw) <= maxTemplate {
 		return nil
 	}
