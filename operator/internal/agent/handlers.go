@@ -30,8 +30,8 @@ func enqueue(q queue, agent reconcile.Request, urgent bool) {
 	}
 }
 
-// childHandler enqueues the Agent that controls a child. It does so at once if the child is in the initial list, updated in an urgent way, or
-// deleted, and else after followUp: this operator created it, or will find it in its cache.
+// childHandler enqueues the Agent that controls a child: at once if the child is in the initial list, or deleted, or if an update is urgent, and
+// else after followUp. A child that appears later was created by this operator.
 func childHandler(isUrgent func(before, after client.Object) bool) handler.EventHandler {
 	return handler.Funcs{
 		CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) {
