@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"math"
+	"os"
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
@@ -13,11 +14,11 @@ import (
 // Collections are then half as frequent while there is room, and as frequent as it takes near the limit. GOGC, if set, wins.
 func limitMemory() {
 	const (
-		usual, growth = 100, 200 // percent of what is in use
-		percent       = 75
+		growth  = 200 // percent of what is in use
+		percent = 75
 	)
-	if set := debug.SetGCPercent(growth); set != usual {
-		debug.SetGCPercent(set)
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(growth)
 	}
 	if limit := debug.SetMemoryLimit(-1); limit < math.MaxInt64 {
 		debug.SetMemoryLimit(limit / 100 * percent)

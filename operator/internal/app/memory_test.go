@@ -1,7 +1,10 @@
 package app
 
 import (
+	"cmp"
 	"runtime"
+	"runtime/debug"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -27,6 +30,19 @@ func TestMemoryIsReleasedOnceAfterABurst(t *testing.T) {
 		{"idle again", 140 << 20, true},
 	} {
 		require.Equal(t, step.want, burst.isOver(step.allocated, live), step.name)
+	}
+}
+
+func TestTheHeapGrowsByTwiceWhatIsInUseUnlessGOGCIsSet(t *testing.T) {
+	limit := debug.SetMemoryLimit(-1)
+	for gogc, want := range map[string]int{"": 200, "100": 100, "50": 50} {
+		t.Setenv("GOGC", gogc)
+		set, _ := strconv.Atoi(cmp.Or(gogc, "100")) // as Go does when it starts
+		before := debug.SetGCPercent(set)
+		debug.SetMemoryLimit(256 << 20)
+		limitMemory()
+		require.Equal(t, want, debug.SetGCPercent(before), "GOGC=%s", gogc)
+		require.InDelta(t, 192<<20, debug.SetMemoryLimit(limit), 100)
 	}
 }
 
