@@ -4,8 +4,6 @@ import (
 	"context"
 	"time"
 
-	appsv1 "k8s.io/api/apps/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
@@ -13,7 +11,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
-	"github.com/flokoa/flokoa/operator/internal/status"
 )
 
 // followUp is how long an event waits that needs no pass of its own: about a child that this operator just applied, a step of a rollout, or
@@ -35,13 +32,12 @@ func enqueue(q queue, agent reconcile.Request, urgent bool) {
 func childHandler(isUrgent func(before, after client.Object) bool) handler.EventHandler {
 	return handler.Funcs{
 		CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) {
-			enqueueOwners(q, e.IsInInitialList, unpack(e.Object))
+			enqueueOwners(q, e.IsInInitialList, e.Object)
 		},
 		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) {
-			before, after := unpack(e.ObjectOld), unpack(e.ObjectNew)
-			enqueueOwners(q, isUrgent(before, after), before, after)
+			enqueueOwners(q, isUrgent(e.ObjectOld, e.ObjectNew), e.ObjectOld, e.ObjectNew)
 		},
-		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) { enqueueOwners(q, true, unpack(e.Object)) },
+		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) { enqueueOwners(q, true, e.Object) },
 	}
 }
 
@@ -49,11 +45,11 @@ func childHandler(isUrgent func(before, after client.Object) bool) handler.Event
 func enqueueOwners(q queue, urgent bool, objects ...client.Object) {
 	var last reconcile.Request
 	for _, object := range objects {
-		controller := metav1.GetControllerOfNoCopy(object)
-		if controller == nil || !isAgent(controller) {
+		name := controllingAgent(object)
+		if name == "" {
 			continue
 		}
-		owner := reconcile.Request{NamespacedName: types.NamespacedName{Namespace: object.GetNamespace(), Name: controller.Name}}
+		owner := reconcile.Request{NamespacedName: types.NamespacedName{Namespace: object.GetNamespace(), Name: name}}
 		if owner != last {
 			enqueue(q, owner, urgent)
 		}
@@ -66,11 +62,15 @@ func alwaysUrgent(client.Object, client.Object) bool { return true }
 // deploymentIsUrgent reports whether an update of a Deployment is urgent: somebody else changed its spec, a rollout ended, or something
 // happened to a Deployment that was rolled out. Of a partly cached one, nobody knows.
 func deploymentIsUrgent(old, updated client.Object) bool {
-	before, after := old.(*appsv1.Deployment), updated.(*appsv1.Deployment)
-	if before.Annotations[v1alpha1.AnnotationDigest] != after.Annotations[v1alpha1.AnnotationDigest] {
+	before, ok := old.(*packedDeployment)
+	after, whole := updated.(*packedDeployment)
+	if !ok || !whole {
+		return true
+	}
+	if before.digest != after.digest {
 		return false // this operator applied it
 	}
-	return before.Generation != after.Generation || status.RolledOut(before) || status.RolledOut(after) || isPartial(after)
+	return before.Generation != after.Generation || before.rolledOut || after.rolledOut
 }
 
 // podHandler enqueues the Agent of a pod: at once if the pod has a failure or is in the initial list, and else after followUp, because the

@@ -18,8 +18,8 @@ import (
 	"github.com/flokoa/flokoa/operator/internal/status"
 )
 
-// packedDeployment returns an Agent's Deployment that is rolled out, except for some changes, as the cache holds it.
-func packedDeployment(t *testing.T, changes ...func(*appsv1.Deployment)) client.Object {
+// keptDeployment returns an Agent's Deployment that is rolled out, except for some changes, as the cache holds it.
+func keptDeployment(t *testing.T, changes ...func(*appsv1.Deployment)) client.Object {
 	t.Helper()
 	deployment := &appsv1.Deployment{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "a", Generation: 2,
@@ -41,8 +41,8 @@ func TestADeploymentIsReconciledAtOnceUnlessItIsInARolloutOrJustApplied(t *testi
 	rolling := func(available int32) func(*appsv1.Deployment) {
 		return func(d *appsv1.Deployment) { d.Status.UpdatedReplicas, d.Status.AvailableReplicas = 1, available }
 	}
-	require.True(t, status.RolledOut(unpack(packedDeployment(t)).(*appsv1.Deployment)))
-	require.False(t, status.RolledOut(unpack(packedDeployment(t, rolling(2))).(*appsv1.Deployment)))
+	require.True(t, status.RolledOut(unpack(keptDeployment(t)).(*appsv1.Deployment)))
+	require.False(t, status.RolledOut(unpack(keptDeployment(t, rolling(2))).(*appsv1.Deployment)))
 	for _, r := range []struct {
 		name          string
 		before, after []func(*appsv1.Deployment)
@@ -60,7 +60,7 @@ func TestADeploymentIsReconciledAtOnceUnlessItIsInARolloutOrJustApplied(t *testi
 	} {
 		t.Run(r.name, func(t *testing.T) {
 			q := &recordingQueue{}
-			childHandler(deploymentIsUrgent).Update(t.Context(), event.UpdateEvent{ObjectOld: packedDeployment(t, r.before...), ObjectNew: packedDeployment(t, r.after...)}, q)
+			childHandler(deploymentIsUrgent).Update(t.Context(), event.UpdateEvent{ObjectOld: keptDeployment(t, r.before...), ObjectNew: keptDeployment(t, r.after...)}, q)
 			want := followUp
 			if r.atOnce {
 				want = 0
@@ -77,7 +77,7 @@ func large(d *appsv1.Deployment) {
 }
 
 func TestAChildThatThisOperatorCreatedWaitsForWhatFollows(t *testing.T) {
-	created := packedDeployment(t)
+	created := keptDeployment(t)
 	handler := childHandler(alwaysUrgent)
 	q := &recordingQueue{}
 	handler.Create(t.Context(), event.CreateEvent{Object: created}, q)
@@ -104,7 +104,7 @@ func TestAnUpdateEnqueuesTheAgentsThatControlTheChildOrDidSo(t *testing.T) {
 	} {
 		t.Run(r.name, func(t *testing.T) {
 			q := &recordingQueue{}
-			childHandler(alwaysUrgent).Update(t.Context(), event.UpdateEvent{ObjectOld: packedDeployment(t, r.before), ObjectNew: packedDeployment(t, r.after)}, q)
+			childHandler(alwaysUrgent).Update(t.Context(), event.UpdateEvent{ObjectOld: keptDeployment(t, r.before), ObjectNew: keptDeployment(t, r.after)}, q)
 			require.Equal(t, r.agents, q.agents)
 		})
 	}

@@ -3,6 +3,7 @@ package agent
 import (
 	"fmt"
 
+	appsv1 "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -25,16 +26,25 @@ type packable[T any] interface {
 // and managed fields.
 type packed[T any, P packable[T]] struct {
 	metav1.ObjectMeta
+	// agent is the name of the Agent that controls the object. It spares the handlers of events decoding.
+	agent   string
 	encoded []byte
 }
 
-// pack encodes an object.
-func pack[T any, P packable[T]](object P) (client.Object, error) {
+// packedDeployment is an encoded Deployment. It knows what decides when its Agent is reconciled.
+type packedDeployment struct {
+	*packed[appsv1.Deployment, *appsv1.Deployment]
+	digest    string
+	rolledOut bool
+}
+
+// pack encodes an object that an Agent controls.
+func pack[T any, P packable[T]](object P) (*packed[T, P], error) {
 	encoded, err := object.Marshal()
 	if err != nil {
 		return nil, fmt.Errorf("encoding %T %s: %w", object, client.ObjectKeyFromObject(object), err)
 	}
-	return &packed[T, P]{encoded: encoded, ObjectMeta: metav1.ObjectMeta{
+	return &packed[T, P]{encoded: encoded, agent: controllingAgent(object), ObjectMeta: metav1.ObjectMeta{
 		Namespace:         object.GetNamespace(),
 		Name:              object.GetName(),
 		UID:               object.GetUID(),
@@ -89,4 +99,20 @@ func unpack(object client.Object) client.Object {
 		return p.unpack()
 	}
 	return object
+}
+
+// controlled is a cached object that knows the Agent that controls it.
+type controlled interface{ controllingAgent() string }
+
+func (p *packed[T, P]) controllingAgent() string { return p.agent }
+
+// controllingAgent returns the name of the Agent that controls an object, empty if none does.
+func controllingAgent(object client.Object) string {
+	if known, ok := object.(controlled); ok {
+		return known.controllingAgent()
+	}
+	if controller := metav1.GetControllerOfNoCopy(object); controller != nil && isAgent(controller) {
+		return controller.Name
+	}
+	return ""
 }

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
+	"github.com/flokoa/flokoa/operator/internal/status"
 )
 
 // Anybody who may create objects in some namespace may give them an Agent's label, or an Agent as controller, and up to a megabyte of
@@ -47,26 +48,31 @@ type Sized interface {
 
 // KeepChild returns an object as a cache must hold it: packed if it may be an Agent's child, or else in part.
 func KeepChild[T any, P packable[T]](object P) (client.Object, error) {
-	return keepUpTo(maxWhole, object)
-}
-
-// KeepDeployment is KeepChild for a Deployment. Of the managed fields, it keeps who else owns something in the pod template.
-func KeepDeployment(deployment *appsv1.Deployment) (client.Object, error) {
-	deployment.ManagedFields = templateManagers(deployment.ManagedFields)
-	return keepUpTo(maxWholeDeployment, deployment)
-}
-
-func keepUpTo[T any, P packable[T]](size int, object P) (client.Object, error) {
-	if mayBeChild(object) && object.Size() <= size && !isPartial(object) { // caches transform some objects twice
+	if mayKeepWhole(object, maxWhole) {
 		return pack(object)
 	}
 	return partial(object), nil
 }
 
-func mayBeChild(object metav1.Object) bool {
-	controller := metav1.GetControllerOfNoCopy(object)
-	return controller != nil && isAgent(controller)
+// KeepDeployment is KeepChild for a Deployment. Of the managed fields, it keeps who else owns something in the pod template.
+func KeepDeployment(deployment *appsv1.Deployment) (client.Object, error) {
+	deployment.ManagedFields = templateManagers(deployment.ManagedFields)
+	if !mayKeepWhole(deployment, maxWholeDeployment) {
+		return partial(deployment), nil
+	}
+	kept, err := pack(deployment)
+	if err != nil {
+		return nil, err
+	}
+	return &packedDeployment{kept, deployment.Annotations[v1alpha1.AnnotationDigest], status.RolledOut(deployment)}, nil
 }
+
+// mayKeepWhole reports whether an object may be an Agent's child and is small enough. Caches transform some objects twice.
+func mayKeepWhole(object Sized, size int) bool {
+	return mayBeChild(object) && object.Size() <= size && !isPartial(object)
+}
+
+func mayBeChild(object client.Object) bool { return controllingAgent(object) != "" }
 
 // partial returns the metadata of an object that ownershipOf, the fingerprint, and the handlers of events read, in bounded size.
 func partial(of client.Object) client.Object {

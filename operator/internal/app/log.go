@@ -1,10 +1,12 @@
 package app
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"log/slog"
 	"reflect"
+	"slices"
 
 	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -13,9 +15,37 @@ import (
 func logHandler(options Options, logs io.Writer) slog.Handler {
 	settings := &slog.HandlerOptions{Level: options.LogLevel, ReplaceAttr: nameObjects}
 	if options.LogFormat == "text" {
-		return slog.NewTextHandler(logs, settings)
+		return lazyHandler{Handler: slog.NewTextHandler(logs, settings)}
 	}
-	return slog.NewJSONHandler(logs, settings)
+	return lazyHandler{Handler: slog.NewJSONHandler(logs, settings)}
+}
+
+// lazyHandler encodes the attributes of a logger when it logs: each pass has a logger with its Agent, and few passes log.
+type lazyHandler struct {
+	slog.Handler
+	attributes []slog.Attr
+}
+
+// WithAttrs keeps the attributes.
+func (h lazyHandler) WithAttrs(attributes []slog.Attr) slog.Handler {
+	return lazyHandler{h.Handler, slices.Concat(h.attributes, attributes)}
+}
+
+// WithGroup encodes the attributes, because they are outside the group.
+func (h lazyHandler) WithGroup(name string) slog.Handler {
+	return lazyHandler{Handler: h.encoded().WithGroup(name)}
+}
+
+// Handle encodes the attributes and the record.
+func (h lazyHandler) Handle(ctx context.Context, record slog.Record) error {
+	return h.encoded().Handle(ctx, record)
+}
+
+func (h lazyHandler) encoded() slog.Handler {
+	if len(h.attributes) == 0 {
+		return h.Handler
+	}
+	return h.Handler.WithAttrs(h.attributes)
 }
 
 // nameObjects logs the name of an object where a library would log all of it: client-go logs every Event that the API server

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"testing"
 
 	"github.com/go-logr/logr"
@@ -40,4 +41,24 @@ func TestLogNamesObjectsInsteadOfDumpingThem(t *testing.T) {
 			require.Equal(t, r.want, line["what"])
 		})
 	}
+}
+
+func TestALoggerEncodesItsAttributesWhenItLogs(t *testing.T) {
+	var out bytes.Buffer
+	handler := logHandler(Options{LogFormat: "json"}, &out)
+	agent := slog.New(handler).With("agent", "ns/a")
+	agent.With("reconcileID", 1).Info("first")
+	agent.With("reconcileID", 2).WithGroup("child").With("kind", "Service").Info("second", "name", "a")
+	agent.Debug("dropped")
+	var lines []map[string]any
+	for decoder := json.NewDecoder(&out); decoder.More(); {
+		line := map[string]any{}
+		require.NoError(t, decoder.Decode(&line))
+		delete(line, slog.TimeKey)
+		lines = append(lines, line)
+	}
+	require.Equal(t, []map[string]any{
+		{"level": "INFO", "msg": "first", "agent": "ns/a", "reconcileID": 1.0},
+		{"level": "INFO", "msg": "second", "agent": "ns/a", "reconcileID": 2.0, "child": map[string]any{"kind": "Service", "name": "a"}},
+	}, lines)
 }

@@ -37,6 +37,7 @@ import (
 // version is part of the user agent of every request.
 func Run(ctx context.Context, options Options, version string, logs io.Writer) error {
 	limitMemory()
+	limitThreads()
 	logger := logr.FromSlogHandler(logHandler(options, logs))
 	ctrl.SetLogger(logger)
 	klog.SetLogger(logger.WithName("client-go"))
@@ -173,6 +174,7 @@ func restConfig(options Options, version string) (*rest.Config, error) {
 	config.QPS, config.Burst = float32(options.KubeAPIQPS), options.KubeAPIBurst
 	config.UserAgent = "flokoa-operator/" + version
 	config.DisableCompression = true // it costs both sides more CPU than the network of a cluster is worth
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return metadataOnly{next} })
 	return config, nil
 }
 

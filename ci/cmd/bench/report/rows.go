@@ -169,7 +169,7 @@ func afterwards() []row {
 		{"restart: until the lease is held", "s", value("restart.leads.seconds"), nil, nil},
 		{"restart: lease -> last request", "s", value("restart.last.seconds"), nil, []bar{{2, atMost, small}}},
 		{"restart: lease -> all Agents looked at", "s", value("restart.busy.seconds"), nil, nil},
-		{"takeover: leader stopped -> the other leads", "s", value("takeover.stopped.seconds"), nil, []bar{{2, atMost, nil}}},
+		{"takeover: leader stopped -> the other leads", "s", value("takeover.stopped.seconds"), nil, []bar{{3, atMost, nil}}},
 		{"takeover: leader killed -> the other leads", "s", value("takeover.killed.seconds"), nil, []bar{{17, atMost, nil}}},
 	}
 }
