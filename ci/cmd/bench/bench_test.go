@@ -68,9 +68,9 @@ func TestSidesAlternateAndSoDoesTheFirst(t *testing.T) {
 	}
 	require.Equal(t, []string{
 		"scale, 3 Agents x 1, floor, round 1 of 2", "scale, 3 Agents x 1, operator, round 1 of 2",
-		"scale, 5 Agents x 1, floor, round 1 of 2", "scale, 5 Agents x 1, operator, round 1 of 2",
+		"scale, 5 Agents x 1, operator, round 1 of 2", "scale, 5 Agents x 1, floor, round 1 of 2",
 		"scale, 3 Agents x 1, operator, round 2 of 2", "scale, 3 Agents x 1, floor, round 2 of 2",
-		"scale, 5 Agents x 1, operator, round 2 of 2", "scale, 5 Agents x 1, floor, round 2 of 2",
+		"scale, 5 Agents x 1, floor, round 2 of 2", "scale, 5 Agents x 1, operator, round 2 of 2",
 		"slow, 100 Agents x 1, operator, round 1 of 1",
 	}, plan)
 }
@@ -87,7 +87,7 @@ func TestLargeSizesHaveFewerRounds(t *testing.T) {
 		last = append(last, one.String())
 	}
 	require.Equal(t, []string{
-		"scale, 5000 Agents x 1, floor, round 1 of 1", "scale, 5000 Agents x 1, operator, round 1 of 1",
+		"scale, 5000 Agents x 1, operator, round 1 of 1", "scale, 5000 Agents x 1, floor, round 1 of 1",
 		"scale, 3 Agents x 1, operator, round 2 of 2", "scale, 3 Agents x 1, floor, round 2 of 2",
 	}, last)
 }

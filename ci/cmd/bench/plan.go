@@ -21,8 +21,8 @@ func (p planned) String() string {
 	return fmt.Sprintf("%s, %d Agents x %d, %s, round %d of %d", p.scenario, p.workload.agents, p.workload.replicas, p.side, p.round, p.rounds)
 }
 
-// plan lists the requested measurements in order. Sides alternate, and so does the first side of each round: a machine that gets slower
-// or faster affects both.
+// plan lists the requested measurements in order. Sides alternate, and so does the first side, from round to round and from size to size: a
+// machine that gets slower or faster affects both.
 func (b *bench) plan() []planned {
 	var all []planned
 	for round := 1; slices.Contains(b.scenarios, report.Scale); round++ {
@@ -32,7 +32,7 @@ func (b *bench) plan() []planned {
 		}
 		for _, size := range sizes {
 			both := b.bothSides(size, round)
-			if round%2 == 0 {
+			if (round+slices.Index(b.sizes, size))%2 == 0 {
 				slices.Reverse(both)
 			}
 			all = append(all, both...)
