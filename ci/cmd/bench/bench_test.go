@@ -81,6 +81,8 @@ func TestLargeSizesHaveFewerRounds(t *testing.T) {
 	} {
 		require.Equal(t, r.want, options{rounds: r.rounds}.roundsAt(r.size), "%+v", r)
 	}
+	require.Equal(t, 1, options{full: true}.roundsAt(300))
+	require.Equal(t, 2, options{full: true, rounds: 2}.roundsAt(300))
 	b := bench{options: options{sizes: []int{3, 5000}, rounds: 2, replicas: 1, scenarios: []string{report.Scale}}}
 	var last []string
 	for _, one := range b.plan()[2:] {

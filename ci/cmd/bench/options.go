@@ -36,7 +36,7 @@ const fullSize = 5000
 
 var usualScenarios = []string{report.Scale, report.Replicas}
 
-// usualRounds is how many rounds a size has, unless it takes longer: from largeSize on, it is one.
+// usualRounds is how many rounds a size has, unless it takes longer: from largeSize on, and with -full, it is one.
 const (
 	usualRounds = 3
 	largeSize   = 1000
@@ -45,7 +45,7 @@ const (
 // roundsAt returns the number of rounds at a size.
 func (o options) roundsAt(size int) int {
 	switch {
-	case size >= fullSize || o.rounds == 0 && size >= largeSize:
+	case size >= fullSize || o.rounds == 0 && (o.full || size >= largeSize):
 		return 1
 	case o.rounds == 0:
 		return usualRounds
@@ -59,7 +59,7 @@ func parse(args []string, output io.Writer) (options, error) {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(io.Discard) // a mistake is one line, which the caller prints
 	sizes := flags.String("sizes", "300,1000", "`numbers` of Agents that are created and rolled beside the floor, with commas between them")
-	flags.IntVar(&o.rounds, "rounds", 0, fmt.Sprintf("`number` of rounds at each size, and 1 at %d; each round has both sides (default %d, and 1 at %d and more)", fullSize, usualRounds, largeSize))
+	flags.IntVar(&o.rounds, "rounds", 0, fmt.Sprintf("`number` of rounds at each size, and 1 at %d; each round has both sides (default %d, and 1 at %d and more, and with -full)", fullSize, usualRounds, largeSize))
 	flags.IntVar(&o.replicas, "replicas", 1, "`number` of pods of each Agent, beside the floor")
 	chosen := flags.String("scenarios", strings.Join(usualScenarios, ","), "`names` of what is measured, with commas between them: "+strings.Join(scenarios, ", "))
 	flags.BoolVar(&o.full, "full", false, fmt.Sprintf("also one round of %d Agents beside the floor, and all scenarios", fullSize))

@@ -23,8 +23,8 @@ var others = []planned{
 	{scenario: report.Replicas, workload: workload{agents: 100, replicas: 3, namespaces: 10}, do: operated(phasesOnly)},
 	{scenario: report.Unrelated, workload: workload{agents: 0, replicas: 1, namespaces: 10}, do: operated(unrelated)},
 	{scenario: report.Delete, workload: workload{agents: 1000, replicas: 1, namespaces: 10}, do: operated(deleted)},
-	{scenario: report.Crowd, workload: workload{agents: 2000, replicas: 1, namespaces: 1}, do: operated(phasesOnly)},
-	{scenario: report.Spread, workload: workload{agents: 2000, replicas: 1, namespaces: 2000}, do: operated(phasesOnly)},
+	{scenario: report.Crowd, workload: workload{agents: 1000, replicas: 1, namespaces: 1}, do: operated(phasesOnly)},
+	{scenario: report.Spread, workload: workload{agents: 1000, replicas: 1, namespaces: 1000}, do: operated(phasesOnly)},
 	{scenario: report.Slow, workload: workload{agents: 100, replicas: 1, namespaces: 10}, do: slow},
 	{scenario: report.Size, workload: workload{agents: 10000, replicas: 3, namespaces: 100}, do: operated(large)},
 }
