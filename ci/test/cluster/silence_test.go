@@ -74,6 +74,7 @@ func TestAnIdleOperatorIsSmall(t *testing.T) {
 	require.NoError(t, api.List(t.Context(), agents))
 	require.Empty(t, agents.Items, "this test needs a cluster without Agents")
 	replaceOperator(t)
+	require.InDelta(t, 1, operator.Metric(t.Context(), "go_sched_gomaxprocs_threads"), 0, "threads that run Go code")
 	if operator.RSSKiB() == 0 {
 		t.Skip("no /proc on this machine: the memory of a process is unknown")
 	}

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	policyv1 "k8s.io/api/policy/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
@@ -28,10 +27,7 @@ const (
 )
 
 // isForeignBudget reports whether a PodDisruptionBudget is no Agent's child.
-func isForeignBudget(budget metav1.Object) bool {
-	controller := metav1.GetControllerOf(budget)
-	return controller == nil || !isAgent(controller) || controller.Name != budget.GetName()
-}
+func isForeignBudget(budget client.Object) bool { return controllingAgent(budget) != budget.GetName() }
 
 func indexForeignBudget(budget client.Object) []string {
 	if isForeignBudget(budget) {

@@ -101,14 +101,11 @@ func unpack(object client.Object) client.Object {
 	return object
 }
 
-// controlled is a cached object that knows the Agent that controls it.
-type controlled interface{ controllingAgent() string }
-
 func (p *packed[T, P]) controllingAgent() string { return p.agent }
 
 // controllingAgent returns the name of the Agent that controls an object, empty if none does.
 func controllingAgent(object client.Object) string {
-	if known, ok := object.(controlled); ok {
+	if known, ok := object.(interface{ controllingAgent() string }); ok {
 		return known.controllingAgent()
 	}
 	if controller := metav1.GetControllerOfNoCopy(object); controller != nil && isAgent(controller) {

@@ -69,12 +69,12 @@ type burst struct {
 	last, released uint64
 }
 
-// isOver reports whether little was allocated since the last check, and at least an eighth of the live heap since the last release:
+// isOver reports whether little was allocated since the last check, and at least a quarter of the live heap since the last release:
 // a collection costs more the larger the live heap is, and would happen soon anyway.
 func (b *burst) isOver(allocated, live uint64) bool {
 	idle := allocated-b.last <= idleAllocs
 	b.last = allocated
-	if !idle || allocated-b.released < live/8 {
+	if !idle || allocated-b.released < live/4 {
 		return false
 	}
 	b.released = allocated

@@ -23,8 +23,9 @@ func TestMemoryIsReleasedOnceAfterABurst(t *testing.T) {
 		{"almost idle", 91 << 20, true},
 		{"idle", 92 << 20, false},
 		{"idle", 93 << 20, false},
-		{"idle, with an eighth of the live heap allocated since the release", 94 << 20, true},
+		{"idle", 94 << 20, false},
 		{"idle", 95 << 20, false},
+		{"idle, with a quarter of the live heap allocated since the release", 96 << 20, true},
 		{"busy", 140 << 20, false},
 		{"idle again", 140 << 20, true},
 	} {
