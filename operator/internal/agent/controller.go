@@ -37,12 +37,13 @@ type Controller struct {
 	now        func() time.Time
 	states     states
 	configs    configs
+	eventLists eventLists
 }
 
 // New returns a controller that reads through a cached client and, for what its caches do not hold, a live reader. readsNodes is
 // true if the cached client holds nodes. A changed configuration rolls no pods before RollConfigs.
 func New(cached client.Client, live client.Reader, recorder events.EventRecorder, readsNodes bool) *Controller {
-	c := &Controller{client: cached, live: live, events: recorder, readsNodes: readsNodes, now: time.Now}
+	c := &Controller{client: cached, live: live, events: recorder, readsNodes: readsNodes, now: time.Now, eventLists: eventLists{reader: live}}
 	c.RollConfigs(ConfigRollouts{}, func() []types.NamespacedName { return nil }, func([]types.NamespacedName, time.Duration) {})
 	return c
 }

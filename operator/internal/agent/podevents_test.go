@@ -61,7 +61,7 @@ func unready() (*v1alpha1.Agent, status.Observed) {
 
 func TestEventsAreListedAfterADelayAndOncePerMinute(t *testing.T) {
 	server := &fakeReader{events: []corev1.Event{
-		{Reason: "Unhealthy", Message: "no", LastTimestamp: metav1.NewTime(start), InvolvedObject: corev1.ObjectReference{FieldPath: "spec.containers{agent}"}},
+		{Reason: "Unhealthy", Message: "no", LastTimestamp: metav1.NewTime(start), InvolvedObject: corev1.ObjectReference{UID: "u", Name: "a-1-x", FieldPath: "spec.containers{agent}"}},
 		{Reason: "Pulled", Message: "irrelevant"},
 	}}
 	c, state := New(nil, server, nil, false), &state{}
@@ -89,7 +89,7 @@ func TestEventsAreListedAfterADelayAndOncePerMinute(t *testing.T) {
 			require.Empty(t, now.QueriedPod, step.name)
 		}
 	}
-	require.Equal(t, "involvedObject.uid=u", server.options.FieldSelector.String())
+	require.Equal(t, "involvedObject.kind=Pod,type=Warning", server.options.FieldSelector.String())
 	require.Equal(t, "team", server.options.Namespace)
 	require.NotZero(t, server.options.Limit)
 }
@@ -106,6 +106,11 @@ func pods(unexplained []string, crashing ...string) []corev1.Pod {
 		all = append(all, pod)
 	}
 	return all
+}
+
+// unhealthy is an Event about a pod, whose UID is its name.
+func unhealthy(pod string) corev1.Event {
+	return corev1.Event{Reason: "Unhealthy", Message: "no", InvolvedObject: corev1.ObjectReference{UID: types.UID(pod), Name: pod}}
 }
 
 // podEventsAt runs podEvents some time after start, and returns the observation and when to reconcile again.
@@ -126,7 +131,7 @@ func TestAnotherUnexplainedPodDoesNotSpeedUpQueries(t *testing.T) {
 	require.Equal(t, "x", observed.QueriedPod)
 	observed, again := podEventsAt(t, c, 30*time.Second, both)
 	require.Empty(t, observed.QueriedPod, "there was no query for this pod")
-	require.Equal(t, 15*time.Second, again, "the delay starts again for this pod")
+	require.Equal(t, 45*time.Second, again, "the next query is due when both the delay and the minute are over")
 	_, again = podEventsAt(t, c, 45*time.Second, both)
 	require.Equal(t, 30*time.Second, again)
 	require.Equal(t, 1, server.reads)
@@ -136,7 +141,7 @@ func TestAnotherUnexplainedPodDoesNotSpeedUpQueries(t *testing.T) {
 }
 
 func TestATransientCauseDoesNotSpeedUpQueries(t *testing.T) {
-	server := &fakeReader{events: []corev1.Event{{Reason: "Unhealthy", Message: "no"}}}
+	server := &fakeReader{events: []corev1.Event{unhealthy("x")}}
 	c := New(nil, server, nil, false)
 	podEventsAt(t, c, 0, pods([]string{"x"}))
 	for after := 15 * time.Second; after < 75*time.Second; after += 10 * time.Second {
@@ -153,6 +158,36 @@ func TestATransientCauseDoesNotSpeedUpQueries(t *testing.T) {
 	require.Zero(t, c.states.For(agent).query, "an expired answer is dropped")
 }
 
+// A list answers for every Agent whose pod had been unexplained for long enough, and for a minute.
+func TestAgentsOfANamespaceShareAList(t *testing.T) {
+	server := &fakeReader{events: []corev1.Event{unhealthy("x"), unhealthy("y"), unhealthy("z")}}
+	c, states := New(nil, server, nil, false), map[string]*state{"x": {}, "y": {}, "z": {}}
+	found := func(pod string, after time.Duration) []status.PodEvent {
+		agent, observed := unready()
+		observed.Now, observed.Pods = start.Add(after), pods([]string{pod})
+		c.podEvents(t.Context(), agent, &observed, states[pod])
+		return observed.PodEvents
+	}
+	require.Empty(t, found("x", 0))
+	require.Empty(t, found("y", time.Second))
+	require.Empty(t, found("z", 2*time.Second))
+	is := func(pod, message string) []status.PodEvent {
+		return []status.PodEvent{{Pod: pod, Reason: "Unhealthy", Message: message}}
+	}
+	require.Equal(t, is("x", "no"), found("x", 16500*time.Millisecond))
+	require.Equal(t, is("y", "no"), found("y", 17*time.Second))
+	require.Equal(t, 1, server.reads, "the same list")
+	for i := range server.events {
+		server.events[i].Message = "later"
+	}
+	require.Equal(t, is("z", "later"), found("z", 17500*time.Millisecond))
+	require.Equal(t, 2, server.reads, "that list was too early")
+	require.Equal(t, is("y", "later"), found("y", 76500*time.Millisecond), "a minute after the list, not after the query")
+	require.Equal(t, 2, server.reads, "the list for the other")
+	require.Equal(t, is("x", "later"), found("x", 77500*time.Millisecond))
+	require.Equal(t, 3, server.reads, "that list is a minute old")
+}
+
 // Every pod of a rollout is unready and unexplained for a while, which must not cost a query.
 func TestEventsAreNotListedForPodsThatBecomeReadyInTime(t *testing.T) {
 	server := &fakeReader{}
@@ -167,7 +202,7 @@ func TestEventsAreNotListedForPodsThatBecomeReadyInTime(t *testing.T) {
 }
 
 func TestFailedQueryKeepsTheLastAnswerAndIsRetried(t *testing.T) {
-	server := &fakeReader{events: []corev1.Event{{Reason: "Unhealthy", Message: "no"}}, err: errors.New("busy")}
+	server := &fakeReader{events: []corev1.Event{unhealthy("x")}, err: errors.New("busy")}
 	c := New(nil, server, nil, false)
 	podEventsAt(t, c, 0, pods([]string{"x"}))
 	for range 2 {
