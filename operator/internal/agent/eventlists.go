@@ -22,7 +22,7 @@ const (
 	// eventPause is how long no Events are listed after a list, as a multiple of the time that the list took: lists take at most a tenth
 	// of the time.
 	eventPause = 9
-	// eventRetry is how long to wait while another list is under way.
+	// eventRetry is the shortest time after which to try again. While another list is under way, that is as long as it has taken so far.
 	eventRetry = time.Second
 )
 
@@ -34,7 +34,7 @@ type eventLists struct {
 	reader client.Reader
 
 	mutex      sync.Mutex
-	busy       bool
+	began      time.Time // of the list under way, zero if there is none
 	next       time.Time // the end of the pause
 	namespaces map[string]*eventList
 }
@@ -65,13 +65,14 @@ func (l *eventLists) begin(namespace string, after, now time.Time) (*eventList, 
 	if list := l.namespaces[namespace]; list != nil && list.at.After(after) {
 		return list, 0
 	}
-	if l.busy {
-		return nil, wait.Jitter(eventRetry, 1)
+	later := l.next.Sub(now)
+	if !l.began.IsZero() {
+		later = max(now.Sub(l.began), eventRetry)
 	}
-	if pause := l.next.Sub(now); pause > 0 {
-		return nil, wait.Jitter(max(pause, eventRetry), 1) // not all who wait at the same time
+	if later > 0 {
+		return nil, wait.Jitter(max(later, eventRetry), 1) // not all who wait at the same time
 	}
-	l.busy = true
+	l.began = now
 	return nil, 0
 }
 
@@ -79,7 +80,7 @@ func (l *eventLists) begin(namespace string, after, now time.Time) (*eventList, 
 func (l *eventLists) end(namespace string, list *eventList, now time.Time, took time.Duration) {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
-	l.busy, l.next = false, now.Add((1+eventPause)*took)
+	l.began, l.next = time.Time{}, now.Add((1+eventPause)*took)
 	for other, old := range l.namespaces {
 		if now.Sub(old.at) > eventTTL {
 			delete(l.namespaces, other)

@@ -82,7 +82,7 @@ func TestEventsOfOneNamespaceAreBounded(t *testing.T) {
 func TestListsOfEventsTakeATenthOfTheTime(t *testing.T) {
 	for _, failure := range []error{nil, errors.New("busy")} {
 		synctest.Test(t, func(t *testing.T) {
-			reader := &pagedReader{took: 2 * time.Second, pages: [][]corev1.Event{{}}, err: failure}
+			reader := &pagedReader{took: 8 * time.Second, pages: [][]corev1.Event{{}}, err: failure}
 			lists := &eventLists{reader: reader}
 			ask := func(namespace string) (*eventList, time.Duration, error) {
 				return lists.After(t.Context(), namespace, time.Now().Add(-time.Second), time.Now())
@@ -93,16 +93,19 @@ func TestListsOfEventsTakeATenthOfTheTime(t *testing.T) {
 			require.NoError(t, err)
 			require.Nil(t, list, "another list is under way")
 			require.InDelta(t, 1.5, retry.Seconds(), 0.5)
+			<-time.After(4 * time.Second)
+			_, retry, _ = ask("b")
+			require.InDelta(t, 6, retry.Seconds(), 2, "as long again as the other has taken so far")
 
-			<-time.After(2 * time.Second)
+			<-time.After(4 * time.Second)
 			synctest.Wait()
 			list, retry, err = ask("b")
 			require.NoError(t, err)
-			require.Nil(t, list, "the pause after a list that took 2 s")
-			require.GreaterOrEqual(t, retry, 18*time.Second)
-			require.LessOrEqual(t, retry, 36*time.Second)
+			require.Nil(t, list, "the pause after a list that took 8 s")
+			require.GreaterOrEqual(t, retry, 72*time.Second)
+			require.LessOrEqual(t, retry, 144*time.Second)
 
-			<-time.After(18 * time.Second)
+			<-time.After(72 * time.Second)
 			_, _, err = ask("b")
 			require.Equal(t, failure, err)
 			require.Equal(t, []string{"a", "b"}, reader.reads)
