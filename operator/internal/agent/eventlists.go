@@ -17,8 +17,9 @@ import (
 )
 
 const (
-	// eventPageSize is how many Events one request returns, and maxEvents how many are read of one namespace.
-	eventPageSize, maxEvents = 500, 10000
+	// eventPageSize is how many Events one request returns, maxEvents how many are read of one namespace, and maxEventMessage how many bytes
+	// of a message are kept. The API server accepts Events of more than 1 MiB from whoever may create them.
+	eventPageSize, maxEvents, maxEventMessage = 100, 5000, 1024
 	// eventPause is how long no Events are listed after a list, as a multiple of the time that the list took: lists take at most a tenth
 	// of the time.
 	eventPause = 9
@@ -120,8 +121,11 @@ func (l *eventLists) list(ctx context.Context, namespace string, now time.Time) 
 }
 
 func podEvent(event corev1.Event) status.PodEvent {
-	pod := event.InvolvedObject
-	return status.PodEvent{Pod: pod.Name, Container: containerIn(pod.FieldPath), Reason: event.Reason, Message: event.Message, Last: lastObserved(event)}
+	pod, message := event.InvolvedObject, event.Message
+	if len(message) > maxEventMessage {
+		message = strings.Clone(strings.ToValidUTF8(message[:maxEventMessage], ""))
+	}
+	return status.PodEvent{Pod: pod.Name, Container: containerIn(pod.FieldPath), Reason: event.Reason, Message: message, Last: lastObserved(event)}
 }
 
 // containerIn returns the container in a field path such as spec.containers{agent}, empty if there is none.

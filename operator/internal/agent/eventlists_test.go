@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -72,10 +73,13 @@ func TestOneListOfEventsAnswersForAllPodsOfANamespace(t *testing.T) {
 }
 
 func TestEventsOfOneNamespaceAreBounded(t *testing.T) {
-	reader := &pagedReader{pages: [][]corev1.Event{{unhealthy("x")}}, endless: true}
-	_, _, err := (&eventLists{reader: reader}).After(t.Context(), "team", start, start.Add(time.Second))
+	long := unhealthy("x")
+	long.Message = "a" + strings.Repeat("\u00e9", 1<<19)
+	reader := &pagedReader{pages: [][]corev1.Event{{long}}, endless: true}
+	list, _, err := (&eventLists{reader: reader}).After(t.Context(), "team", start, start.Add(time.Second))
 	require.NoError(t, err)
-	require.Len(t, reader.reads, 20)
+	require.Len(t, reader.reads, 50)
+	require.Equal(t, "a"+strings.Repeat("\u00e9", 511), list.events["x"][0].Message, "no half of a character")
 }
 
 // A list is slow if the namespace has thousands of Events, or if the API server is busy. Neither may get worse by more lists.
