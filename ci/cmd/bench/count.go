@@ -36,7 +36,7 @@ func tally(requests []harness.Request) count {
 			c.failures++
 		}
 		switch {
-		case r.ObjectRef.Resource == "events":
+		case r.ObjectRef.Resource == "events" && r.Verb != "list":
 			c.events++
 		case r.IsWrite() && r.Resource() == "agents/status":
 			c.statuses++
