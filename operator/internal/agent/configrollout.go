@@ -194,8 +194,9 @@ func (c *Controller) readContents(ctx context.Context, agent *v1alpha1.Agent, of
 	return recheck, err
 }
 
-// forgetConfig drops what is known of an Agent that is gone.
-func (c *Controller) forgetConfig(agent types.NamespacedName) {
+// forget drops what is known of an Agent that is gone, or that another operator reconciles.
+func (c *Controller) forget(agent types.NamespacedName) {
+	c.states.Delete(agent)
 	c.configs.store.Follow(agent, nil)
 	c.configs.waves.forget(agent)
 }

@@ -55,8 +55,7 @@ func (c *Controller) Reconcile(ctx context.Context, request reconcile.Request) (
 	defer cancel()
 	agent := &v1alpha1.Agent{}
 	if err := c.client.Get(ctx, request.NamespacedName, agent); err != nil {
-		c.states.Delete(request.NamespacedName)
-		c.forgetConfig(request.NamespacedName)
+		c.forget(request.NamespacedName)
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
 	state := c.states.For(agent)

@@ -63,8 +63,8 @@ func (g *gated) Reconcile(ctx context.Context, request reconcile.Request) (recon
 		g.reported.Delete(request.NamespacedName)
 		return g.inner.Reconcile(ctx, request)
 	}
-	if inner, ok := g.inner.(interface{ forgetConfig(types.NamespacedName) }); ok {
-		inner.forgetConfig(request.NamespacedName) // it holds no slot of this operator
+	if inner, ok := g.inner.(interface{ forget(types.NamespacedName) }); ok {
+		inner.forget(request.NamespacedName) // it holds no slot of this operator, and delays no status of others
 	}
 	if agent.Status.ObservedGeneration > 0 || operator == "" || !agent.DeletionTimestamp.IsZero() { // the CRD's default is -1
 		return reconcile.Result{}, nil

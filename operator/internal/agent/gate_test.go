@@ -137,8 +137,10 @@ func TestAnAgentOfAnotherOperatorHoldsNoSlot(t *testing.T) {
 	require.Equal(t, configrollout.Roll, w.pending("a").Verdict)
 	inner := &Controller{configs: configs{store: configwatch.NewStore(configwatch.Settle{}, nil, nil, nil), waves: w.waves}}
 	stored := &v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "a"}, Status: v1alpha1.AgentStatus{ObservedGeneration: 1}}
+	inner.states.SetPending(inner.states.For(stored), time.Now())
 	gate := &gated{precedence: yieldsTo{&operator}, inner: inner, reader: oneAgent{agent: stored}}
 	_, err := gate.Reconcile(t.Context(), reconcile.Request{NamespacedName: waveName("a")})
 	require.NoError(t, err)
 	require.Empty(t, w.members)
+	require.Zero(t, inner.states.pending.Load(), "and delays no status of others")
 }

@@ -43,7 +43,11 @@ type state struct {
 }
 
 // states holds the state of every Agent.
-type states struct{ agents sync.Map }
+type states struct {
+	agents sync.Map
+	// pending is how many Agents have a status that waits to be written.
+	pending atomic.Int64
+}
 
 // For returns the state of an Agent, a new one if there is none. A re-created Agent, with another UID, gets a new one.
 func (s *states) For(agent *v1alpha1.Agent) *state {
@@ -51,6 +55,7 @@ func (s *states) For(agent *v1alpha1.Agent) *state {
 	if known := s.Load(key); known != nil && known.uid == agent.UID {
 		return known
 	}
+	s.Delete(key)
 	fresh := &state{uid: agent.UID}
 	s.agents.Store(key, fresh)
 	return fresh
@@ -75,5 +80,21 @@ func (s *states) wroteStatus(agent *v1alpha1.Agent) bool {
 	return state != nil && state.uid == agent.UID && state.lastStatus.Load() == statusSum(&agent.Status)
 }
 
+// SetPending notes since when the status of an Agent waits to be written; the zero time is for one that does not wait.
+func (s *states) SetPending(state *state, since time.Time) {
+	switch {
+	case state.pendingSince.IsZero() && !since.IsZero():
+		s.pending.Add(1)
+	case !state.pendingSince.IsZero() && since.IsZero():
+		s.pending.Add(-1)
+	}
+	state.pendingSince = since
+}
+
 // Delete drops the state of an Agent that is gone.
-func (s *states) Delete(agent types.NamespacedName) { s.agents.Delete(agent) }
+func (s *states) Delete(agent types.NamespacedName) {
+	if dropped := s.Load(agent); dropped != nil {
+		s.SetPending(dropped, time.Time{})
+		s.agents.Delete(agent)
+	}
+}

@@ -25,7 +25,7 @@ func (c *Controller) updateStatus(ctx context.Context, agent *v1alpha1.Agent, up
 	old := written{&agent.Status, ptr.Deref(state.missing.Load(), nil)}
 	sum := statusSum(old.status)
 	if equality.Semantic.DeepEqual(old.status, updated.status) {
-		state.pendingSince = time.Time{}
+		c.states.SetPending(state, time.Time{})
 		state.lastStatus.Store(sum)
 		state.missing.Store(&updated.missing)
 		return 0, nil
@@ -33,7 +33,7 @@ func (c *Controller) updateStatus(ctx context.Context, agent *v1alpha1.Agent, up
 	overwritten := state.overwritten(sum)
 	remaining := state.restored.Add(restoreInterval).Sub(observed.Now)
 	if !overwritten {
-		remaining = state.untilWrite(old.status, updated.status, render.Replicas(agent, observed.Live()), observed.Now)
+		remaining = c.untilWrite(old.status, updated.status, render.Replicas(agent, observed.Live()), state, observed.Now)
 	}
 	if remaining > 0 {
 		return remaining, nil
@@ -45,7 +45,7 @@ func (c *Controller) updateStatus(ctx context.Context, agent *v1alpha1.Agent, up
 	if err := c.client.Status().Update(ctx, statusOnly(agent, *updated.status), FieldOwner); err != nil {
 		return 0, client.IgnoreNotFound(err) // a conflict, too, is retried with backoff: the cache may lag behind somebody's change
 	}
-	state.pendingSince = time.Time{}
+	c.states.SetPending(state, time.Time{})
 	state.missing.Store(&updated.missing)
 	switch {
 	case overwritten: // the Agent itself did not change
@@ -56,12 +56,13 @@ func (c *Controller) updateStatus(ctx context.Context, agent *v1alpha1.Agent, up
 	return 0, nil
 }
 
-// untilWrite is how long the write of a changed status still waits for further changes.
-func (s *state) untilWrite(old, updated *v1alpha1.AgentStatus, desired int32, now time.Time) time.Duration {
-	if s.pendingSince.IsZero() {
-		s.pendingSince = now
+// untilWrite is how long the write of a changed status still waits for further changes, or for the next look at how many wait.
+func (c *Controller) untilWrite(old, updated *v1alpha1.AgentStatus, desired int32, state *state, now time.Time) time.Duration {
+	if state.pendingSince.IsZero() {
+		c.states.SetPending(state, now)
 	}
-	return s.pendingSince.Add(status.WriteDelay(old, updated, desired, s.pendingSince)).Sub(now)
+	delay := status.WriteDelay(old, updated, desired, state.pendingSince, c.states.pending.Load())
+	return min(state.pendingSince.Add(delay).Sub(now), status.RecheckDelay)
 }
 
 // statusOnly returns an Agent with only what an update of the status needs: the API server keeps its own copy of the rest. An update

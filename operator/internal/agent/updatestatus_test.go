@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -70,6 +71,36 @@ func TestReplicaCountsAndProgressAreBatched(t *testing.T) {
 			require.Equal(t, step.updates, server.updates)
 		})
 	}
+}
+
+func TestProgressOfThousandsWaitsUntilFewerWait(t *testing.T) {
+	server := &fakeStatusClient{}
+	c := New(server, nil, events.NewFakeRecorder(8), false)
+	progress := v1alpha1.AgentStatus{Placement: &v1alpha1.Placement{}}
+	pass := func(name string, at time.Duration, updated v1alpha1.AgentStatus) time.Duration {
+		agent := agenttest.New(name)
+		state := c.states.For(agent)
+		wait, err := c.updateStatus(t.Context(), agent, written{status: &updated}, status.Observed{Now: start.Add(at)}, state)
+		require.NoError(t, err)
+		return wait
+	}
+	for i := range 1000 {
+		pass(fmt.Sprint("agent-", i), 0, progress)
+	}
+	require.Equal(t, 5*time.Minute, pass("agent-0", 130*time.Second, progress), "of the remaining 370 s")
+	for i := range 960 {
+		switch i % 3 {
+		case 0:
+			pass(fmt.Sprint("agent-", i), 130*time.Second, v1alpha1.AgentStatus{})
+		case 1:
+			pass(fmt.Sprint("agent-", i), 130*time.Second, v1alpha1.AgentStatus{Image: "b"})
+		default:
+			c.forget(client.ObjectKeyFromObject(agenttest.New(fmt.Sprint("agent-", i))))
+		}
+	}
+	require.Equal(t, 320, server.updates, "only the statuses that cannot wait")
+	require.Equal(t, time.Duration(0), pass("agent-999", 130*time.Second, progress), "40 wait, for 30 s at most")
+	require.Equal(t, 321, server.updates)
 }
 
 func TestRejectedStatusDoesNotCountAsWritten(t *testing.T) {

@@ -18,11 +18,16 @@ const (
 	readyShare                = 20
 	// Rollout progress waits for as long as that time: started, placed, and surge replicas, and other wording.
 	progressDelay, maxProgressDelay = 30 * time.Second, 5 * time.Minute
+	// It also waits for this long for each status that waits: all Agents together write progress twice a second, whatever their number.
+	progressInterval = 500 * time.Millisecond
+	// RecheckDelay is how often to ask for the delay again, because fewer statuses may wait by then.
+	RecheckDelay = maxProgressDelay
 )
 
 // WriteDelay is how long the write of a changed status may be delayed: 0 when a condition, the generation, or what the Agent runs
-// changed. desired is the replica count of the Agent. since is when the status changed first.
-func WriteDelay(old, updated *v1alpha1.AgentStatus, desired int32, since time.Time) time.Duration {
+// changed. desired is the replica count of the Agent. since is when the status changed first. waiting is how many Agents have a
+// status that waits.
+func WriteDelay(old, updated *v1alpha1.AgentStatus, desired int32, since time.Time, waiting int64) time.Duration {
 	switch {
 	case old.ObservedGeneration != updated.ObservedGeneration || old.Image != updated.Image ||
 		old.URL != updated.URL || old.Selector != updated.Selector ||
@@ -32,7 +37,7 @@ func WriteDelay(old, updated *v1alpha1.AgentStatus, desired int32, since time.Ti
 		min(old.AvailableReplicas, desired) != min(updated.AvailableReplicas, desired):
 		return min(max(readyDelay, notReadyFor(updated, since)/readyShare), maxReadyDelay)
 	default:
-		return min(max(progressDelay, notReadyFor(updated, since)), maxProgressDelay)
+		return max(progressDelay, min(notReadyFor(updated, since), maxProgressDelay), time.Duration(waiting)*progressInterval)
 	}
 }
 

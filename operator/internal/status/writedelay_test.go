@@ -40,7 +40,7 @@ func TestConditionsAreWrittenAtOnceAndCountsAreDelayed(t *testing.T) {
 				Conditions: []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: "RolloutInProgress"}}}
 			after := before.DeepCopy()
 			r.change(after)
-			require.Equal(t, r.want, WriteDelay(before, after, 3, before.Conditions[0].LastTransitionTime.Time))
+			require.Equal(t, r.want, WriteDelay(before, after, 3, before.Conditions[0].LastTransitionTime.Time, 1))
 		})
 	}
 }
@@ -74,7 +74,33 @@ func TestDelaysGrowWithTheTimeSinceTheAgentWasReady(t *testing.T) {
 				{Type: v1alpha1.ConditionReady, Status: r.ready, LastTransitionTime: metav1.NewTime(began)}}}
 			after := before.DeepCopy()
 			r.change(after)
-			require.Equal(t, r.want, WriteDelay(before, after, 3, began.Add(r.elapsed)))
+			require.Equal(t, r.want, WriteDelay(before, after, 3, began.Add(r.elapsed), 1))
+		})
+	}
+}
+
+func TestProgressWaitsLongerTheMoreStatusesWait(t *testing.T) {
+	began := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	progress := func(s *v1alpha1.AgentStatus) { s.UpdatedReplicas++ }
+	for _, r := range []struct {
+		name    string
+		change  func(*v1alpha1.AgentStatus)
+		waiting int64
+		want    time.Duration
+	}{
+		{"progress of a few", progress, 60, progressDelay},
+		{"progress of a thousand", progress, 1000, 500 * time.Second},
+		{"progress of ten thousand", progress, 10_000, 5000 * time.Second},
+		{"counts", func(s *v1alpha1.AgentStatus) { s.ReadyReplicas-- }, 10_000, readyDelay},
+		{"the end", func(s *v1alpha1.AgentStatus) { s.Conditions[0].Status = metav1.ConditionTrue }, 10_000, 0},
+		{"a failure", func(s *v1alpha1.AgentStatus) { s.Conditions[0].Reason = v1alpha1.ReasonCrashLooping }, 10_000, 0},
+	} {
+		t.Run(r.name, func(t *testing.T) {
+			before := &v1alpha1.AgentStatus{ReadyReplicas: 2, Conditions: []metav1.Condition{
+				{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, LastTransitionTime: metav1.NewTime(began)}}}
+			after := before.DeepCopy()
+			r.change(after)
+			require.Equal(t, r.want, WriteDelay(before, after, 3, began.Add(time.Second), r.waiting))
 		})
 	}
 }
