@@ -2,6 +2,9 @@ package app
 
 import (
 	"cmp"
+	"fmt"
+	"os"
+	"regexp"
 	"runtime"
 	"runtime/debug"
 	"strconv"
@@ -42,8 +45,16 @@ func TestTheHeapGrowsByTwiceWhatIsInUseUnlessGOGCIsSet(t *testing.T) {
 		debug.SetMemoryLimit(256 << 20)
 		limitMemory()
 		require.Equal(t, want, debug.SetGCPercent(before), "GOGC=%s", gogc)
-		require.InDelta(t, 192<<20, debug.SetMemoryLimit(limit), 100)
+		require.InDelta(t, (256<<20)*memoryPercent/100, debug.SetMemoryLimit(limit), 100)
 	}
+}
+
+func TestTheAlertAboutMemoryKnowsTheLimitOfGo(t *testing.T) {
+	rule, err := os.ReadFile("../../../charts/flokoa-operator/templates/prometheusrule.yaml")
+	require.NoError(t, err)
+	threshold := regexp.MustCompile(`> (.*) \* go_gc_gomemlimit_bytes`).FindStringSubmatch(string(rule))
+	require.Len(t, threshold, 2)
+	require.Equal(t, fmt.Sprintf("0.80 / 0.%d", memoryPercent), threshold[1], "four fifths of the limit of the container")
 }
 
 func TestHeapCountsAllocatedAndLiveBytes(t *testing.T) {
