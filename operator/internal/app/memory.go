@@ -12,10 +12,11 @@ import (
 // memoryPercent is the share of the memory limit below which Go keeps its memory. FlokoaOperatorMemoryHigh computes the limit from it.
 const memoryPercent = 65
 
-// limitMemory lets Go's heap grow to three times what is in use before a collection, and keeps all of Go's memory below memoryPercent of the
-// limit in GOMEMLIMIT: the kernel kills a container above its limit, and it also counts memory that Go does not, such as 30 MiB of pages
-// of the program. Both together stay below the four fifths at which FlokoaOperatorMemoryHigh fires. Collections are then half as frequent
-// while there is room, and as frequent as it takes near the limit. GOGC, if set, wins.
+// limitMemory lets Go's heap grow to three times what is in use before a collection, and keeps Go's memory below memoryPercent of the limit
+// in GOMEMLIMIT: the kernel kills a container above its limit, and it also counts memory that Go does not, such as 30 MiB of pages of the
+// program. With the chart's limit of 256 MiB, both together stay below the four fifths at which FlokoaOperatorMemoryHigh fires, unless more
+// than that is in use. Collections are then half as frequent while there is room, and as frequent as it takes near the limit. GOGC, if set,
+// wins.
 func limitMemory() {
 	const growth = 200 // percent of what is in use
 	if os.Getenv("GOGC") == "" {

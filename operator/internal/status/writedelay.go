@@ -18,7 +18,7 @@ const (
 	readyShare                = 20
 	// Rollout progress waits for as long as that time: started, placed, and surge replicas, and other wording.
 	progressDelay, maxProgressDelay = 30 * time.Second, 5 * time.Minute
-	// It also waits for this long for each status that waits: all Agents together write progress twice a second, whatever their number.
+	// It also waits for this long for each status that waits: all Agents together write progress about twice a second.
 	progressInterval = 500 * time.Millisecond
 	// RecheckDelay is how often to ask for the delay again, because fewer statuses may wait by then.
 	RecheckDelay = maxProgressDelay
