@@ -6,6 +6,8 @@
 #   ci/clusters/local/cluster.sh env [NAME]          prints what tests and people need, as shell assignments
 #   ci/clusters/local/cluster.sh down [NAME]         removes its processes and files
 #
+# FLOKOA_NODE_MONITOR_GRACE_PERIOD is how long a node may be silent before it is NotReady; unset, kwokctl.yaml says so.
+#
 # NAME is flokoa unless given. Everything is kept under the user's cache folder; the user's own kubeconfig is never read
 # or written.
 set -euo pipefail
@@ -16,6 +18,7 @@ tools=${here%/*/*}/tools
 # shellcheck source=ci/tools/progress.sh
 source "$tools/progress.sh"
 
+node_grace=${FLOKOA_NODE_MONITOR_GRACE_PERIOD:-}
 components=(etcd kube-apiserver kube-controller-manager kube-scheduler kwok-controller)
 
 main() {
@@ -65,7 +68,7 @@ up() {
 
 # What a cluster is made of; when it differs from what `up` would make now, the cluster is made again.
 recipe() {
-  printf '%s\n' "${kubernetes##*/}" "${etcd##*/}" "${kwok##*/}"
+  printf '%s\n' "${kubernetes##*/}" "${etcd##*/}" "${kwok##*/}" "$node_grace"
   cat "$here"/*.yaml | git hash-object --stdin
 }
 
@@ -93,7 +96,8 @@ create() {
     --kube-apiserver-binary "$kubernetes/kube-apiserver" \
     --kube-controller-manager-binary "$kubernetes/kube-controller-manager" \
     --kube-scheduler-binary "$kubernetes/kube-scheduler" \
-    --kwok-controller-binary "$kwok/kwok"
+    --kwok-controller-binary "$kwok/kwok" \
+    ${node_grace:+--extra-args "kube-controller-manager=node-monitor-grace-period=$node_grace"}
   settle
   printf '%s\n' "$made_of" >"$folder/made-of"
   unfinished=''

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -34,6 +35,9 @@ type stage struct {
 // setUp brings a stage up. The caller takes it down.
 func setUp(ctx context.Context, root string, w workload) (*stage, error) {
 	if err := harness.Down(ctx, root, clusterName); err != nil {
+		return nil, err
+	}
+	if err := os.Setenv("FLOKOA_NODE_MONITOR_GRACE_PERIOD", nodeGrace.String()); err != nil {
 		return nil, err
 	}
 	if output, err := harness.Up(ctx, root, clusterName, nil); err != nil {
@@ -75,6 +79,10 @@ const (
 	podsPerNode = 110 // as ci/clusters/local/stages.yaml has it
 	// filled is how full the nodes may get, in percent: the scheduler does not fill one after the other.
 	filled = 80
+	// Hundreds of nodes with the heartbeats of six would load the API server more than the operator does, and one that is kept busy
+	// for long would have their pods evicted. A node says that it lives every two to three minutes, and is believed for ten.
+	heartbeat = 2 * time.Minute
+	nodeGrace = 10 * time.Minute
 )
 
 // nodesFor is how many nodes take the pods of a workload, each of whose Agents has one more while it is rolled.
@@ -106,14 +114,20 @@ func (s *stage) addNodes(ctx context.Context) error {
 
 func node(i int) *corev1.Node {
 	zone := string(rune('a' + i%3))
+	name := fmt.Sprintf("bench-%s-%05d", zone, i)
+	beat := heartbeat + time.Duration(i%60)*time.Second // not all at once
 	return &corev1.Node{
-		ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("bench-%s-%05d", zone, i), Labels: map[string]string{
-			corev1.LabelHostname:       fmt.Sprintf("bench-%s-%05d", zone, i),
-			corev1.LabelOSStable:       "linux",
-			corev1.LabelArchStable:     "amd64",
-			corev1.LabelTopologyRegion: "region-1",
-			corev1.LabelTopologyZone:   "zone-" + zone,
-		}},
+		ObjectMeta: metav1.ObjectMeta{
+			Name:        name,
+			Annotations: map[string]string{"simulation/heartbeat": beat.String()},
+			Labels: map[string]string{
+				corev1.LabelHostname:       name,
+				corev1.LabelOSStable:       "linux",
+				corev1.LabelArchStable:     "amd64",
+				corev1.LabelTopologyRegion: "region-1",
+				corev1.LabelTopologyZone:   "zone-" + zone,
+			},
+		},
 		Spec: corev1.NodeSpec{PodCIDR: fmt.Sprintf("10.%d.%d.0/24", 128+i/256, i%256)},
 		Status: corev1.NodeStatus{Addresses: []corev1.NodeAddress{
 			{Type: corev1.NodeInternalIP, Address: fmt.Sprintf("172.21.%d.%d", i/250, i%250+1)},
