@@ -8,6 +8,7 @@ require (
 	github.com/opencontainers/image-spec v1.1.1 // the types of OCI manifests, by which overlays are pushed to a registry
 	github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring v0.91.0 // the types of ServiceMonitor and PrometheusRule, by which the chart is checked (tests)
 	github.com/prometheus/client_golang v1.24.0 // the metrics library that controller-runtime's registry is made of
+	github.com/prometheus/client_model v0.6.2 // the form in which client_golang takes series that share their labels
 	github.com/prometheus/common v0.70.0 // reads the text that /metrics serves (tests)
 	github.com/stretchr/testify v1.12.1
 	github.com/yuin/gopher-lua v1.1.2 // the Lua in which Argo CD asks how an Agent is (tests)
@@ -108,7 +109,6 @@ require (
 	github.com/peterbourgon/diskv v2.0.1+incompatible // indirect
 	github.com/pkg/errors v0.9.1 // indirect
 	github.com/pmezard/go-difflib v1.0.1-0.20181226105442-5d4384ee4fb2 // indirect
-	github.com/prometheus/client_model v0.6.2 // indirect
 	github.com/prometheus/procfs v0.21.1 // indirect
 	github.com/rubenv/sql-migrate v1.8.1 // indirect
 	github.com/russross/blackfriday/v2 v2.1.0 // indirect

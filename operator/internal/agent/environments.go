@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
@@ -13,6 +14,9 @@ import (
 
 var gaugeEnvironment = prometheus.NewDesc("flokoa_namespace_environment", "1 for each namespace with the label "+v1alpha1.LabelEnvironment+".",
 	[]string{"namespace", "environment"}, nil)
+
+// scrapeTimeout bounds the read of the Namespaces from the cache.
+const scrapeTimeout = 5 * time.Second
 
 // environments exports the environment of each namespace that has one. Alerts join it with the gauges of Agents, so a new namespace of
 // production needs no change of the alerts.

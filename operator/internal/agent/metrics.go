@@ -2,14 +2,16 @@ package agent
 
 import (
 	"context"
-	"time"
+	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/cache"
 	"k8s.io/utils/ptr"
+	ctrlcache "sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/flokoa/flokoa/operator/api/v1alpha1"
 	"github.com/flokoa/flokoa/operator/internal/render"
@@ -32,47 +34,99 @@ func gauge(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc("flokoa_agent_"+name, help, append([]string{"namespace", "agent"}, labels...), nil)
 }
 
-// scrapeTimeout bounds the read of the Agents from the cache.
-const scrapeTimeout = 5 * time.Second
-
-// collector exports the gauges of every Agent. It reads the cache on every scrape, so no series outlives its Agent. A standby exports
-// them too, except for missing requirements, which only a pass knows. So queries take the maximum by Agent. It leaves out the Agents
-// that another operator reconciles and exports: what it remembers of them is out of date.
+// collector exports the gauges of every Agent in the cache, so no series outlives its Agent. A standby exports them too, except for
+// missing requirements, which only a pass knows. So queries take the maximum by Agent. It leaves out the Agents that another operator
+// reconciles and exports: what it remembers of them is out of date.
 type collector struct {
-	cached     client.Reader
+	// agents are those in the cache by their key, each as the cache has it: to list them would copy all of them for every scrape.
+	agents sync.Map
+	// complete reports whether the cache has given it every Agent. Until then it exports nothing: a part would look like deleted Agents.
+	complete   func() bool
 	states     *states
 	precedence Precedence // nil if this operator yields to nobody
 }
 
+// collect returns a collector that follows a cache.
+func collect(ctx context.Context, agents ctrlcache.Cache, states *states, precedence Precedence) (*collector, error) {
+	c := &collector{states: states, precedence: precedence}
+	informer, err := agents.GetInformer(ctx, &v1alpha1.Agent{})
+	if err != nil {
+		return nil, err
+	}
+	registration, err := informer.AddEventHandler(c)
+	if err != nil {
+		return nil, err
+	}
+	c.complete = registration.HasSynced
+	return c, nil
+}
+
+// OnAdd keeps an Agent.
+func (c *collector) OnAdd(object any, _ bool) {
+	if agent, isAgent := object.(*v1alpha1.Agent); isAgent {
+		c.agents.Store(client.ObjectKeyFromObject(agent).String(), agent)
+	}
+}
+
+// OnUpdate keeps an Agent as it is now.
+func (c *collector) OnUpdate(_, object any) { c.OnAdd(object, false) }
+
+// OnDelete drops an Agent.
+func (c *collector) OnDelete(object any) {
+	if key, err := cache.DeletionHandlingMetaNamespaceKeyFunc(object); err == nil {
+		c.agents.Delete(key)
+	}
+}
+
 // Describe lists the gauges.
-func (collector) Describe(out chan<- *prometheus.Desc) {
+func (*collector) Describe(out chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{gaugeDesired, gaugeReady, gaugeAvail, gaugeIsReady, gaugeStalled, gaugeHA, gaugeMissing, gaugeReason, gaugeConfig} {
 		out <- desc
 	}
 }
 
-// Collect reads every Agent's status.
-func (c collector) Collect(out chan<- prometheus.Metric) {
-	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
-	defer cancel()
-	agents := &v1alpha1.AgentList{}
-	if err := c.cached.List(ctx, agents, client.UnsafeDisableDeepCopy); err != nil {
-		log.Log.Error(err, "listing Agents for their metrics")
+// Collect exports the status of every Agent.
+func (c *collector) Collect(out chan<- prometheus.Metric) {
+	if !c.complete() {
 		return
 	}
-	for i := range agents.Items {
-		if c.yields(agents.Items[i].Namespace) {
+	values := map[float64]*dto.Gauge{}
+	for _, object := range c.agents.Range {
+		agent := object.(*v1alpha1.Agent)
+		if c.yields(agent.Namespace) {
 			continue
 		}
-		measure(&agents.Items[i], c.missing(&agents.Items[i]), func(desc *prometheus.Desc, value float64, labels ...string) {
-			labels = append([]string{agents.Items[i].Namespace, agents.Items[i].Name}, labels...)
-			out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
+		labels := []*dto.LabelPair{label("agent", agent.Name), label("namespace", agent.Namespace)}
+		measure(agent, c.missing(agent), func(desc *prometheus.Desc, value float64, more ...*dto.LabelPair) {
+			if values[value] == nil {
+				values[value] = &dto.Gauge{Value: ptr.To(value)}
+			}
+			out <- sample{desc, append(labels, more...), values[value]}
 		})
 	}
 }
 
+// sample is a series of a scrape. The registry holds all of them at a time, so they share what is equal: the labels of an Agent, and the
+// values. With client_golang's constant metrics, a scrape takes more than twice the memory.
+type sample struct {
+	desc   *prometheus.Desc
+	labels []*dto.LabelPair // sorted by name
+	value  *dto.Gauge
+}
+
+// Desc is the gauge.
+func (s sample) Desc() *prometheus.Desc { return s.desc }
+
+// Write fills in the labels and the value.
+func (s sample) Write(out *dto.Metric) error {
+	out.Label, out.Gauge = s.labels, s.value
+	return nil
+}
+
+func label(name, value string) *dto.LabelPair { return &dto.LabelPair{Name: &name, Value: &value} }
+
 // yields reports whether another operator reconciles a namespace.
-func (c collector) yields(namespace string) bool {
+func (c *collector) yields(namespace string) bool {
 	if c.precedence == nil {
 		return false
 	}
@@ -81,7 +135,7 @@ func (c collector) yields(namespace string) bool {
 }
 
 // missing returns the ids of the requirements that the Agent's status reports as missing, nil before the first pass.
-func (c collector) missing(agent *v1alpha1.Agent) []string {
+func (c *collector) missing(agent *v1alpha1.Agent) []string {
 	state := c.states.Load(client.ObjectKeyFromObject(agent))
 	if state == nil {
 		return nil
@@ -89,8 +143,8 @@ func (c collector) missing(agent *v1alpha1.Agent) []string {
 	return ptr.Deref(state.missing.Load(), nil)
 }
 
-// measure emits the gauges of one Agent.
-func measure(agent *v1alpha1.Agent, missing []string, emit func(desc *prometheus.Desc, value float64, labels ...string)) {
+// measure emits the gauges of one Agent, with the labels that a gauge has besides namespace and agent.
+func measure(agent *v1alpha1.Agent, missing []string, emit func(desc *prometheus.Desc, value float64, more ...*dto.LabelPair)) {
 	status := agent.Status
 	emit(gaugeDesired, float64(render.Replicas(agent, render.Live{})))
 	emit(gaugeReady, float64(status.ReadyReplicas))
@@ -99,13 +153,13 @@ func measure(agent *v1alpha1.Agent, missing []string, emit func(desc *prometheus
 	emit(gaugeStalled, isTrue(status.Conditions, v1alpha1.ConditionStalled))
 	emit(gaugeHA, isTrue(status.Conditions, v1alpha1.ConditionHighlyAvailable))
 	for _, id := range missing {
-		emit(gaugeMissing, 1, id)
+		emit(gaugeMissing, 1, label("requirement", id))
 	}
 	if ready := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady); ready != nil && ready.Status != metav1.ConditionTrue {
-		emit(gaugeReason, 1, ready.Reason)
+		emit(gaugeReason, 1, label("reason", ready.Reason))
 	}
 	if outdated := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionConfigOutdated); outdated != nil && outdated.Status == metav1.ConditionTrue {
-		emit(gaugeConfig, 1, outdated.Reason)
+		emit(gaugeConfig, 1, label("reason", outdated.Reason))
 	}
 }
 

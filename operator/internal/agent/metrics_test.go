@@ -1,8 +1,8 @@
 package agent
 
 import (
-	"context"
-	"errors"
+	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -21,45 +22,29 @@ import (
 	"github.com/flokoa/flokoa/operator/internal/agenttest"
 )
 
-// cache holds Agents, or the error of reading them. missing are the requirements that the last written status of every Agent
-// reports.
-type cache struct {
-	client.Reader
-	agents  []*v1alpha1.Agent
-	missing []string
-	err     error
-}
-
-// collector returns the collector of a controller that has written the status of every Agent.
-func (c *cache) collector() collector {
-	states := &states{}
-	for _, agent := range c.agents {
-		states.For(agent).missing.Store(&c.missing)
+// collecting returns the collector of a controller that has seen Agents, and has written the status of each with these missing
+// requirements.
+func collecting(missing []string, agents ...*v1alpha1.Agent) *collector {
+	c := &collector{complete: func() bool { return true }, states: &states{}}
+	for _, agent := range agents {
+		c.OnAdd(agent, false)
+		c.states.For(agent).missing.Store(&missing)
 	}
-	return collector{c, states, nil}
-}
-
-// List fills in the Agents.
-func (c *cache) List(_ context.Context, list client.ObjectList, _ ...client.ListOption) error {
-	for _, agent := range c.agents {
-		agents := list.(*v1alpha1.AgentList)
-		agents.Items = append(agents.Items, *agent)
-	}
-	return c.err
+	return c
 }
 
 // registered returns a registry that rejects duplicate and undescribed series.
-func registered(t *testing.T, cached *cache) *prometheus.Registry {
+func registered(t *testing.T, collector *collector) *prometheus.Registry {
 	t.Helper()
 	registry := prometheus.NewPedanticRegistry()
-	require.NoError(t, registry.Register(cached.collector()))
+	require.NoError(t, registry.Register(collector))
 	return registry
 }
 
 // exported returns the series of a scrape, one per line, without prefix and help.
-func exported(t *testing.T, cached *cache) string {
+func exported(t *testing.T, collector *collector) string {
 	t.Helper()
-	return gathered(t, registered(t, cached))
+	return gathered(t, registered(t, collector))
 }
 
 func gathered(t *testing.T, registry *prometheus.Registry) string {
@@ -203,7 +188,7 @@ stalled{agent="a",namespace="default"} 0
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			require.Equal(t, row.want, exported(t, &cache{agents: []*v1alpha1.Agent{row.agent}, missing: row.missing}))
+			require.Equal(t, row.want, exported(t, collecting(row.missing, row.agent)))
 		})
 	}
 }
@@ -222,9 +207,9 @@ func TestEveryMissingRequirementReachesMetricsAndEvents(t *testing.T) {
 	_, err := c.Reconcile(t.Context(), reconcile.Request{NamespacedName: client.ObjectKeyFromObject(agent)})
 	require.NoError(t, err)
 
-	registry := prometheus.NewPedanticRegistry()
-	require.NoError(t, registry.Register(collector{&cache{agents: []*v1alpha1.Agent{agent}}, &c.states, nil}))
-	series := gathered(t, registry)
+	collector := collecting(nil, agent)
+	collector.states = &c.states
+	series := exported(t, collector)
 	for _, requirement := range []string{"image", "resources", "anti-affinity"} {
 		require.Contains(t, series, `missing_requirement{agent="a",namespace="default",requirement="`+requirement+`"} 1`)
 	}
@@ -236,54 +221,83 @@ func TestEveryMissingRequirementReachesMetricsAndEvents(t *testing.T) {
 }
 
 func TestAgentsOfTheSameNameHaveSeparateSeries(t *testing.T) {
-	series := exported(t, &cache{agents: []*v1alpha1.Agent{
-		agenttest.New("a", agenttest.In("dev"), agenttest.Replicas(1)), agenttest.New("a", agenttest.In("production"), agenttest.Replicas(3)),
-	}})
+	series := exported(t, collecting(nil,
+		agenttest.New("a", agenttest.In("dev"), agenttest.Replicas(1)), agenttest.New("a", agenttest.In("production"), agenttest.Replicas(3))))
 	require.Contains(t, series, `replicas_desired{agent="a",namespace="dev"} 1`)
 	require.Contains(t, series, `replicas_desired{agent="a",namespace="production"} 3`)
 }
 
 func TestAgentsOfAnotherOperatorHaveNoSeries(t *testing.T) {
-	cached := &cache{agents: []*v1alpha1.Agent{agenttest.New("a")}, missing: []string{"image"}}
+	collector := collecting([]string{"image"}, agenttest.New("a"))
 	operator := "platform/other"
 	for _, r := range []struct {
 		precedence Precedence
 		exported   bool
 	}{{nil, true}, {yieldsTo{nil}, true}, {yieldsTo{&operator}, false}} {
-		agents := cached.collector()
-		agents.precedence = r.precedence
-		registry := prometheus.NewPedanticRegistry()
-		require.NoError(t, registry.Register(agents))
-		require.Equal(t, r.exported, strings.Contains(gathered(t, registry), `missing_requirement{agent="a"`))
+		collector.precedence = r.precedence
+		require.Equal(t, r.exported, strings.Contains(exported(t, collector), `missing_requirement{agent="a"`))
 	}
 }
 
-func TestDeletedAgentHasNoSeries(t *testing.T) {
-	cached := &cache{agents: []*v1alpha1.Agent{agenttest.New("kept"), agenttest.New("deleted")}}
-	registry := registered(t, cached)
+func TestSeriesFollowTheAgentsOfTheCache(t *testing.T) {
+	collector := collecting(nil, agenttest.New("kept", agenttest.Replicas(1)), agenttest.New("deleted"), agenttest.New("missed"))
+	registry := registered(t, collector)
 	count, err := testutil.GatherAndCount(registry, "flokoa_agent_replicas_desired")
 	require.NoError(t, err)
-	require.Equal(t, 2, count)
+	require.Equal(t, 3, count)
 
-	cached.agents = cached.agents[:1]
-	require.NotContains(t, exported(t, cached), "deleted")
+	collector.OnUpdate(agenttest.New("kept"), agenttest.New("kept", agenttest.Replicas(2)))
+	collector.OnDelete(agenttest.New("deleted"))
+	// The cache did not see the deletion, and found out when it listed the Agents again.
+	collector.OnDelete(cache.DeletedFinalStateUnknown{Key: "default/missed", Obj: agenttest.New("missed")})
+	require.Contains(t, gathered(t, registry), `replicas_desired{agent="kept",namespace="default"} 2`)
 	count, err = testutil.GatherAndCount(registry)
 	require.NoError(t, err)
 	require.Equal(t, 6, count, "series of the kept Agent")
 }
 
-// A partial answer would look like deleted Agents.
-func TestUnreadableCacheExportsNothing(t *testing.T) {
-	broken := &cache{agents: []*v1alpha1.Agent{agenttest.New("a")}, err: errors.New("the cache is not started")}
-	require.Empty(t, exported(t, broken))
+// A part would look like deleted Agents.
+func TestIncompleteCacheExportsNothing(t *testing.T) {
+	collector := collecting(nil, agenttest.New("a"))
+	collector.complete = func() bool { return false }
+	require.Empty(t, exported(t, collector))
+}
+
+// Prometheus scrapes again and again, and what a scrape holds at a time adds to the peak of the operator. With client_golang's constant
+// metrics, a series takes 390 bytes instead of 155.
+func TestASeriesTakesLittleMemory(t *testing.T) {
+	agents := make([]*v1alpha1.Agent, 2000)
+	for i := range agents {
+		agents[i] = agenttest.New(fmt.Sprint("a", i), agenttest.Replicas(3), counts(3, 3))
+	}
+	registry := registered(t, collecting(nil, agents...))
+	before := heap()
+	families, err := registry.Gather()
+	require.NoError(t, err)
+	held := heap() - before
+	series := 0
+	for _, family := range families {
+		series += len(family.GetMetric())
+	}
+	require.Equal(t, 6*len(agents), series)
+	require.Less(t, held/series, 220, "bytes per series")
+	runtime.KeepAlive(registry)
+}
+
+// heap returns the bytes that are in use.
+func heap() int {
+	runtime.GC()
+	var stats runtime.MemStats
+	runtime.ReadMemStats(&stats)
+	return int(stats.HeapAlloc)
 }
 
 func TestGaugesFollowPrometheusConventions(t *testing.T) {
-	all := &cache{agents: []*v1alpha1.Agent{agenttest.New("a",
+	all := collecting([]string{"replicas"}, agenttest.New("a",
 		condition(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonQuotaExceeded, ""),
 		condition(v1alpha1.ConditionConfigOutdated, metav1.ConditionTrue, v1alpha1.ReasonOnNextRollout, ""),
-		condition(v1alpha1.ConditionHighlyAvailable, metav1.ConditionFalse, v1alpha1.ReasonMissingRequirements, "replicas: 1"))}, missing: []string{"replicas"}}
-	problems, err := testutil.CollectAndLint(all.collector())
+		condition(v1alpha1.ConditionHighlyAvailable, metav1.ConditionFalse, v1alpha1.ReasonMissingRequirements, "replicas: 1")))
+	problems, err := testutil.CollectAndLint(all)
 	require.NoError(t, err)
 	require.Empty(t, problems)
 
@@ -294,6 +308,6 @@ func TestGaugesFollowPrometheusConventions(t *testing.T) {
 	}
 
 	described := make(chan *prometheus.Desc, 100)
-	all.collector().Describe(described)
+	all.Describe(described)
 	require.Len(t, described, len(families), "the Agent has a series of every gauge")
 }

@@ -59,7 +59,11 @@ func Register(ctx context.Context, manager ctrl.Manager, settings Settings) erro
 	}
 	agents := New(manager.GetClient(), manager.GetAPIReader(), manager.GetEventRecorder("flokoa-operator"), settings.ReadsNodes)
 	if settings.Metrics {
-		if err := metrics.Registry.Register(collector{manager.GetCache(), &agents.states, settings.Precedence}); err != nil {
+		gauges, err := collect(ctx, manager.GetCache(), &agents.states, settings.Precedence)
+		if err != nil {
+			return err
+		}
+		if err := metrics.Registry.Register(gauges); err != nil {
 			return err
 		}
 	}
