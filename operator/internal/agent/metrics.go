@@ -49,7 +49,7 @@ type collector struct {
 // collect returns a collector that follows a cache.
 func collect(ctx context.Context, agents ctrlcache.Cache, states *states, precedence Precedence) (*collector, error) {
 	c := &collector{states: states, precedence: precedence}
-	informer, err := agents.GetInformer(ctx, &v1alpha1.Agent{})
+	informer, err := agents.GetInformer(ctx, &v1alpha1.Agent{}, ctrlcache.BlockUntilSynced(false))
 	if err != nil {
 		return nil, err
 	}
